@@ -11,8 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
+from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
 
 if TYPE_CHECKING:
