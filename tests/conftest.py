@@ -1,0 +1,141 @@
+"""What is made once and used by many tests: renders, environments, one Prefect server."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import projects
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+sys.path.insert(0, str(projects.ROOT / "template" / "tests"))
+from prefect_server import Server
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the developer's Copier and git settings out of what is tested."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        (home / "settings.yml").write_text("{}")
+        patch.setenv("COPIER_SETTINGS_PATH", str(home / "settings.yml"))
+        patch.setenv("COPIER_CACHE_DIR", str(home / "cache"))
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as it stands in the work tree, as a plain folder."""
+    return projects.copy_content(tmp_path_factory.mktemp("template") / "copier-prefect")
+
+
+@pytest.fixture(scope="session")
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Render a project for some answers, once for each set of answers; do not change it."""
+    cache: dict[str, Path] = {}
+
+    def rendered(**answers: object) -> Path:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in cache:
+            name = str(answers.get("project_name", "project"))[:20]
+            target = tmp_path_factory.mktemp("render") / name
+            cache[key] = projects.render(template, target, dict(answers))
+        return cache[key]
+
+    return rendered
+
+
+@pytest.fixture
+def project(render: Render, tmp_path: Path) -> Render:
+    """Give a test its own copy of a rendered project, to change as it likes."""
+
+    def copied(**answers: object) -> Path:
+        source = render(**answers)
+        return Path(shutil.copytree(source, tmp_path / source.name))
+
+    return copied
+
+
+@functools.cache
+def find_python(version: str) -> str | None:
+    """Return a Python of this machine, or None."""
+    known = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if known:
+        return str(known[-1])
+    if found := shutil.which(f"python{version}"):
+        return found
+    return sys.executable if sys.version.startswith(f"{version}.") else None
+
+
+def require_python(version: str) -> str:
+    """Return a Python of this machine, or skip the test."""
+    found = find_python(version)
+    if found is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    return found
+
+
+class Environments:
+    """Synchronises projects quickly: each starts as a copy of the last one like it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: dict[str, Path] = {}
+
+    def sync(self, project: Path, python: str = "3.11") -> None:
+        """Do what `uv sync` does, for a project that has no environment yet."""
+        env = {"UV_PYTHON": require_python(python), "UV_COMPILE_BYTECODE": "1"}
+        base = self.made.get(python)
+        if base is not None:
+            shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
+        else:
+            projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
+        projects.run("uv", "sync", "-q", "--inexact", cwd=project, **env)
+        if base is None:
+            self.made[python] = self.folder / python
+            shutil.copytree(
+                project / ".venv", self.made[python], symlinks=True, copy_function=os.link
+            )
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    """One environment for each Python, copied for each project that needs one."""
+    return Environments(tmp_path_factory.mktemp("environments"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(
+    render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The default project with its environment; tests may run it but not change it."""
+    project = tmp_path_factory.mktemp("pipeline") / "my-data-project"
+    shutil.copytree(render(), project)
+    environments.sync(project)
+    return project
+
+
+@pytest.fixture(scope="session")
+def prefect_api(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for all projects; the URL of its API."""
+    database = tmp_path_factory.mktemp("server") / "migrated.db"
+    server = Server(database, python=str(pipeline / ".venv" / "bin" / "python"))
+    server.start()
+    try:
+        server.wait()
+        yield server.url
+    finally:
+        server.stop()

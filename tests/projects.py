@@ -1,0 +1,153 @@
+"""Rendering the template, and running commands in what came out.
+
+Copier's public API is used as a user would, never with trust. pytest-copie serves the plain
+smoke test only: it always trusts, and cannot pass answers the way `-d` does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import copier
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONTENT = ("copier.yml", "includes", "template", "hooks")
+"""What a release of the template consists of."""
+
+PYTHONS = ("3.11", "3.12", "3.13")
+
+Answers = dict[str, Any]
+
+QUESTIONS: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+KINDS: list[str] = list(QUESTIONS["project_kind"]["choices"].values())
+
+EVERYTHING: Answers = {
+    "ci": "gitlab",
+    "license": "Apache-2.0",
+    "minimum_python": "3.12",
+    "extras": ["postgres", "duckdb", "dask"],
+    "features": ["docs", "container", "agents"],
+    "work_pool_type": "docker",
+}
+"""Every part of a pipeline switched on, and no answer left at its default."""
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Return an environment without what a developer's or CI's machine adds to it."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "COPIER_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
+        # Without compiled modules every start of Prefect takes seconds longer.
+        and name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "UV_PYTHON"}
+    }
+    return {
+        **kept,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "Test",
+        "GIT_AUTHOR_EMAIL": "test@example.com",
+        "GIT_COMMITTER_NAME": "Test",
+        "GIT_COMMITTER_EMAIL": "test@example.com",
+        **extra,
+    }
+
+
+def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
+    """Run a command and return all it printed; if it fails, fail with that."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=clean_environment(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command} in {cwd}: exit {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def copy_content(target: Path) -> Path:
+    """Copy the template as it is in the work tree, and nothing else of the repository."""
+    target.mkdir(parents=True)
+    for name in CONTENT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)
+    return target
+
+
+def render(template: Path, target: Path, answers: Answers) -> Path:
+    """Render a project as `copier copy --defaults -d …` does, without trust."""
+    copier.run_copy(str(template), target, data=answers, defaults=True, unsafe=False, quiet=True)
+    return target
+
+
+def files(project: Path) -> list[Path]:
+    """Return the files of a project that a developer would see in git."""
+    ignored = {".git", ".venv", "__pycache__", ".ruff_cache", ".pytest_cache", "dist", "data"}
+    ignored.add(".prefect-test-db")
+    return sorted(
+        path
+        for path in project.rglob("*")
+        if path.is_file() and not ignored & set(path.relative_to(project).parts[:-1])
+    )
+
+
+def subsets(choices: tuple[str, ...]) -> list[list[str]]:
+    """Return every selection that a question with several choices allows."""
+    sizes = range(len(choices) + 1)
+    return [list(some) for size in sizes for some in itertools.combinations(choices, size)]
+
+
+def pipelines() -> list[Answers]:
+    """Return answers that cover every combination of what changes a pipeline's files.
+
+    Extras, features and CI are combined fully; the rest, which changes single words, takes
+    turns over them.
+    """
+    turns = itertools.cycle(
+        itertools.product(
+            ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
+            PYTHONS,
+            ("process", "docker", "kubernetes"),
+        )
+    )
+    combinations = itertools.product(
+        subsets(("postgres", "duckdb", "dask")),
+        subsets(("docs", "container", "agents")),
+        ("github", "gitlab", "none"),
+    )
+    return [
+        {
+            "project_kind": "pipeline",
+            "extras": extras,
+            "features": features,
+            "ci": ci,
+            "license": license_,
+            "minimum_python": python,
+            "work_pool_type": pool,
+        }
+        for (extras, features, ci), (license_, python, pool) in zip(
+            combinations, turns, strict=False
+        )
+    ]
+
+
+def label(answers: Answers) -> str:
+    """Return a short name of a set of answers, for test ids."""
+    words = ["+".join(some) if isinstance(some, list) else str(some) for some in answers.values()]
+    return "-".join(word for word in words if word) or "defaults"

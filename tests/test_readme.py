@@ -1,0 +1,97 @@
+"""The README's commands, pasted into a fresh clone; and what it repeats from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import projects
+import pytest
+
+README = (projects.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command(name: str) -> str:
+    """Return the command behind a `<!-- test: … -->` mark."""
+    found = re.search(rf"<!-- test: {name} -->\n```bash\n(.+?)\n```", README, re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone of the repository as the work tree has it, without any tag."""
+    listed = projects.run(
+        "git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=projects.ROOT
+    )
+    folder = tmp_path / "copier-prefect"
+    for name in listed.splitlines():
+        source = projects.ROOT / name.strip('"')
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    projects.run("git", "init", "-q", cwd=folder)
+    projects.run("git", "add", "--all", cwd=folder)
+    projects.run("git", "commit", "-qm", "Start", cwd=folder)
+    return folder
+
+
+def test_one_command_from_clone_to_demo(clone: Path, tmp_path: Path) -> None:
+    """With Prefect's own server, as on the first day."""
+    env = {"PREFECT_HOME": str(tmp_path / "prefect"), "HOME": str(Path.home())}
+    printed = projects.run("bash", "-c", command("demo"), cwd=clone, **env)
+    assert "flights  │ 336,776 │ 336,776" in printed
+    project = tmp_path / "my-data-project"
+    assert "  cd ../my-data-project\n" in printed, "the message after copying is missing"
+    # The clone was clean and the path absolute, so the project can be updated.
+    answers = (project / ".copier-answers.yml").read_text()
+    assert f"_src_path: {clone}" in answers
+    projects.run("git", "init", "-q", cwd=project)
+    projects.run("git", "add", "--all", cwd=project)
+    projects.run("git", "commit", "-qm", "Start from copier-prefect", cwd=project)
+    projects.run("uvx", "copier", "update", "--defaults", cwd=project)
+    assert projects.run("git", "status", "--porcelain", cwd=project) == ""
+
+
+def test_the_test_command_is_the_one_ci_runs(clone: Path) -> None:
+    """`.ci/run` takes it from the README; here with one test, to see that it starts."""
+    words = command("tests")
+    assert words.endswith("uv run pytest")
+    script = (projects.ROOT / ".ci" / "run").read_text()
+    assert "<!-- test: tests -->" in script
+    printed = projects.run(
+        "bash", "-c", f"{words} tests/test_style.py -k short -q", cwd=clone, HOME=str(Path.home())
+    )
+    assert "1 passed" in printed
+    done = subprocess.run(
+        ["bash", "-n", str(projects.ROOT / ".ci" / "run")], check=False, capture_output=True
+    )
+    assert done.returncode == 0
+
+
+def test_ownership_has_one_source() -> None:
+    table = (projects.ROOT / "includes" / "ownership.md").read_text()
+    assert f"<!-- ownership -->\n{table}<!-- /ownership -->" in README
+
+
+def test_every_question_is_in_the_table() -> None:
+    asked = {
+        name
+        for name, question in projects.QUESTIONS.items()
+        if not name.startswith("_") and question.get("when") is not False
+    }
+    described = set(re.findall(r"`([a-z_]+)`", README.split("## Questions")[1]))
+    assert asked <= described
+
+
+def test_at_most_eight_questions_are_asked() -> None:
+    asked = [
+        name
+        for name, question in projects.QUESTIONS.items()
+        if not name.startswith("_")
+        and question.get("when") is not False
+        and question.get("ask", True)
+    ]
+    assert len(asked) <= 8

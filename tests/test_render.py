@@ -1,0 +1,219 @@
+"""Every combination of answers gives a project whose files are right, before any is run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import projects
+import pytest
+import yaml
+from conftest import Render
+from projects import Answers
+
+TRUSTED_KEYS = {"_tasks", "_migrations", "_jinja_extensions", "_external_data"}
+WINDOWS_HOSTILE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
+NAMES = {
+    1: "a",
+    40: "quarterly-forecast-and-actuals-warehouse",
+    60: "quarterly-forecast-and-actuals-warehouse-of-the-sales-region",
+}
+
+
+def check_files(project: Path) -> None:
+    """Assert what holds for the files of every project."""
+    for path in projects.files(project):
+        name = path.relative_to(project).as_posix()
+        assert not any(WINDOWS_HOSTILE.search(part) for part in name.split("/")), name
+        text = path.read_text(encoding="utf-8")
+        assert "\r" not in text, name
+        assert text == "" or text.endswith("\n"), f"{name} does not end with a line break"
+        assert not text.endswith("\n\n"), f"{name} ends with an empty line"
+        blanks = [line for line in text.splitlines() if line != line.rstrip()]
+        assert blanks == [], f"{name} has trailing blanks: {blanks}"
+        assert "{%" not in text, f"{name} holds Jinja"
+        match path.suffix:
+            case ".py":
+                ast.parse(text, name)
+            case ".toml":
+                tomllib.loads(text)
+            case ".yml" | ".yaml":
+                list(yaml.compose_all(text, yaml.SafeLoader))
+            case ".json":
+                json.loads(text)
+    empty = [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert empty == []
+
+
+def lint(project: Path) -> None:
+    """Assert that ruff has nothing to say, as the project itself configures it."""
+    projects.run("ruff", "check", "--no-cache", ".", cwd=project)
+    projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
+
+
+def test_nothing_can_ask_for_trust() -> None:
+    assert TRUSTED_KEYS & projects.QUESTIONS.keys() == set()
+
+
+def test_defaults_render_without_any_answer(render: Render) -> None:
+    answers = yaml.safe_load((render() / ".copier-answers.yml").read_text())
+    assert answers["project_name"] == "my-data-project"
+    assert answers["package_name"] == "my_data_project"
+    assert (render() / "src" / "my_data_project" / "flows" / "factory.py").is_file()
+
+
+def test_the_smoke_test_of_pytest_copie(copie: object) -> None:
+    result = copie.copy(extra_answers={"project_name": "smoke"})
+    assert result.exception is None
+    assert result.exit_code == 0
+    assert (result.project_dir / "src" / "smoke" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("answers", projects.pipelines(), ids=projects.label)
+def test_every_combination(answers: Answers, render: Render) -> None:
+    project = render(**answers)
+    check_files(project)
+    lint(project)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert set(metadata["optional-dependencies"]) == {*answers["extras"], "dev"}
+    assert metadata["requires-python"] == f">={answers['minimum_python']}"
+    assert (project / "Dockerfile").is_file() == ("container" in answers["features"])
+    assert (project / "mkdocs.yml").is_file() == ("docs" in answers["features"])
+    assert (project / "AGENTS.md").is_file() == ("agents" in answers["features"])
+    assert (project / ".github").is_dir() == (answers["ci"] == "github")
+    assert (project / ".gitlab-ci.yml").is_file() == (answers["ci"] == "gitlab")
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+@pytest.mark.parametrize("length", NAMES)
+def test_names_of_any_length_stay_formatted(length: int, kind: str, render: Render) -> None:
+    assert len(NAMES[length]) == length
+    project = render(project_kind=kind, project_name=NAMES[length])
+    check_files(project)
+    lint(project)
+
+
+HOSTILE = {
+    "user_name": """Ann "Q" O'Neil 🚀""",
+    "project_description": r"""C:\new "x" {{ 7*7 }} {% raw %} ''' # : [a](b) <b>*""",
+}
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+@pytest.mark.parametrize("license_", projects.QUESTIONS["license"]["choices"])
+def test_hostile_text_arrives_exactly(kind: str, license_: str, render: Render) -> None:
+    project = render(project_kind=kind, license=license_, ci="gitlab", **HOSTILE)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert metadata["description"] == HOSTILE["project_description"]
+    assert metadata["authors"][0]["name"] == HOSTILE["user_name"]
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert {name: answers[name] for name in HOSTILE} == HOSTILE
+    assert HOSTILE["user_name"] in (project / "LICENSE").read_text() or license_ == "Apache-2.0"
+    lint(project)
+
+
+GOOD = [
+    {"project_name": "x"},
+    {"project_name": "Sales.Forecast_2"},
+    {"project_name": "data", "package_name": "acme_data"},
+    {"package_name": "_private"},
+    {"user_email": "a.b+c@xn--80ak6aa92e.com"},
+    {"user_name": "李雷"},
+    {"user_name": "x" * 500},
+]
+
+
+@pytest.mark.parametrize("answers", GOOD, ids=projects.label)
+def test_good_answers_are_taken(answers: Answers, render: Render) -> None:
+    render(**answers)
+
+
+BAD = [
+    ({"project_name": ""}, "is not a distribution name: type letters"),
+    ({"project_name": "-x"}, "is not a distribution name: type letters"),
+    ({"project_name": "my project"}, "is not a distribution name: type letters"),
+    ({"project_name": "../evil"}, "is not a distribution name: type letters"),
+    ({"project_name": "abc\n"}, "is not a distribution name: type letters"),
+    ({"project_name": "x" * 61}, "has 61 characters: type at most 60"),
+    ({"project_name": "Prefect"}, "the name of prefect, which the project itself uses"),
+    ({"project_name": "con"}, "a device name that Windows refuses"),
+    ({"package_name": "class"}, "a keyword of Python"),
+    ({"package_name": "match"}, "a keyword of Python"),
+    ({"package_name": "none"}, "a keyword of Python"),
+    ({"package_name": "json"}, "hide the module json of Python's standard library"),
+    ({"package_name": "prefect"}, "hide prefect, which the project itself uses"),
+    ({"package_name": "tests"}, "hide tests, which the project itself uses"),
+    ({"package_name": "nul"}, "a device name that Windows refuses"),
+    ({"package_name": "1a"}, "cannot be imported: type letters"),
+    ({"package_name": "a-b"}, "cannot be imported: type letters"),
+    ({"package_name": "a.b"}, "cannot be imported: type letters"),
+    ({"package_name": "ä"}, "cannot be imported: type letters"),
+    ({"package_name": "abc\n"}, "cannot be imported: type letters"),
+    ({"package_name": "__"}, "underscores"),
+    ({"package_name": "x" * 61}, "has 61 characters: type at most 60"),
+    ({"user_name": ""}, "user_name is empty: type one line"),
+    ({"user_name": " Ann"}, "begins or ends with a blank"),
+    ({"user_name": "Ann\nMallory"}, "a line break, a control character"),
+    ({"user_name": "Ann\x7f"}, "a line break, a control character"),
+    ({"user_name": "Ann\u2028Mallory"}, "a line break, a control character"),
+    ({"user_name": "Ann\u202egnp.exe"}, "invisible direction mark"),
+    ({"user_name": "x" * 501}, "has 501 characters: type at most 500"),
+    ({"project_description": "two\nlines"}, "a line break, a control character"),
+    ({"user_email": "nobody"}, "is not an e-mail address"),
+    ({"user_email": "a@b\n"}, "a line break, a control character"),
+    ({"project_kind": "notebook"}, "Invalid choice"),
+    ({"extras": ["oracle"]}, "Invalid choice"),
+    ({"ci": "jenkins"}, "Invalid choice"),
+]
+
+
+@pytest.mark.parametrize(("answers", "message"), BAD, ids=[repr(bad) for bad, _ in BAD])
+def test_bad_answers_are_refused_in_one_sentence(
+    answers: Answers, message: str, template: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(answers))) as caught:
+        projects.render(template, tmp_path / "project", answers)
+    assert message in str(caught.value)
+    assert not (tmp_path / "project").exists()
+
+
+def test_validators_know_the_standard_library() -> None:
+    import keyword
+    import sys
+
+    text = (projects.ROOT / "includes" / "validators.jinja").read_text()
+    words = set(re.findall(r"[A-Za-z_0-9]+", text))
+    assert {name.lower() for name in sys.stdlib_module_names if name[0] != "_"} <= words
+    assert {*keyword.kwlist, *keyword.softkwlist} <= words
+
+
+def test_validators_know_every_dependency() -> None:
+    text = (projects.ROOT / "includes" / "validators.jinja").read_text()
+    words = set(re.findall(r"[a-z_0-9]+", text))
+    imports: set[str] = set()
+    for path in projects.files(projects.ROOT / "template"):
+        if not path.name.endswith((".py", ".py.jinja")):
+            continue
+        for line in path.read_text().splitlines():
+            if match := re.match(r"\s*(?:from|import) ([a-z_0-9]+)", line):
+                imports.add(match[1])
+    assert imports - words - {"__future__"} == set()
+
+
+@pytest.mark.parametrize("version", ["9.18.0"])
+def test_the_oldest_copier_renders_the_same(
+    version: str, render: Render, template: Path, tmp_path: Path
+) -> None:
+    assert projects.QUESTIONS["_min_copier_version"] == version
+    target = tmp_path / "project"
+    command = ["uvx", f"copier@{version}", "copy", "--defaults", "--quiet"]
+    projects.run(*command, template, target, cwd=tmp_path)
+    newest = render()
+    assert [path.relative_to(target) for path in projects.files(target)] == [
+        path.relative_to(newest) for path in projects.files(newest)
+    ]
+    for path in projects.files(target):
+        assert path.read_bytes() == (newest / path.relative_to(target)).read_bytes()
