@@ -103,7 +103,7 @@ class Environments:
             shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
         else:
             projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
-        projects.run("uv", "sync", "-q", "--inexact", cwd=project, **env)
+        projects.run("uv", "sync", "-q", cwd=project, **env)
         if base is None:
             self.made[python] = self.folder / python
             shutil.copytree(

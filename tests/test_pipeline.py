@@ -290,15 +290,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # No TCP port: a socket in its own folder cannot be taken by anybody else.
     options = f"-k {folder} -c listen_addresses="
 
-    def command(*words: object) -> None:
-        subprocess.run([*as_user, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    def command(*words: object, check: bool = True) -> None:
+        subprocess.run([*as_user, *map(str, words)], check=check, stdout=subprocess.DEVNULL)
 
     command(bin_ / "initdb", "-D", data, "-U", "tests", "-A", "trust", "--no-sync")
     command(bin_ / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start")
     try:
         yield f"postgresql://tests@/postgres?host={folder}"
     finally:
-        command(bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        command(bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop", check=False)
 
 
 def test_postgres_is_a_warehouse_and_a_source(
@@ -322,3 +322,43 @@ def test_postgres_is_a_warehouse_and_a_source(
 def test_metadata_points_to_the_dev_extra(render: Render) -> None:
     project = tomllib.loads((render() / "pyproject.toml").read_text())
     assert project["dependency-groups"]["dev"] == ["my-data-project[dev]"]
+
+
+def test_plain_pip_gives_a_working_server(project: Render, tmp_path: Path) -> None:
+    """Resolved by pip alone, without a lock: the server must start, deploy and schedule."""
+    folder = project()
+    python = tmp_path / "venv" / "bin" / "python"
+    projects.run(require_python("3.11"), "-m", "venv", python.parents[1], cwd=folder)
+    projects.run(python, "-m", "pip", "install", "-q", "-e", ".[dev]", cwd=folder)
+    words = ("pytest", "-q", "--no-cov", "tests/test_deployments.py", "tests/test_settings.py")
+    assert " passed" in projects.run(python, "-m", *words, cwd=folder)
+    projects.run(python.with_name("my-data-project"), "--version", cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://me@localhost/db", "postgresql needs the extra 'postgres'"),
+        ("duckdb:///w.duckdb", "duckdb needs the extra 'duckdb'"),
+    ],
+)
+def test_a_missing_extra_is_one_clear_error(pipeline: Path, url: str, message: str) -> None:
+    code = "import sys; from my_data_project.common import state; state.prepare(sys.argv[1])"
+    printed = projects.run(
+        "uv", "run", "--no-sync", "python", "-c", code, url, cwd=pipeline, check=False
+    )
+    assert f"PermanentError: {message}" in printed.splitlines()[-1]
+
+
+def test_a_wrong_server_is_one_clear_error(everything: Path, postgres: str) -> None:
+    code = "import sys; from my_data_project.common import state; state.prepare(sys.argv[1])"
+
+    def last_line(url: str) -> str:
+        words = ("uv", "run", "--no-sync", "python", "-c", code, url)
+        return projects.run(*words, cwd=everything, check=False).splitlines()[-1]
+
+    refused = last_line("postgresql://me:hunter2@127.0.0.1:1/db")
+    assert "TransientError: Cannot write to postgresql+psycopg://me:***@127.0.0.1:1/db" in refused
+    unknown = last_line(postgres.replace("/postgres?", "/nothing?"))
+    assert "PermanentError: Cannot write to" in unknown
+    assert 'database "nothing" does not exist' in unknown
