@@ -1,0 +1,415 @@
+"""A template repository with every release in it, and projects made from it.
+
+The releases come from `tests/releases.bundle`, which holds the template's content only, so
+that these tests need neither tags nor history of the checkout they run in. The work tree
+follows as `v999.0.0`. Variants of it (`v999.1.0` and so on) are made on the fly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import copier
+import jinja2
+import pathspec
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    TemplateEdit = Callable[[Path], None]
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "tests" / "releases.bundle"
+CONTENT = ("copier.yml", "includes", "template", "hooks")
+"""What makes the template; everything else in this repository may change freely."""
+CURRENT = "v999.0.0"
+ANSWERS = ".copier-answers.yml"
+
+Snapshot = dict[str, tuple[bool, bytes]]
+"""Content of a project: path to (executable, bytes)."""
+
+
+def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it prints.
+
+    Args:
+        *command: The command and its arguments.
+        cwd: Folder to run in.
+        check: Whether a failure fails the test, with the output as its message.
+
+    Returns:
+        The finished process.
+    """
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        text=True,
+        encoding="utf-8",
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if check and done.returncode:
+        message = f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        raise AssertionError(message)
+    return done
+
+
+def git(cwd: Path, *arguments: str | Path) -> str:
+    """Run git and return what it prints, or fail the test."""
+    return run("git", *arguments, cwd=cwd).stdout
+
+
+def isolation(folder: Path) -> dict[str, str]:
+    """Environment in which no setting of the person at the keyboard changes a result.
+
+    Args:
+        folder: A new folder for settings and caches.
+
+    Returns:
+        Variables to set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "settings.yml"
+    settings.write_text("{}\n", encoding="utf-8")
+    config = folder / "gitconfig"
+    # A user's machine with an identity; Copier brings its own and must not need this one.
+    config.write_text(
+        "[user]\n\tname = Test User\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n",
+        encoding="utf-8",
+    )
+    return {
+        "COPIER_SETTINGS_PATH": str(settings),
+        "COPIER_CACHE_DIR": str(folder / "cache"),
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        # The `copier` of this environment before any other one.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+
+
+def release_tags() -> list[str]:
+    """List the releases in the bundle, oldest first; none before the first release."""
+    if not BUNDLE.exists():
+        return []
+    heads = git(ROOT, "bundle", "list-heads", BUNDLE).split()
+    tags = {name.removeprefix("refs/tags/") for name in heads if name.startswith("refs/tags/v")}
+    return sorted(tags, key=version)
+
+
+def version(tag: str) -> tuple[int, ...]:
+    """Turn `v1.2.3` into something that sorts."""
+    return tuple(int(part) for part in tag.removeprefix("v").split("."))
+
+
+def questions(content: str | None = None) -> dict[str, Any]:
+    """Read the questions, without settings and computed answers.
+
+    Args:
+        content: A `copier.yml`; by default that of the work tree.
+
+    Returns:
+        The question's name and its details.
+    """
+    document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return {
+        name: details
+        for name, details in document.items()
+        if not name.startswith("_") and details.get("when") is not False
+    }
+
+
+def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
+    """List the values of a question with choices.
+
+    Args:
+        details: The question.
+        kind: The kind of project, for choices that depend on it.
+
+    Returns:
+        The values; none for a question without choices or one not asked of this kind.
+    """
+    asked = jinja2.Template(str(details.get("when", True))).render(project_kind=kind)
+    if asked == "False":
+        return []
+    listed = details.get("choices", [])
+    if isinstance(listed, str):
+        listed = yaml.safe_load(jinja2.Template(listed).render(project_kind=kind)) or []
+    return list(listed.values()) if isinstance(listed, dict) else list(listed)
+
+
+KINDS: list[str] = choices(questions()["project_kind"])
+"""The kinds of project of the work tree: a new one is tested without a change here."""
+
+
+def seed_patterns(content: str | None = None) -> list[str]:
+    """Read the patterns of the files that an update leaves alone."""
+    document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return list(document["_skip_if_exists"])
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Read a project, without git's own files and the answers file."""
+    return {
+        path.relative_to(folder).as_posix(): (os.access(path, os.X_OK), path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and ".git" not in path.relative_to(folder).parts
+        and path.relative_to(folder).as_posix() != ANSWERS
+    }
+
+
+def empty_folders(folder: Path) -> list[str]:
+    """List folders with nothing in them, which git would not keep."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_dir() and ".git" not in path.relative_to(folder).parts and not any(path.iterdir())
+    ]
+
+
+def unmerged(folder: Path) -> set[str]:
+    """List the files that git holds for conflicting, relative to the folder."""
+    lines = git(folder, "ls-files", "-z", "--unmerged").split("\0")
+    return {line.split("\t", 1)[1] for line in lines if line}
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """Read a project's answers."""
+    return dict(yaml.safe_load((folder / ANSWERS).read_text(encoding="utf-8")))
+
+
+def commit_all(folder: Path, message: str = "Work") -> None:
+    """Commit everything in a folder, if there is anything."""
+    git(folder, "add", "--all", ".")
+    git(folder, "commit", "--quiet", "--allow-empty", "--no-verify", "--message", message)
+
+
+@dataclass
+class TemplateRepository:
+    """The template with its releases, and cached projects made from it.
+
+    Args:
+        folder: A new folder of its own.
+        bundle: The releases to begin with; none if there is no such file.
+    """
+
+    folder: Path
+    bundle: Path = BUNDLE
+    _variants: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    _rendered: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Build the repository: the releases, then the work tree as the newest."""
+        self.path = self.folder / "template"
+        self.path.mkdir(parents=True)
+        git(self.path, "init", "--quiet")
+        if self.bundle.exists():
+            git(self.path, "fetch", "--quiet", self.bundle, "refs/tags/*:refs/tags/*")
+        for name in tracked_content():
+            target = self.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+        commit_all(self.path, "The work tree")
+        self._tag(CURRENT)
+
+    def _tag(self, tag: str) -> None:
+        git(self.path, "tag", "--annotate", "--message", tag, tag)
+
+    def file(self, ref: str, name: str) -> str:
+        """Read a file of the template at a release."""
+        return git(self.path, "show", f"{ref}:{name}")
+
+    def variant(self, *edits: TemplateEdit, base: str = CURRENT) -> str:
+        """Make a newer release of the template that differs in the given ways.
+
+        Args:
+            *edits: Functions that change a checkout of the template.
+            base: The release they start from.
+
+        Returns:
+            The new release's tag.
+        """
+        key = (base, *edits)
+        if key not in self._variants:
+            tag = f"v999.{len(self._variants) + 1}.0"
+            git(self.path, "checkout", "--quiet", "--detach", base)
+            for edit in edits:
+                edit(self.path)
+            commit_all(self.path, tag)
+            self._tag(tag)
+            self._variants[key] = tag
+        return self._variants[key]
+
+    def render(self, data: Mapping[str, Any], ref: str = CURRENT) -> Path:
+        """Render a project once; the folder is shared, so only look at it.
+
+        Args:
+            data: Answers that differ from the defaults.
+            ref: The release.
+
+        Returns:
+            The folder, committed to a git repository.
+        """
+        key = json.dumps([ref, dict(data)], sort_keys=True)
+        if key not in self._rendered:
+            target = self.folder / "rendered" / f"{len(self._rendered)}"
+            copier.run_copy(
+                str(self.path),
+                target,
+                data=dict(data),
+                vcs_ref=ref,
+                defaults=True,
+                quiet=True,
+                unsafe=False,
+            )
+            git(target, "init", "--quiet")
+            commit_all(target, f"Generate from {ref}")
+            self._rendered[key] = target
+        return self._rendered[key]
+
+    def project(self, data: Mapping[str, Any], target: Path, ref: str = CURRENT) -> Path:
+        """Copy a cached render, to change it.
+
+        Args:
+            data: Answers that differ from the defaults.
+            target: Where the project shall stand.
+            ref: The release it is made from.
+
+        Returns:
+            The target.
+        """
+        shutil.copytree(self.render(data, ref), target, symlinks=True)
+        # The copy's files are newer than the index says: without this git reads them again
+        # and again.
+        git(target, "status", "--porcelain")
+        return target
+
+
+def update(project: Path, data: Mapping[str, Any] | None = None, ref: str = CURRENT) -> None:
+    """Update a project as `copier update --defaults` does, without trust.
+
+    Args:
+        project: Its folder, committed.
+        data: Answers to change.
+        ref: The release to update to.
+    """
+    copier.run_update(
+        project,
+        data=dict(data or {}),
+        vcs_ref=ref,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        unsafe=False,
+    )
+
+
+def tracked_content() -> list[str]:
+    """List the template's files in the work tree: what a commit of it would hold."""
+    listed = git(
+        ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CONTENT
+    ).split("\0")
+    return sorted(name for name in set(listed) if name and (ROOT / name).is_file())
+
+
+# -- Where a file of a project comes from ------------------------------------------------
+
+
+def destination(source: str, settings: Mapping[str, Any]) -> str:
+    """Tell which file of a project a file under `template/` becomes.
+
+    Folders whose name is an answer that switches them on count as switched on.
+
+    Args:
+        source: Path below `template/`.
+        settings: The document of `copier.yml`.
+
+    Returns:
+        The path, with `{package}` for the package's name.
+    """
+    parts = []
+    for part in source.removesuffix(".jinja").split("/"):
+        condition = re.fullmatch(r"\{%.*?%\}(.*)\{%.*?%\}", part)
+        variable = re.fullmatch(r"\{\{ (\w+) \}\}", part)
+        if condition:
+            name = condition[1]
+        elif part == "{{ _copier_conf.answers_file }}":
+            name = ANSWERS
+        elif variable and variable[1] != "package_name":
+            literal = re.search(r"'([^']*)'", str(settings[variable[1]]["default"]))
+            assert literal, f"{part} of {source} has no name to be switched on by"
+            name = literal[1]
+        else:
+            name = part.replace("{{ package_name }}", "{package}")
+        if name not in ("", "."):
+            parts.append(name)
+    return "/".join(parts)
+
+
+def sources(template: Path, path: str) -> list[Path]:
+    """Find the files of the template that become a file of a project.
+
+    Args:
+        template: A checkout of the template.
+        path: The file in a project, with `{package}` for the package's name.
+
+    Returns:
+        One for each kind that brings its own, else one; none if the template has no such file.
+    """
+    settings = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
+    root = template / "template"
+    return [
+        file
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and destination(file.relative_to(root).as_posix(), settings) == path
+    ]
+
+
+def is_seed(path: str, patterns: Iterable[str] | None = None) -> bool:
+    """Tell whether a file of a project is the user's from the first commit."""
+    lines = list(patterns) if patterns is not None else seed_patterns()
+    return pathspec.GitIgnoreSpec.from_lines(lines).match_file(path)
+
+
+def covering(content: str, kind: str) -> list[dict[str, Any]]:
+    """Choose few sets of answers that hold every choice of every question.
+
+    Args:
+        content: The release's `copier.yml`.
+        kind: The kind of project.
+
+    Returns:
+        The sets of answers; the last one holds hostile text.
+    """
+    values: dict[str, list[Any]] = {}
+    for name, details in questions(content).items():
+        listed = choices(details, kind)
+        if name == "project_kind" or not listed:
+            continue
+        if details.get("multiselect"):
+            values[name] = [[], listed, *([one] for one in listed)]
+        else:
+            values[name] = listed
+    count = max(map(len, values.values()))
+    rows = [
+        {name: listed[row % len(listed)] for name, listed in values.items()} for row in range(count)
+    ]
+    return [{"project_kind": kind, **row} for row in [*rows, HOSTILE]]
+
+
+HOSTILE = {
+    "user_name": "Ann \"Q\" O'Neil 🚀",
+    "project_description": 'C:\\new "x" {{ 7*7 }}',
+}
+"""Text that breaks a template which puts answers between quotes."""
