@@ -111,7 +111,7 @@ def bumps_dependency(place: int) -> Change:
     def change(text: str) -> str:
         lines, match = _block(text)
         at = [number for number, line in enumerate(lines) if line.startswith('  "')][place]
-        lines[at] = re.sub(r'(>=[\d.]+)', r"\1.999", lines[at], count=1)
+        lines[at] = re.sub(r"(>=[\d.]+)", r"\1.999", lines[at], count=1)
         assert ".999" in lines[at], f"no bound to raise in {lines[at]!r}"
         return _rebuilt(text, match, lines)
 

@@ -174,7 +174,9 @@ def empty_folders(folder: Path) -> list[str]:
     return [
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_dir() and ".git" not in path.relative_to(folder).parts and not any(path.iterdir())
+        if path.is_dir()
+        and ".git" not in path.relative_to(folder).parts
+        and not any(path.iterdir())
     ]
 
 
@@ -409,7 +411,7 @@ def covering(content: str, kind: str) -> list[dict[str, Any]]:
 
 
 HOSTILE = {
-    "user_name": "Ann \"Q\" O'Neil 🚀",
+    "user_name": 'Ann "Q" O\'Neil 🚀',
     "project_description": 'C:\\new "x" {{ 7*7 }}',
 }
 """Text that breaks a template which puts answers between quotes."""
