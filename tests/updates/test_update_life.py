@@ -835,7 +835,8 @@ assert len({row.story for row in LIFE}) == len(LIFE), "two rows tell the same st
 # -- Reading the table ------------------------------------------------------------------------
 
 _MARKED = re.compile(
-    rb"(?ms)^<<<<<<< [^\n]*\n(?P<yours>.*?)^(?:\|\|\|\|\|\|\| .*?)?=======\n(?P<theirs>.*?)^>>>>>>> "
+    rb"(?ms)^<<<<<<< [^\n]*\n(?P<yours>.*?)"
+    rb"^=======\n(?P<theirs>.*?)^>>>>>>> "
 )
 
 

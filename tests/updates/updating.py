@@ -7,12 +7,14 @@ follows as `v999.0.0`. Variants of it (`v999.1.0` and so on) are made on the fly
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -415,3 +417,21 @@ HOSTILE = {
     "project_description": 'C:\\new "x" {{ 7*7 }}',
 }
 """Text that breaks a template which puts answers between quotes."""
+
+
+@functools.cache
+def release_copier_yml() -> dict[str, str]:
+    """Read `copier.yml` of every release and, last, of the work tree.
+
+    Tables of tests need it before any fixture exists.
+
+    Returns:
+        The tag and the text.
+    """
+    texts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if BUNDLE.exists():
+            git(ROOT, "clone", "--quiet", "--bare", BUNDLE, folder)
+        for tag in release_tags():
+            texts[tag] = git(Path(folder), "show", f"{tag}:copier.yml")
+    return {**texts, CURRENT: (ROOT / "copier.yml").read_text(encoding="utf-8")}

@@ -1,0 +1,157 @@
+"""Answers files: hostile, old, newer than the template, and broken by hand."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import edits
+import pytest
+import updating
+import yaml
+from updating import ANSWERS, CURRENT, HOSTILE, KINDS, git
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from updating import TemplateRepository
+
+NASTY = [
+    'Ann "Q" O\'Neil 🚀',
+    'C:\\new "x" {{ 7*7 }}',
+    "{% raw %} # not a comment: {# nor this #}",
+    "'''\"\"\" \\N{DASH} \\u0041 %s $HOME `id`",
+    "yes",
+    "1.10",
+    "null",
+    "- [a, b]: {c: d} & *e !f | > @g",
+    "Zoë Łukasz 数据 ‮"[:-1].strip(),
+    "x" * 400 + " " + "y" * 90,
+]
+"""Lines that a careless template breaks on."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", NASTY)
+def test_hostile_text_survives_updates(
+    kind: str, text: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """It is recorded, written to pyproject.toml, and both again after an update."""
+    data = {"project_kind": kind, "user_name": text, "project_description": text}
+    project = template_repository.project(data, tmp_path / "project")
+    newest = template_repository.variant()
+    for _ in range(2):
+        recorded = updating.answers(project)
+        assert (recorded["user_name"], recorded["project_description"]) == (text, text)
+        metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+        assert metadata["project"]["description"] == text
+        assert metadata["project"]["authors"][0]["name"] == text
+        updating.update(project, ref=newest)
+        updating.commit_all(project)
+    fresh = updating.snapshot(template_repository.render(data, newest))
+    assert updating.snapshot(project) == fresh
+
+
+def rewrite(project: Path, change: Callable[[dict[str, object]], object]) -> None:
+    """Edit the answers file by hand, against its own advice, and commit."""
+    answers: dict[str, object] = updating.answers(project)
+    change(answers)
+    (project / ANSWERS).write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
+    updating.commit_all(project, "Edit the answers")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_question_that_is_gone(
+    kind: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """An answer to a question unknown today is dropped; nothing else changes."""
+    data = {"project_kind": kind, **HOSTILE}
+    project = template_repository.project(data, tmp_path / "project")
+    rewrite(project, lambda answers: answers.update(favourite_colour="blue"))
+    newest = template_repository.variant()
+    updating.update(project, ref=newest)
+    assert "favourite_colour" not in updating.answers(project)
+    fresh = updating.snapshot(template_repository.render(data, newest))
+    assert updating.snapshot(project) == fresh
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "question", [name for name in updating.questions() if name != "project_kind"]
+)
+def test_question_that_is_new(
+    kind: str, question: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """An answers file without one of the questions gets the default, and it is recorded."""
+    project = template_repository.project({"project_kind": kind}, tmp_path / "project")
+    recorded = updating.answers(project)
+    rewrite(project, lambda answers: answers.pop(question, None))
+    newest = template_repository.variant()
+    updating.update(project, ref=newest)
+    assert updating.answers(project).get(question) == recorded.get(question)
+    fresh = updating.snapshot(template_repository.render({"project_kind": kind}, newest))
+    assert updating.snapshot(project) == fresh
+
+
+BROKEN = [
+    ("project_name", "-- nothing --"),
+    ("package_name", "class"),
+    ("package_name", None),
+    ("project_description", "two\nlines"),
+    ("user_name", ""),
+    ("user_email", "nobody"),
+    ("license", "GPL-9"),
+    ("minimum_python", "2.7"),
+    ("ci", "jenkins"),
+    ("features", ["teleporter"]),
+    ("project_kind", "spaceship"),
+]
+"""Answers that no prompt would have accepted."""
+
+
+@pytest.mark.parametrize(("question", "value"), BROKEN)
+def test_broken_answer_is_named(
+    question: str, value: object, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """The update stops before it changes anything, and says which answer to correct."""
+    project = template_repository.project({}, tmp_path / "project")
+    rewrite(project, lambda answers: answers.update({question: value}))
+    before = updating.snapshot(project)
+    with pytest.raises((ValueError, TypeError)) as error:
+        updating.update(project, ref=template_repository.variant())
+    assert question in str(error.value)
+    assert updating.snapshot(project) == before
+    assert git(project, "status", "--porcelain") == ""
+
+    # `-d` is no way out, because Copier replays the old answers first. Taking the edit back is.
+    git(project, "revert", "--no-edit", "HEAD")
+    updating.update(project, ref=template_repository.variant())
+    fresh = updating.snapshot(template_repository.render({}, CURRENT))
+    assert updating.snapshot(project) == fresh
+
+
+def test_renamed_question_keeps_its_answer(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """CONTRIBUTING's way to rename a question, without a migration."""
+    new = template_repository.variant(
+        edits.copier_yml(
+            lambda text: (
+                text.replace("\nuser_email:\n", "\ncontact:\n")
+                .replace(
+                    "  default: data-team@example.com\n",
+                    "  default: \"{{ user_email | default('data-team@example.com') }}\"\n",
+                )
+                .replace("email_address(user_email)", "email_address(contact)")
+            )
+        ),
+        edits.template("pyproject.toml", lambda text: text.replace("user_email", "contact")),
+    )
+    project = template_repository.project({"user_email": "us@acme.example"}, tmp_path / "project")
+    before = (project / "pyproject.toml").read_text(encoding="utf-8")
+    assert "us@acme.example" in before
+    updating.update(project, ref=new)
+    assert updating.answers(project)["contact"] == "us@acme.example"
+    assert "user_email" not in updating.answers(project)
+    assert (project / "pyproject.toml").read_text(encoding="utf-8") == before
