@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import projects
 import pytest
+from environments import Environments
+from projects import Render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(projects.ROOT / "template" / "tests"))
 from prefect_server import Server
-
-Render = Callable[..., Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,48 +65,6 @@ def project(render: Render, tmp_path: Path) -> Render:
         return Path(shutil.copytree(source, tmp_path / source.name))
 
     return copied
-
-
-@functools.cache
-def find_python(version: str) -> str | None:
-    """Return a Python of this machine, or None."""
-    known = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    if known:
-        return str(known[-1])
-    if found := shutil.which(f"python{version}"):
-        return found
-    return sys.executable if sys.version.startswith(f"{version}.") else None
-
-
-def require_python(version: str) -> str:
-    """Return a Python of this machine, or skip the test."""
-    found = find_python(version)
-    if found is None:
-        pytest.skip(f"there is no Python {version} on this machine")
-    return found
-
-
-class Environments:
-    """Synchronises projects quickly: each starts as a copy of the last one like it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.made: dict[str, Path] = {}
-
-    def sync(self, project: Path, python: str = "3.11") -> None:
-        """Do what `uv sync` does, for a project that has no environment yet."""
-        env = {"UV_PYTHON": require_python(python), "UV_COMPILE_BYTECODE": "1"}
-        base = self.made.get(python)
-        if base is not None:
-            shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
-        else:
-            projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
-        projects.run("uv", "sync", "-q", cwd=project, **env)
-        if base is None:
-            self.made[python] = self.folder / python
-            shutil.copytree(
-                project / ".venv", self.made[python], symlinks=True, copy_function=os.link
-            )
 
 
 @pytest.fixture(scope="session")

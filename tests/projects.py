@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ CONTENT = ("copier.yml", "includes", "template", "hooks")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 Answers = dict[str, Any]
+Render = Callable[..., Path]
+"""Renders a project for some answers, given by name."""
 
 QUESTIONS: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 KINDS: list[str] = list(QUESTIONS["project_kind"]["choices"].values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import projects
 import pytest
-from conftest import Render
+from projects import Render
 
 GITHUB = [
     {"project_kind": kind, "ci": "github", "minimum_python": python, "features": features}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import projects
 import pytest
-from conftest import Environments, Render, require_python
+from environments import Environments, require_python
+from projects import Render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,7 @@ from pathlib import Path
 import projects
 import pytest
 import yaml
-from conftest import Render
-from projects import Answers
+from projects import Answers, Render
 
 TRUSTED_KEYS = {"_tasks", "_migrations", "_jinja_extensions", "_external_data"}
 WINDOWS_HOSTILE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import projects
 import pytest
-from conftest import Render
+from projects import Render
 
 TEMPLATE = projects.ROOT / "template"
 LAYERS = {"common": 0, "tasks": 1, "flows": 2}
