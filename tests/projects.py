@@ -116,8 +116,8 @@ def subsets(choices: tuple[str, ...]) -> list[list[str]]:
     return [list(some) for size in sizes for some in itertools.combinations(choices, size)]
 
 
-def pipelines() -> list[Answers]:
-    """Return answers that cover every combination of what changes a pipeline's files.
+def combinations(kind: str, extras: tuple[str, ...]) -> list[Answers]:
+    """Return answers that cover every combination of what changes a project's files.
 
     Extras, features and CI are combined fully; the rest, which changes single words, takes
     turns over them.
@@ -126,28 +126,36 @@ def pipelines() -> list[Answers]:
         itertools.product(
             ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
             PYTHONS,
-            ("process", "docker", "kubernetes"),
+            ("process", "docker", "kubernetes") if kind == "pipeline" else ("process",),
         )
     )
-    combinations = itertools.product(
-        subsets(("postgres", "duckdb", "dask")),
+    parts = itertools.product(
+        subsets(extras),
         subsets(("docs", "container", "agents")),
         ("github", "gitlab", "none"),
     )
     return [
         {
-            "project_kind": "pipeline",
-            "extras": extras,
+            "project_kind": kind,
+            "extras": chosen,
             "features": features,
             "ci": ci,
             "license": license_,
             "minimum_python": python,
             "work_pool_type": pool,
         }
-        for (extras, features, ci), (license_, python, pool) in zip(
-            combinations, turns, strict=False
-        )
+        for (chosen, features, ci), (license_, python, pool) in zip(parts, turns, strict=False)
     ]
+
+
+def pipelines() -> list[Answers]:
+    """Return every combination for pipelines."""
+    return combinations("pipeline", ("postgres", "duckdb", "dask"))
+
+
+def libraries() -> list[Answers]:
+    """Return every combination for libraries."""
+    return combinations("library", ("pandas", "ml"))
 
 
 def label(answers: Answers) -> str:

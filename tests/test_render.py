@@ -71,13 +71,17 @@ def test_the_smoke_test_of_pytest_copie(copie: object) -> None:
     assert (result.project_dir / "src" / "smoke" / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("answers", projects.pipelines(), ids=projects.label)
+@pytest.mark.parametrize(
+    "answers", [*projects.pipelines(), *projects.libraries()], ids=projects.label
+)
 def test_every_combination(answers: Answers, render: Render) -> None:
     project = render(**answers)
     check_files(project)
     lint(project)
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    assert set(metadata["optional-dependencies"]) == {*answers["extras"], "dev"}
+    together = answers["project_kind"] == "library" and answers["extras"]
+    extras = {*answers["extras"], "dev", *(["all"] if together else [])}
+    assert set(metadata["optional-dependencies"]) == extras
     assert metadata["requires-python"] == f">={answers['minimum_python']}"
     assert (project / "Dockerfile").is_file() == ("container" in answers["features"])
     assert (project / "mkdocs.yml").is_file() == ("docs" in answers["features"])

@@ -1,0 +1,378 @@
+"""Generated task libraries, used for real: their gates, a local index, consumers of their wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import projects
+import pytest
+from environments import Environments, require_python
+from projects import Render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIBRARY = {"project_kind": "library"}
+
+# One project for each Python; between them every selection of extras.
+LIBRARIES = {
+    "3.11": LIBRARY | {"features": ["docs"]},
+    "3.12": LIBRARY
+    | {
+        "project_name": "company-wide-tasks-for-data-and-models-of-every-single-tea.x",
+        "extras": ["ml"],
+        "ci": "gitlab",
+        "license": "Apache-2.0",
+        "minimum_python": "3.12",
+    },
+    "3.13": LIBRARY | {"extras": [], "ci": "none", "license": "Proprietary"},
+}
+
+TRACES = {
+    "pandas": r"pandas|transform_data|transform\.py|tidy_penguins",
+    "ml": r"sklearn|scikit|train_model|evaluate_model|train_on_penguins|`ml`|\.ml\b",
+}
+"""What a project that leaves an extra out must not mention."""
+
+# The library imposes no bounds on those who use it; a Prefect server needs these two.
+SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
+
+
+def tool(project: Path, *words: str, check: bool = True, **env: str) -> str:
+    """Run a command of the project's own environment."""
+    return projects.run("uv", "run", "--no-sync", *words, cwd=project, check=check, **env)
+
+
+@pytest.fixture(scope="session", params=LIBRARIES)
+def ready(
+    request: pytest.FixtureRequest,
+    render: Render,
+    environments: Environments,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Give each library once, in a git repository with a tag, with its environment."""
+    require_python(request.param)
+    return prepared(
+        render(**LIBRARIES[request.param]),
+        tmp_path_factory.mktemp("libraries") / "project",
+        environments,
+        request.param,
+    )
+
+
+@pytest.fixture(scope="session")
+def library(
+    render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Give the default library; tests may run it but not change it."""
+    folder = tmp_path_factory.mktemp("library") / "my-task-library"
+    return prepared(render(**LIBRARIES["3.11"]), folder, environments, "3.11")
+
+
+def prepared(source: Path, project: Path, environments: Environments, python: str) -> Path:
+    """Copy a render, commit and tag it as version 0.2.0, and synchronise it."""
+    shutil.copytree(source, project)
+    projects.run("git", "init", "-q", cwd=project)
+    projects.run("git", "add", "--all", cwd=project)
+    projects.run("git", "commit", "-qm", "Start", cwd=project)
+    projects.run("git", "tag", "v0.2.0", cwd=project)
+    environments.sync(project, python)
+    return project
+
+
+def test_its_own_checks_pass_and_change_nothing(ready: Path) -> None:
+    tool(ready, "pre-commit", "run", "--all-files")
+    changed = projects.run("git", "status", "--porcelain", cwd=ready).splitlines()
+    assert [line for line in changed if not line.endswith("uv.lock")] == []
+
+
+def test_its_own_tests_pass(ready: Path, prefect_api: str) -> None:
+    printed = tool(ready, "pytest", "-q", PREFECT_TEST_API_URL=prefect_api)
+    # Nothing but passed tests in the last line: none failed, none was skipped.
+    assert re.search(r"^\d+ passed in ", printed, re.MULTILINE)
+
+
+def test_its_demo_runs(ready: Path, prefect_api: str, tmp_path: Path) -> None:
+    shutil.copytree(ready / "examples", tmp_path / "examples")
+    command = next((ready / "src").iterdir()).name
+    python = ready / ".venv" / "bin" / "python"
+    code = f"import sys; from {command} import cli; sys.exit(cli.main(['demo']))"
+    printed = projects.run(python, "-c", code, cwd=tmp_path, PREFECT_API_URL=prefect_api)
+    assert "data/penguins.csv: 53,098 bytes" in printed
+    if (ready / "examples" / "tidy_penguins.py").is_file():
+        assert "333 of 344 rows kept" in printed
+    if (ready / "examples" / "train_on_penguins.py").is_file():
+        assert re.search(r"mean absolute error: \d+ g, baseline", printed)
+
+
+def test_its_documentation_builds_strictly(library: Path, tmp_path: Path) -> None:
+    tool(library, "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path))
+    reference = (tmp_path / "reference" / "index.html").read_text()
+    for name in ("download_data", "transform_data", "train_model", "evaluate_model"):
+        assert name in reference
+
+
+@pytest.mark.parametrize(
+    ("extras", "ci"),
+    list(itertools.product(projects.subsets(("pandas", "ml")), ("github", "gitlab", "none"))),
+    ids=str,
+)
+def test_what_is_not_chosen_leaves_no_trace(extras: list[str], ci: str, render: Render) -> None:
+    project = render(**LIBRARY, extras=extras, ci=ci)
+    shown = {
+        path.relative_to(project): f"{path.relative_to(project)}\n{path.read_text()}"
+        for path in projects.files(project)
+    }
+    unwanted = [TRACES[name] for name in TRACES if name not in extras]
+    if "ml" in extras:
+        # Models learn from tables, so this extra brings pandas along.
+        unwanted = [pattern.removeprefix("pandas|") for pattern in unwanted]
+    for path, text in shown.items():
+        for pattern in unwanted:
+            assert not re.search(pattern, text), path
+    for name in extras:
+        assert any(re.search(TRACES[name], text) for text in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        (LIBRARY | {"extras": ["postgres"]}, "'postgres' is not in ['pandas', 'ml']"),
+        ({"extras": ["ml"]}, "'ml' is not in ['postgres', 'duckdb', 'dask']"),
+    ],
+)
+def test_an_extra_of_another_kind_is_refused(
+    answers: dict[str, object], sentence: str, template: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        projects.render(template, tmp_path / "project", answers)
+
+
+def distributions(project: Path) -> list[Path]:
+    """Build a wheel and an sdist from a clean tree."""
+    if not (project / "dist").exists():
+        # The lock file is for the user to commit; untracked, it would change the version.
+        projects.run("git", "add", "--all", cwd=project)
+        projects.run("git", "commit", "-qm", "Lock", "--allow-empty", cwd=project)
+        projects.run("git", "tag", "-f", "v0.2.0", cwd=project)
+        projects.run("uv", "build", "-q", cwd=project)
+    return sorted(path for path in (project / "dist").iterdir() if path.suffix in {".whl", ".gz"})
+
+
+def test_its_distributions_are_fit_for_an_index(ready: Path) -> None:
+    built = distributions(ready)
+    sdist, wheel = sorted(built, key=lambda path: path.suffix)
+    projects.run("twine", "check", "--strict", *built, cwd=ready)
+    projects.run("check-wheel-contents", wheel, cwd=ready)
+    projects.run("validate-pyproject", "pyproject.toml", cwd=ready)
+    package = next((ready / "src").iterdir()).name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert f"{package}/py.typed" in names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {package}
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    assert "-0.2.0" in wheel.name
+    assert "-0.2.0" in sdist.name
+
+
+def needs(required: list[str], extra: str | None) -> set[str]:
+    """Return the names of what an extra requires, or of what is required always."""
+    found: dict[str | None, set[str]] = {}
+    for entry in required:
+        marker = re.search(r"extra == ['\"](\w+)['\"]", entry)
+        name = re.split(r"[<>=!~; \[]", entry)[0]
+        found.setdefault(marker[1] if marker else None, set()).add(name)
+    return found.get(extra, set())
+
+
+def test_nothing_but_its_own_needs_is_imposed_on_users(ready: Path) -> None:
+    wheel = next(path for path in distributions(ready) if path.suffix == ".whl")
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    required = metadata.get_all("Requires-Dist") or []
+    assert needs(required, None) == {"prefect", "pydantic-settings", "httpx"}
+    extras = set(metadata.get_all("Provides-Extra") or [])
+    chosen = {name for name in ("pandas", "ml") if name in extras}
+    assert extras == chosen | {"dev"} | ({"all"} if chosen else set())
+    assert needs(required, "all") == set().union(*(needs(required, name) for name in chosen))
+    assert needs(required, "ml") == ({"pandas", "scikit-learn"} if "ml" in chosen else set())
+    private = "Private :: Do Not Upload" in (metadata.get_all("Classifier") or [])
+    assert private == (metadata["License-Expression"] == "LicenseRef-Proprietary")
+
+
+def test_its_api_cannot_change_silently(
+    project: Render, environments: Environments, tmp_path: Path
+) -> None:
+    folder = project(**LIBRARY)
+    environments.sync(folder)
+    check = ("pytest", "-q", "--no-cov", "tests/test_public_api.py")
+    tool(folder, *check)
+    source = folder / "src" / "my_task_library" / "data" / "download.py"
+    old = source.read_text()
+    source.write_text(old.replace("    max_bytes: int | None = None,\n", "", 1))
+    assert old != source.read_text()
+    printed = tool(folder, *check, check=False)
+    assert "name these in CHANGELOG.md under '## Unreleased', as `download_data`" in printed
+    changelog = folder / "CHANGELOG.md"
+    text = changelog.read_text()
+    entry = "## Unreleased\n\n- `download_data` has no bound any more.\n"
+    changelog.write_text(text.replace("## Unreleased\n", entry))
+    tool(folder, *check)
+    # A release makes a heading of its own; then the list must be renewed.
+    changelog.write_text(changelog.read_text().replace("## Unreleased", "## 0.3.0"))
+    assert "name these" in tool(folder, *check, check=False)
+    tool(folder, "python", "tests/public_api.py")
+    tool(folder, *check)
+
+
+def test_an_old_name_must_go_in_time(project: Render, environments: Environments) -> None:
+    folder = project(**LIBRARY)
+    environments.sync(folder)
+    check = ("pytest", "-q", "--no-cov", "tests/test_imports.py", "-k", "in_time")
+    tool(folder, *check)
+    reinstall = ("uv", "sync", "-q", "--reinstall-package", "my-task-library")
+    projects.run(*reinstall, cwd=folder, SETUPTOOLS_SCM_PRETEND_VERSION="1.0.0")
+    assert "remove fetch_data: its time has come" in tool(folder, *check, check=False)
+
+
+@pytest.fixture(scope="session")
+def index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A package index on this machine, to which the library was published; its simple API."""
+    folder = tmp_path_factory.mktemp("index")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [Path(sys.executable).with_name("pypi-server"), "run", "-p", str(port)]
+    options = ["-i", "127.0.0.1", "-P", ".", "-a", ".", "--disable-fallback", folder]
+    log = (folder.parent / "index.log").open("wb")
+    with log, subprocess.Popen([*command, *options], stdout=log, stderr=log) as server:
+        try:
+            wait_for(f"{url}/simple/")
+            publish = ["uv", "publish", "--publish-url", f"{url}/", "--username", "a"]
+            publish += ["--password", "b", "--check-url", f"{url}/simple/"]
+            for _ in range(2):  # the second time there is nothing left to publish
+                projects.run(*publish, *distributions(library), cwd=library)
+            assert len(list(folder.iterdir())) == 2
+            yield f"{url}/simple/"
+        finally:
+            server.terminate()
+
+
+def wait_for(url: str) -> None:
+    """Return when a server answers."""
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def consumer(folder: Path, index: str, requirement: str, *more: str) -> Path:
+    """Make a clean environment with the published library; return its Python."""
+    folder.mkdir(exist_ok=True)
+    projects.run("uv", "venv", "-q", "-p", require_python("3.11"), "env", cwd=folder)
+    python = folder / "env" / "bin" / "python"
+    install = ("uv", "pip", "install", "-q", "--python", python, "--index", index)
+    projects.run(*install, requirement, *more, *SERVER_BOUNDS, cwd=folder)
+    return python
+
+
+FLOW = """
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from my_task_library.common.errors import PermanentError
+from my_task_library.data import download_data, transform_data
+from my_task_library.ml import evaluate_model, train_model
+
+
+@flow
+def fetch(source: str) -> int:
+    return download_data(source, "data/table.csv").size
+
+
+if __name__ == "__main__":
+    print("bytes:", fetch(Path(__file__).as_uri()))
+    for task in (lambda: transform_data.fn(None, None), lambda: evaluate_model.fn(None)):
+        try:
+            task()
+        except PermanentError as error:
+            print(error)
+"""
+
+
+RUN = """
+import runpy
+import sys
+
+for name in ("download_penguins.py", sys.argv[1]):
+    runpy.run_path(name, run_name="__main__")
+"""
+
+
+def test_a_consumer_without_extras(index: str, prefect_api: str, tmp_path: Path) -> None:
+    python = consumer(tmp_path, index, "my-task-library==0.2.0")
+    for module in ("pandas", "sklearn", "numpy"):
+        printed = projects.run(python, "-c", f"import {module}", cwd=tmp_path, check=False)
+        assert "ModuleNotFoundError" in printed
+    (tmp_path / "use.py").write_text(FLOW)
+    printed = projects.run(python, "use.py", cwd=tmp_path, PREFECT_API_URL=prefect_api)
+    assert f"bytes: {len(FLOW)}" in printed
+    for extra, module in (("pandas", "pandas"), ("ml", "pandas")):
+        assert (
+            f"This needs {module}, which comes with the extra {extra!r}:"
+            f" pip install 'my-task-library[{extra}]'\n"
+        ) in printed
+    shown = projects.run(tmp_path / "env" / "bin" / "my-task-library", "--version", cwd=tmp_path)
+    assert shown.strip() == "0.2.0"
+
+
+@pytest.mark.parametrize(
+    ("extra", "example", "result"),
+    [
+        ("pandas", "tidy_penguins.py", "333 of 344 rows kept"),
+        ("ml", "train_on_penguins.py", "body-mass, measured on 85 rows"),
+    ],
+)
+def test_a_consumer_with_extras(
+    extra: str,
+    example: str,
+    result: str,
+    index: str,
+    prefect_api: str,
+    library: Path,
+    tmp_path: Path,
+) -> None:
+    requirement = f"my-task-library[{extra}]>=0.2,<1"
+    python = consumer(tmp_path, index, requirement, "palmerpenguins")
+    for name in ("download_penguins.py", example):
+        shutil.copy(library / "examples" / name, tmp_path)
+    (tmp_path / "run.py").write_text(RUN)
+    printed = projects.run(
+        python,
+        "run.py",
+        example,
+        cwd=tmp_path,
+        PREFECT_API_URL=prefect_api,
+        PREFECT_HOME=str(tmp_path),
+    )
+    assert "data/penguins.csv: 53,098 bytes" in printed
+    assert result in printed
+    assert os.fspath(library) not in printed
