@@ -1,0 +1,173 @@
+"""A small template repository with two releases, and projects made from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import projects
+import pytest
+
+OLD, NEW = "v999.0.0", "v999.1.0"
+PIPELINE = "template/{{ pipeline }}/src/{{ package_name }}"
+HOOKS = projects.ROOT / "hooks"
+
+MIGRATION = '''"""Needed while the project has the file `old-layout`."""
+import sys
+from pathlib import Path
+
+*check, project = sys.argv[1:]
+old = Path(project) / "old-layout"
+if check:
+    sys.exit(1 if old.exists() else 0)
+old.rename(old.with_name("new-layout"))
+'''
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    printed: str
+
+
+Run = Callable[..., Done]
+
+
+def commit(repository: Path, subject: str, *tags: str) -> None:
+    """Commit all there is, and tag it."""
+    projects.run("git", "add", "--all", cwd=repository)
+    projects.run("git", "commit", "-qm", subject, cwd=repository)
+    for tag in tags:
+        projects.run("git", "tag", "-am", tag, tag, cwd=repository)
+
+
+def append(path: Path, text: str) -> None:
+    """Add a line to a file."""
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def add_release(repository: Path) -> None:
+    """Change a seed, a merged file and a new seed; add a migration."""
+    append(repository / PIPELINE / "flows/tables.py.jinja", "# better in the template\n")
+    append(repository / PIPELINE / "common/rules.py", "# merged from the template\n")
+    (repository / PIPELINE / "flows" / "more_flow.py").write_text('"""More."""\n')
+    (repository / "template/{{ published }}/README.md").write_text("# Of another kind\n")
+    (repository / "hooks/migrations/v999_1_0_layout.py").write_text(MIGRATION)
+    commit(repository, "Two", NEW)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template of the work tree as release OLD, and a change of it as release NEW."""
+    repository = projects.copy_content(tmp_path_factory.mktemp("source") / "copier-prefect")
+    projects.run("git", "init", "-qb", "main", cwd=repository)
+    commit(repository, "One", OLD)
+    add_release(repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def rendered(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of release OLD, as copied; do not change it."""
+    target = tmp_path_factory.mktemp("rendered") / "my-data-project"
+    projects.run(
+        sys.executable, "-m", "copier", "copy", "-q", "--defaults", "-r", OLD, source, target,
+        cwd=source,
+    )  # fmt: skip
+    return target
+
+
+@pytest.fixture
+def fresh(rendered: Path, tmp_path: Path) -> Path:
+    """A project of release OLD, without git."""
+    return Path(shutil.copytree(rendered, tmp_path / rendered.name))
+
+
+@pytest.fixture(scope="session")
+def started(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed project of release OLD; do not change it."""
+    folder = Path(shutil.copytree(rendered, tmp_path_factory.mktemp("started") / rendered.name))
+    projects.run("git", "init", "-qb", "main", cwd=folder)
+    commit(folder, "Start")
+    return folder
+
+
+@pytest.fixture
+def old(started: Path, tmp_path: Path) -> Path:
+    """A committed project of release OLD."""
+    return Path(shutil.copytree(started, tmp_path / started.name))
+
+
+@pytest.fixture(scope="session")
+def moved(started: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project updated to release NEW, the update not committed; do not change it."""
+    folder = Path(shutil.copytree(started, tmp_path_factory.mktemp("moved") / started.name))
+    projects.run(sys.executable, "-m", "copier", "update", "-q", "--defaults", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def updated(moved: Path, tmp_path: Path) -> Path:
+    """A project updated to release NEW, the update not committed."""
+    return Path(shutil.copytree(moved, tmp_path / moved.name))
+
+
+UV = """#!/usr/bin/env python3
+# Makes what uv would make, without an environment. STALE=1 means that the lock is stale.
+import os, sys
+from pathlib import Path
+
+match sys.argv[1:]:
+    case ["sync"]:
+        Path(".venv").mkdir(exist_ok=True)
+        Path("uv.lock").write_text("")
+    case ["lock", "--check"]:
+        sys.exit(int(os.environ.get("STALE", "0")))
+    case ["lock"]:
+        Path("uv.lock").write_text("locked")
+    case ["run", "pre-commit", "install"]:
+        Path(".git/hooks/pre-commit").write_text("")
+    case other:
+        sys.exit(f"uv {other}")
+"""
+
+
+@pytest.fixture(scope="session")
+def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a `uvx copier` that is the installed one, and a `uv` that only pretends."""
+    folder = tmp_path_factory.mktemp("shims")
+    (folder / "uvx").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m "$@"\n')
+    (folder / "uv").write_text(UV)
+    for shim in folder.iterdir():
+        shim.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(shims: Path) -> Run:
+    """Run a command as a user would, with the shims first on the PATH."""
+
+    def ran(*command: str | Path, cwd: Path, **env: str) -> Done:
+        path = f"{shims}{os.pathsep}{os.environ['PATH']}"
+        words = ["bash", "-c", '"$@"; code=$?; echo; echo "exit:$code"', "bash", *command]
+        printed = projects.run(*words, cwd=cwd, **{"PATH": path, **env})
+        text, _, code = printed.rpartition("\nexit:")
+        return Done(int(code), text)
+
+    return ran
+
+
+@pytest.fixture(scope="session")
+def hook(run: Run) -> Run:
+    """Run one of the hooks."""
+
+    def ran(name: str, *arguments: str | Path, cwd: Path, **env: str) -> Done:
+        return run(sys.executable, HOOKS / name, *arguments, cwd=cwd, **env)
+
+    return ran

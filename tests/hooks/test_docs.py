@@ -1,0 +1,186 @@
+"""The commands in docs/, run as they stand there against generated projects."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import projects
+import pytest
+
+from hooks.conftest import NEW, OLD, Done, Run, append, commit
+
+DOCS = projects.ROOT / "docs"
+RULES = "src/my_data_project/common/rules.py"
+
+
+def command(page: str, name: str) -> str:
+    """Return the commands behind a `<!-- run: … -->` mark."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.search(rf"<!-- run: {name} -->\n```bash\n(.+?)\n```", text, re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def status(project: Path) -> str:
+    return projects.run("git", "status", "--porcelain", cwd=project)
+
+
+@pytest.fixture
+def doc(run: Run, source: Path) -> Run:
+    """Run the commands of a page."""
+
+    def ran(page: str, name: str, cwd: Path) -> Done:
+        done = run("bash", "-c", command(page, name), cwd=cwd, TEMPLATE=str(source))
+        # `git diff --check` reports conflicts by its exit code.
+        assert "Traceback" not in done.printed
+        return done
+
+    return ran
+
+
+def test_generate(doc: Run, tmp_path: Path) -> None:
+    assert doc("generate.md", "copy", tmp_path).code == 0
+    assert doc("generate.md", "start", tmp_path).code == 0
+    project = tmp_path / "my-data-project"
+    assert (project / ".gitlab-ci.yml").is_file()
+    assert (project / "mkdocs.yml").is_file()
+    assert status(project) == ""
+
+
+def test_update(doc: Run, old: Path) -> None:
+    assert doc("update.md", "update", old).code == 0
+    assert status(old) == f" M .copier-answers.yml\n M {RULES}\n"
+
+
+def test_one_option(doc: Run, old: Path) -> None:
+    assert doc("update.md", "option", old).code == 0
+    assert (old / "mkdocs.yml").is_file()
+    answers = (old / ".copier-answers.yml").read_text()
+    assert f"_commit: {OLD}" in answers
+    assert "- container\n- docs" in answers
+
+
+@pytest.mark.parametrize(("side", "text"), [("ours", "mine"), ("theirs", "merged")])
+def test_conflict_resolve_and_abort(
+    side: str, text: str, doc: Run, hook: Run, run: Run, old: Path
+) -> None:
+    append(old / RULES, "# mine, at the same place\n")
+    commit(old, "Mine")
+    (old / ".env").write_text("SECRET=1\n")
+    done = doc("update.md", "update", old)
+    assert done.code != 0
+    assert f"{RULES}:" in done.printed, "git diff --check names the file"
+    words = command("update.md", "resolve").replace("--ours", f"--{side}")
+    assert run("bash", "-c", words, cwd=old).code == 0
+    assert (old / RULES).read_text().splitlines()[-1].startswith(f"# {text}")
+    assert hook("post_update.py", cwd=old).code == 0
+    (old / "new-file").write_text("")
+    assert doc("update.md", "abort", old).code == 0
+    assert status(old) == ""
+    assert (old / RULES).read_text().endswith("# mine, at the same place\n")
+    assert (old / ".env").read_text() == "SECRET=1\n"
+
+
+def test_fetch_a_seed(doc: Run, old: Path) -> None:
+    original = (old / "prefect.yaml").read_text()
+    (old / "prefect.yaml").write_text("mine\n")
+    commit(old, "Mine")
+    assert doc("update.md", "fetch", old).code == 0
+    assert (old / "prefect.yaml").read_text() == original
+    assert projects.run("git", "diff", "--name-only", "HEAD", cwd=old) == "prefect.yaml\n"
+
+
+def test_rename(doc: Run, old: Path) -> None:
+    (old / "src/my_data_project/mine.py").write_text("MINE = True\n")
+    append(old / "src/my_data_project/flows/tables.py", "# mine\n")
+    commit(old, "Mine")
+    done = doc("update.md", "rename", old)
+    assert done.code == 0, done.printed
+    assert not (old / "src/my_data_project").exists()
+    assert (old / "src/better_name/mine.py").read_text() == "MINE = True\n"
+    assert (old / "src/better_name/flows/tables.py").read_text().endswith("# mine\n")
+    assert "better_name.cli:main" in (old / "pyproject.toml").read_text()
+    # Nothing conflicts: the rename was in all files but the answers.
+    assert status(old) == " M .copier-answers.yml\n M .env.example\n"
+    assert "from better_name.common" in (old / "src/better_name/common/table.py").read_text()
+
+
+OWN = {
+    "pyproject.toml": '[project]\nname = "sales"\nversion = "1.0"\ndependencies = ["zarr"]\n',
+    "README.md": "# Sales\n",
+    ".gitignore": "*.parquet\n",
+    "src/sales/flows/orders.py": "ORDERS = 1\n",
+    "src/sales/flows/tables.py": "TABLES = 1\n",
+    "notes/plan.txt": "plan\n",
+}
+
+
+@pytest.fixture
+def existing(tmp_path: Path) -> Path:
+    """A project that a team already has."""
+    project = tmp_path / "sales"
+    for name, text in OWN.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    projects.run("git", "init", "-qb", "main", cwd=project)
+    commit(project, "Own")
+    return project
+
+
+def test_adopt(doc: Run, hook: Run, run: Run, existing: Path, source: Path) -> None:
+    words = command("adopt.md", "adopt").replace("copy --defaults", f"copy -r {OLD} --defaults")
+    done = run("bash", "-c", words, cwd=existing, TEMPLATE=str(source))
+    assert done.code == 0, done.printed
+    lines = status(existing).splitlines()
+    # What is replaced, git shows; nothing else of the team's has changed.
+    assert [line for line in lines if not line.startswith("??")] == [
+        " M .gitignore",
+        " M pyproject.toml",
+    ]
+    for name in set(OWN) - {"pyproject.toml", ".gitignore"}:
+        assert (existing / name).read_text() == OWN[name], name
+    assert OWN["pyproject.toml"] in doc("adopt.md", "old", existing).printed
+
+    mark = "  # Yours, below this line:\n"
+    text = (existing / "pyproject.toml").read_text()
+    (existing / "pyproject.toml").write_text(text.replace(mark, f'{mark}  "zarr",\n', 1))
+    append(existing / ".gitignore", OWN[".gitignore"])
+    (existing / "src/sales/demo.py").unlink()
+    assert doc("adopt.md", "commit", existing).code == 0
+    assert status(existing) == ""
+
+    assert doc("update.md", "update", existing).code == 0
+    changed = {line[3:] for line in status(existing).splitlines()}
+    assert changed == {".copier-answers.yml", "src/sales/common/rules.py"}
+    assert '  "zarr",\n' in (existing / "pyproject.toml").read_text()
+    assert not (existing / "src/sales/demo.py").exists()
+    assert hook("post_update.py", cwd=existing).code == 0
+
+
+def test_adopting_without_overwrite_stops_and_changes_no_file(
+    run: Run, existing: Path, source: Path
+) -> None:
+    done = run("uvx", "copier", "copy", "--defaults", source, ".", cwd=existing)
+    assert done.code == 1
+    assert "--overwrite" in done.printed
+    assert all(line.startswith("??") for line in status(existing).splitlines())
+    skip = ("--overwrite", "--skip", "pyproject.toml")
+    run("uvx", "copier", "copy", "--defaults", *skip, source, ".", cwd=existing)
+    assert (existing / "pyproject.toml").read_text() == OWN["pyproject.toml"]
+
+
+def test_fleet(run: Run, old: Path, source: Path) -> None:
+    (old.parent / "fleet.txt").write_text(f"{old.name}\n")
+    words = command("maintain.md", "fleet")
+    done = run("bash", "-c", words, cwd=old.parent, TEMPLATE=str(source))
+    assert done.code == 0, done.printed
+    assert f"{OLD} -> {NEW}" in done.printed
+    assert status(old) == ""
+
+
+def test_links_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https:") or (page.parent / target).exists(), target
+        assert f"docs/{page.name}" in (projects.ROOT / "README.md").read_text(encoding="utf-8")
