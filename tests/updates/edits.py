@@ -73,7 +73,8 @@ _BLOCK = re.compile(
 
 
 def _block(text: str) -> tuple[list[str], re.Match[str]]:
-    match = _BLOCK.search(text)
+    # The template keeps each kind's requirements in a file of their own.
+    match = _BLOCK.search(text) or re.fullmatch(r"(?s)(?P<lines>(?:  \"[^\n]*\n)+)", text)
     assert match, "pyproject.toml has no block of the template's dependencies any more"
     return match["lines"].splitlines(keepends=True), match
 
@@ -216,6 +217,18 @@ def you_rename_package(new: str) -> UserEdit:
 
 
 # -- What the template's maintainers do ------------------------------------------------------------
+
+
+def template_dependency(change: Change) -> TemplateEdit:
+    """Edit the requirements of every kind."""
+
+    def edit(checkout: Path) -> None:
+        files = sorted(checkout.glob("includes/pyproject/*/dependencies.toml"))
+        assert files, "the template keeps its requirements elsewhere"
+        for file in files:
+            file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    return edit
 
 
 def template(path: str, change: Change) -> TemplateEdit:

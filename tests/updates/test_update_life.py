@@ -35,6 +35,7 @@ from edits import (
     swap,
     template,
     template_adds,
+    template_dependency,
     template_drops,
     template_moves,
     text_is,
@@ -183,7 +184,7 @@ LIFE = [
             f"uv add of a name that sorts {where}; the template {what}",
             kinds=ALL,
             you=(uv_add(f"{name}>=1"),),
-            new=(template(PYPROJECT, change),),
+            new=(template_dependency(change),),
             then={PYPROJECT: Merged(f'  "{name}>=1",', *lines)},
         )
         for where, name in (("first", "aiosql"), ("in the middle", "nmslib"), ("last", "zarr"))
@@ -208,8 +209,8 @@ LIFE = [
         "uv add of three at once, one with an extra and a marker; the template adds and bumps",
         you=(uv_add("aiosql>=1", "polars[calamine]>=1", "zarr>=3 ; python_version >= '3.12'"),),
         new=(
-            template(PYPROJECT, adds_dependency("tenacity>=9")),
-            template(PYPROJECT, bumps_dependency(FIRST)),
+            template_dependency(adds_dependency("tenacity>=9")),
+            template_dependency(bumps_dependency(FIRST)),
         ),
         then={
             PYPROJECT: Merged(
@@ -220,19 +221,19 @@ LIFE = [
     Row(
         "uv add, then uv remove of the same; the template adds one",
         you=(uv_add("aiosql>=1"), uv_remove("aiosql")),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Merged('  "tenacity>=9", # new', without=("aiosql",))},
     ),
     Row(
         "uv add --optional of an own extra; the template adds a dependency",
         you=(uv_add("--optional", "reports", "jinja2>=3"),),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Merged("reports = [", '  "tenacity>=9", # new')},
     ),
     Row(
         "uv add --group of an own group; the template bumps a dependency",
         you=(uv_add("--group", "notebooks", "jupyterlab>=4"),),
-        new=(template(PYPROJECT, bumps_dependency(LAST)),),
+        new=(template_dependency(bumps_dependency(LAST)),),
         then={PYPROJECT: Merged("notebooks = [")},
     ),
     Row(
@@ -252,13 +253,13 @@ LIFE = [
     Row(
         "the user caps the template's own pin; the template bumps it: only a person can say",
         you=(you(PYPROJECT, lambda text: bumps_dependency(LAST)(text).replace(".999", ".5")),),
-        new=(template(PYPROJECT, bumps_dependency(LAST)),),
+        new=(template_dependency(bumps_dependency(LAST)),),
         then={PYPROJECT: Conflict(yours=".5", theirs=".999")},
     ),
     Row(
         "the user caps the template's last pin; the template bumps its first",
         you=(you(PYPROJECT, bumps_dependency(LAST)),),
-        new=(template(PYPROJECT, bumps_dependency(FIRST)),),
+        new=(template_dependency(bumps_dependency(FIRST)),),
         then={PYPROJECT: Merged()},
     ),
     # -- pyproject.toml: metadata and tools ---------------------------------------------------
@@ -272,7 +273,7 @@ LIFE = [
             you(PYPROJECT, after("readme = ", 'keywords = ["ours"]')),
             you(PYPROJECT, at_end('\n[project.urls]\nHome = "https://example.com"')),
         ),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={
             PYPROJECT: Merged(
                 'description = "Ours."',
@@ -322,7 +323,7 @@ LIFE = [
         "an own command beside the project's; the template adds a dependency",
         kinds=PIPELINE,
         you=(you(PYPROJECT, after("[project.scripts]", 'ours = "{package}.cli:main"')),),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Merged('ours = "{package}.cli:main"', '  "tenacity>=9", # new')},
     ),
     # -- Seeds: the user's from the first commit -----------------------------------------------
@@ -671,7 +672,7 @@ LIFE = [
     Row(
         "a newer oldest Python, while the template adds a dependency",
         answers=({"minimum_python": "3.13"},),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Theirs('requires-python = ">=3.13"', '  "tenacity>=9", # new')},
     ),
     Row(
@@ -715,7 +716,7 @@ LIFE = [
         "a folder of a monorepo, with a dependency of the user's own",
         monorepo=True,
         you=(uv_add("aiosql>=1"),),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Merged('  "aiosql>=1",', '  "tenacity>=9", # new')},
     ),
     Row(
@@ -745,13 +746,13 @@ LIFE = [
     Row(
         "a lock file of the user's",
         you=(you_write("uv.lock", "version = 1\n"),),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={"uv.lock": Yours("version = 1")},
     ),
     Row(
         "a file not committed: refused, nothing changes",
         uncommitted=(you_write("notes.txt", "ours\n"),),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         refused="dirty",
     ),
     Row(
@@ -769,7 +770,7 @@ LIFE = [
     Row(
         "saved pyproject.toml with the line ends of Windows, after uv add",
         you=(uv_add("aiosql>=1"), you(PYPROJECT, windows_lines)),
-        new=(template(PYPROJECT, adds_dependency("tenacity>=9")),),
+        new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Lines('  "aiosql>=1",', '  "tenacity>=9", # new', without=("\r",))},
     ),
     Row(
@@ -792,7 +793,7 @@ LIFE = [
         ),
         new=(
             template(ERRORS, swap(DOCSTRING, NEW_DOCSTRING)),
-            template(PYPROJECT, adds_dependency("tenacity>=9")),
+            template_dependency(adds_dependency("tenacity>=9")),
         ),
         then={
             ERRORS: Merged(NEW_DOCSTRING),
