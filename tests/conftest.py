@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(projects.ROOT / "template" / "tests"))
 from prefect_server import Server
 
+ORDER = ("test_style", "test_render", "test_ci_files", "updates/", "hooks/")
+"""What runs first, fast checks before slow ones; the rest, real runs of projects, comes last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(projects.ROOT / "tests").as_posix()
+        return next((at for at, start in enumerate(ORDER) if path.startswith(start)), len(ORDER))
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -325,15 +325,24 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
     assert project["dependency-groups"]["dev"] == ["my-data-project[dev]"]
 
 
-def test_plain_pip_gives_a_working_server(project: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("pipeline", ["tests/test_deployments.py", "tests/test_settings.py"]),
+        ("library", ["tests/test_examples.py"]),
+    ],
+)
+def test_plain_pip_gives_a_working_server(
+    kind: str, files: list[str], project: Render, tmp_path: Path
+) -> None:
     """Resolved by pip alone, without a lock: the server must start, deploy and schedule."""
-    folder = project()
+    folder = project(project_kind=kind)
     python = tmp_path / "venv" / "bin" / "python"
     projects.run(require_python("3.11"), "-m", "venv", python.parents[1], cwd=folder)
     projects.run(python, "-m", "pip", "install", "-q", "-e", ".[dev]", cwd=folder)
-    words = ("pytest", "-q", "--no-cov", "tests/test_deployments.py", "tests/test_settings.py")
-    assert " passed" in projects.run(python, "-m", *words, cwd=folder)
-    projects.run(python.with_name("my-data-project"), "--version", cwd=folder)
+    assert " passed" in projects.run(python, "-m", "pytest", "-q", "--no-cov", *files, cwd=folder)
+    name = "my-data-project" if kind == "pipeline" else "my-task-library"
+    projects.run(python.with_name(name), "--version", cwd=folder)
 
 
 @pytest.mark.parametrize(
