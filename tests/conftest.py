@@ -25,7 +25,28 @@ ORDER = ("test_style", "test_render", "test_ci_files", "updates/", "hooks/")
 """What runs first, fast checks before slow ones; the rest, real runs of projects, comes last."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+LARGE = ("containers", "faults", "answers", "dependencies")
+"""Runs too large for the gate: tests marked `large(name)`, or larger counts of one test."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--large",
+        action="append",
+        default=[],
+        choices=LARGE,
+        help="also do this large run, which the gate does not do; may be given several times",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def chosen(item: pytest.Item) -> bool:
+        marker = item.get_closest_marker("large")
+        return marker is None or marker.args[0] in config.getoption("--large")
+
+    config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
+    items[:] = [item for item in items if chosen(item)]
+
     def place(item: pytest.Item) -> int:
         path = item.path.relative_to(projects.ROOT / "tests").as_posix()
         return next((at for at, start in enumerate(ORDER) if path.startswith(start)), len(ORDER))
