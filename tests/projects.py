@@ -158,6 +158,11 @@ def libraries() -> list[Answers]:
     return combinations("library", ("pandas", "ml"))
 
 
+def plugins() -> list[Answers]:
+    """Return every combination for plugins."""
+    return combinations("plugin", ())
+
+
 def label(answers: Answers) -> str:
     """Return a short name of a set of answers, for test ids."""
     words = ["+".join(some) if isinstance(some, list) else str(some) for some in answers.values()]

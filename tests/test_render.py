@@ -72,7 +72,9 @@ def test_the_smoke_test_of_pytest_copie(copie: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "answers", [*projects.pipelines(), *projects.libraries()], ids=projects.label
+    "answers",
+    [*projects.pipelines(), *projects.libraries(), *projects.plugins()],
+    ids=projects.label,
 )
 def test_every_combination(answers: Answers, render: Render) -> None:
     project = render(**answers)
