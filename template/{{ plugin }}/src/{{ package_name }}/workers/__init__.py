@@ -1,5 +1,5 @@
 """Workers: how flow runs of a deployment become processes."""
 
-from {{ package_name }}.workers.limited import LimitedProcessWorker
+from .limited import LimitedProcessWorker
 
 __all__ = ["LimitedProcessWorker"]
