@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import costs
 import projects
 import pytest
+import quick
 from environments import Environments
 from projects import Render
 
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(projects.ROOT / "template" / "tests"))
 from prefect_server import Server
 
-ORDER = ("test_style", "test_render", "test_ci_files", "updates/", "hooks/")
-"""What runs first, fast checks before slow ones; the rest, real runs of projects, comes last."""
+ORDER = ("test_style", "test_render", "test_ci_files", "test_combinations.py::test_files")
+"""What runs first: checks that are fast. Real runs follow."""
+
+SPREAD = (*ORDER, "test_combinations", "updates/", "hooks/")
+"""Tests that may run anywhere; those of one other module share fixtures and stay together."""
+
+LAST = ("test_combinations.py::test_gates", "updates/")
+"""Many tests of the same size: they fill what time is left when large modules are done."""
 
 
-LARGE = ("containers", "faults", "answers", "dependencies")
+LARGE = ("combinations", "containers", "faults", "answers", "dependencies")
 """Runs too large for the gate: tests marked `large(name)`, or larger counts of one test."""
 
 
@@ -39,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(costs)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def chosen(item: pytest.Item) -> bool:
         marker = item.get_closest_marker("large")
@@ -47,11 +59,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if not chosen(item)])
     items[:] = [item for item in items if chosen(item)]
 
-    def place(item: pytest.Item) -> int:
+    def name(item: pytest.Item) -> str:
         path = item.path.relative_to(projects.ROOT / "tests").as_posix()
-        return next((at for at, start in enumerate(ORDER) if path.startswith(start)), len(ORDER))
+        return f"{path}::{item.name}"
+
+    def place(item: pytest.Item) -> int:
+        order = (*ORDER, "", *LAST)
+        found = [at for at, start in enumerate(order) if start and name(item).startswith(start)]
+        return found[0] if found else order.index("")
 
     items.sort(key=place)
+    for item in items:
+        if not name(item).startswith(SPREAD):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +83,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("COPIER_SETTINGS_PATH", str(home / "settings.yml"))
         patch.setenv("COPIER_CACHE_DIR", str(home / "cache"))
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        quick.speed_up_copier(patch)
         yield
 
 
@@ -102,7 +123,10 @@ def project(render: Render, tmp_path: Path) -> Render:
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     """One environment for each Python, copied for each project that needs one."""
-    return Environments(tmp_path_factory.mktemp("environments"))
+    base = tmp_path_factory.getbasetemp()
+    # Under xdist each process has a folder in the run's.
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Environments(run / "environments")
 
 
 @pytest.fixture(scope="session")

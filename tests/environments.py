@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
@@ -32,23 +33,31 @@ def require_python(version: str) -> str:
 
 
 class Environments:
-    """Synchronises projects quickly: each starts as a copy of the last one like it."""
+    """Synchronises projects quickly: each starts as a copy of the first one like it.
+
+    Args:
+        folder: Where the copies stand; processes that test side by side share it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made: dict[str, Path] = {}
+        folder.mkdir(exist_ok=True)
 
     def sync(self, project: Path, python: str = "3.11") -> None:
         """Do what `uv sync` does, for a project that has no environment yet."""
         env = {"UV_PYTHON": require_python(python), "UV_COMPILE_BYTECODE": "1"}
-        base = self.made.get(python)
-        if base is not None:
-            shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
-        else:
-            projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
-        projects.run("uv", "sync", "-q", cwd=project, **env)
-        if base is None:
-            self.made[python] = self.folder / python
-            shutil.copytree(
-                project / ".venv", self.made[python], symlinks=True, copy_function=os.link
-            )
+        base = self.folder / python
+        with (self.folder / f"{python}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not base.exists():
+                projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
+                projects.run("uv", "sync", "-q", cwd=project, **env)
+                shutil.copytree(project / ".venv", base, symlinks=True, copy_function=os.link)
+                return
+        shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
+        try:
+            # What the first project resolved is cached.
+            projects.run("uv", "sync", "-q", cwd=project, UV_OFFLINE="1", **env)
+        except AssertionError:
+            # Another extra may need more than that.
+            projects.run("uv", "sync", "-q", cwd=project, **env)

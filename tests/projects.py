@@ -6,22 +6,20 @@ smoke test only: it always trusts, and cannot pass answers the way `-d` does.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import copier
+import jinja2
 import yaml
 
 ROOT = Path(__file__).parents[1]
 CONTENT = ("copier.yml", "includes", "template", "hooks")
 """What a release of the template consists of."""
-
-PYTHONS = ("3.11", "3.12", "3.13")
 
 Answers = dict[str, Any]
 Render = Callable[..., Path]
@@ -29,6 +27,7 @@ Render = Callable[..., Path]
 
 QUESTIONS: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 KINDS: list[str] = list(QUESTIONS["project_kind"]["choices"].values())
+"""The kinds of project of the work tree: a new one is tested without a change here."""
 
 EVERYTHING: Answers = {
     "ci": "gitlab",
@@ -110,60 +109,48 @@ def files(project: Path) -> list[Path]:
     )
 
 
-def subsets(choices: tuple[str, ...]) -> list[list[str]]:
-    """Return every selection that a question with several choices allows."""
-    sizes = range(len(choices) + 1)
-    return [list(some) for size in sizes for some in itertools.combinations(choices, size)]
+def questions(content: str | None = None) -> dict[str, Any]:
+    """Read the questions, without settings and computed answers.
 
+    Args:
+        content: A `copier.yml`; by default that of the work tree.
 
-def combinations(kind: str, extras: tuple[str, ...]) -> list[Answers]:
-    """Return answers that cover every combination of what changes a project's files.
-
-    Extras, features and CI are combined fully; the rest, which changes single words, takes
-    turns over them.
+    Returns:
+        The question's name and its details.
     """
-    turns = itertools.cycle(
-        itertools.product(
-            ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
-            PYTHONS,
-            ("process", "docker", "kubernetes") if kind == "pipeline" else ("process",),
-        )
-    )
-    parts = itertools.product(
-        subsets(extras),
-        subsets(("docs", "container", "agents")),
-        ("github", "gitlab", "none"),
-    )
-    return [
-        {
-            "project_kind": kind,
-            "extras": chosen,
-            "features": features,
-            "ci": ci,
-            "license": license_,
-            "minimum_python": python,
-            "work_pool_type": pool,
-        }
-        for (chosen, features, ci), (license_, python, pool) in zip(parts, turns, strict=False)
-    ]
+    document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return {
+        name: details
+        for name, details in document.items()
+        if not name.startswith("_") and details.get("when") is not False
+    }
 
 
-def pipelines() -> list[Answers]:
-    """Return every combination for pipelines."""
-    return combinations("pipeline", ("postgres", "duckdb", "dask"))
+def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
+    """List the values of a question with choices.
 
+    Args:
+        details: The question.
+        kind: The kind of project, for choices that depend on it.
 
-def libraries() -> list[Answers]:
-    """Return every combination for libraries."""
-    return combinations("library", ("pandas", "ml"))
-
-
-def plugins() -> list[Answers]:
-    """Return every combination for plugins."""
-    return combinations("plugin", ())
+    Returns:
+        The values; none for a question without choices or one not asked of this kind.
+    """
+    asked = jinja2.Template(str(details.get("when", True))).render(project_kind=kind)
+    if asked == "False":
+        return []
+    listed = details.get("choices", [])
+    if isinstance(listed, str):
+        listed = yaml.safe_load(jinja2.Template(listed).render(project_kind=kind)) or []
+    return list(listed.values()) if isinstance(listed, dict) else list(listed)
 
 
 def label(answers: Answers) -> str:
     """Return a short name of a set of answers, for test ids."""
     words = ["+".join(some) if isinstance(some, list) else str(some) for some in answers.values()]
     return "-".join(word for word in words if word) or "defaults"
+
+
+def tool(project: Path, *words: str | Path, check: bool = True, **env: str) -> str:
+    """Run a command of the project's own environment."""
+    return run("uv", "run", "--no-sync", *words, cwd=project, check=check, **env)

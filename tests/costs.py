@@ -1,0 +1,60 @@
+"""Tells at the end of a run how much CPU time each part of the tests took.
+
+Wall time says little on a machine that does other things too; CPU time of the tests and of
+the processes they waited for can be compared from one run to the next.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+PROPERTY = "cpu_seconds"
+BEGAN = pytest.StashKey[float]()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its finished children, in seconds."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember when the test began; its fixtures count too."""
+    item.stash[BEGAN] = cpu_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write the cost of each phase into its report, which xdist carries to the main process."""
+    report = yield
+    now = cpu_seconds()
+    report.user_properties.append((PROPERTY, now - item.stash[BEGAN]))
+    item.stash[BEGAN] = now
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the modules by their cost."""
+    costs: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                path = report.nodeid.split("::")[0]
+                costs[path] += sum(v for k, v in report.user_properties if k == PROPERTY)
+    total = sum(costs.values())
+    if total < 60:
+        return
+    terminalreporter.section(f"CPU time: {total:.0f} s")
+    for path, seconds in costs.most_common():
+        terminalreporter.write_line(f"{seconds:6.1f} s  {seconds / total:4.0%}  {path}")

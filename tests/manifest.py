@@ -1,0 +1,126 @@
+"""What can be chosen, read from `copier.yml`, and few projects that cover all of it.
+
+This is the one list behind the rendering tests, the real runs, the README's table and what CI
+does. A choice added to `copier.yml` is covered without a change here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import allpairspy
+import projects
+from projects import Answers
+
+PYTHONS = ("3.11", "3.12", "3.13")
+RUN_ON = "python"
+"""Key of a row that is no answer: the Python that its project is run on."""
+
+NAMES = (
+    "",
+    "x",
+    "Quarterly.Forecast-and_actuals-warehouse",
+    "quarterly-forecast-and-actuals-warehouse-of-the-sales-region",
+)
+"""Project names of every length; the empty one leaves the question at its default."""
+
+CODE = ("extras", "work_pool_type")
+"""Questions whose answer changes what a project's tests see; others change single files."""
+
+
+def options(kind: str) -> dict[str, list[Any]]:
+    """List what each question of a kind can be answered with.
+
+    Args:
+        kind: The kind of project.
+
+    Returns:
+        The values of each question with choices; one entry for each choice of a multiselect,
+        named `question:choice`, with the values True and False.
+    """
+    found: dict[str, list[Any]] = {}
+    for name, details in projects.questions().items():
+        listed = projects.choices(details, kind)
+        if name == "project_kind" or not listed:
+            continue
+        if details.get("multiselect"):
+            found |= {f"{name}:{choice}": [False, True] for choice in listed}
+        else:
+            found[name] = listed
+    return found
+
+
+def answers(kind: str, row: dict[str, Any]) -> Answers:
+    """Turn a row of options into answers, with lists for questions that take several.
+
+    Args:
+        kind: The kind of project.
+        row: A value for each option.
+
+    Returns:
+        The answers; `python` stays in them.
+    """
+    given: Answers = {"project_kind": kind}
+    for name, value in row.items():
+        question, _, choice = name.partition(":")
+        if choice:
+            given.setdefault(question, [])
+            given[question] += [choice] if value else []
+        elif value != "":
+            given[question] = value
+    return given
+
+
+def singles(kind: str) -> list[Answers]:
+    """Return the defaults, and each choice alone on top of them."""
+    rows: list[Answers] = [{"project_kind": kind}]
+    for name, listed in options(kind).items():
+        question, _, choice = name.partition(":")
+        values = [[choice]] if choice else listed
+        rows += [{"project_kind": kind, question: value} for value in values]
+    return rows
+
+
+def covering(kind: str, parameters: dict[str, list[Any]]) -> list[Answers]:
+    """Return few rows in which each value of one parameter meets each of another."""
+
+    def fits(values: list[Any]) -> bool:
+        row = dict(zip(parameters, values, strict=False))
+        return row.get(RUN_ON, "9") >= row.get("minimum_python", "0")
+
+    pairs = allpairspy.AllPairs(list(parameters.values()), filter_func=fits)
+    return [answers(kind, dict(zip(parameters, row, strict=True))) for row in pairs]
+
+
+def pairs(kind: str) -> list[Answers]:
+    """Return projects in which every choice meets every other."""
+    parameters = {**options(kind), "project_name": list(NAMES)}
+    return covering(kind, parameters)
+
+
+def live(kind: str, *, everything: bool) -> list[Answers]:
+    """Return the projects that are synchronised, checked, tested and built.
+
+    Args:
+        kind: The kind of project.
+        everything: Whether every choice shall meet every other and each Python, or only
+            those that change what the project's tests see.
+
+    Returns:
+        The answers, each with the Python to use under `python`.
+    """
+    parameters = options(kind)
+    if not everything:
+        parameters = {
+            name: values for name, values in parameters.items() if name.split(":")[0] in CODE
+        }
+        # What changes single files comes along: all of it, or nothing.
+        parameters["features"] = [[], projects.choices(projects.questions()["features"])]
+    else:
+        parameters["project_name"] = list(NAMES)
+    return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
+
+
+def rows() -> list[Answers]:
+    """Return every project that is rendered and read, without being run."""
+    return [row for kind in projects.KINDS for row in (*singles(kind), *pairs(kind))]

@@ -1,0 +1,124 @@
+"""Every choice, every pair of choices, every Python: nothing broken comes out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+import zipfile
+from typing import TYPE_CHECKING
+
+import checks
+import manifest
+import projects
+import pytest
+import yaml
+from environments import require_python
+from projects import Answers, Render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from environments import Environments
+
+
+@pytest.mark.parametrize("answers", manifest.rows(), ids=projects.label)
+def test_files(answers: Answers, render: Render) -> None:
+    project = render(**answers)
+    checks.files(project)
+    checks.python(project)
+    checks.github(project)
+    checks.gitlab(project)
+    checks.container(project)
+    checks.secrets(project)
+    given = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers.items() <= given.items()
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert metadata["requires-python"] == f">={given['minimum_python']}"
+    extras = set(given.get("extras", []))
+    together = {"all"} if given["project_kind"] == "library" and extras else set()
+    assert set(metadata["optional-dependencies"]) == extras | together | {"dev"}
+    assert (project / "Dockerfile").is_file() == ("container" in given["features"])
+    assert (project / "mkdocs.yml").is_file() == ("docs" in given["features"])
+    assert (project / "AGENTS.md").is_file() == ("agents" in given["features"])
+    assert (project / ".github").is_dir() == (given["ci"] == "github")
+    assert (project / ".gitlab-ci.yml").is_file() == (given["ci"] == "gitlab")
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_what_the_community_expects(kind: str, project: Render) -> None:
+    folder = project(project_kind=kind, features=["docs"])
+    projects.run("git", "init", "-q", cwd=folder)
+    projects.run("git", "add", "--all", cwd=folder)
+    checks.repository(folder)
+
+
+def live(rows: list[Answers]) -> list[object]:
+    """Name each row by its Python and its answers."""
+    return [pytest.param(row, id=projects.label(row)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "row", live([row for kind in projects.KINDS for row in manifest.live(kind, everything=False)])
+)
+def test_gates(
+    row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
+) -> None:
+    """What changes code meets each Python, and passes what the project itself demands."""
+    gates(row, render, environments, prefect_api, tmp_path)
+
+
+@pytest.mark.large("combinations")
+@pytest.mark.parametrize(
+    "row", live([row for kind in projects.KINDS for row in manifest.live(kind, everything=True)])
+)
+def test_gates_of_all_pairs(
+    row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
+) -> None:
+    """Every choice meets every other, and each Python."""
+    gates(row, render, environments, prefect_api, tmp_path)
+
+
+def gates(
+    row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
+) -> None:
+    """Do with a new project what a developer and CI do, and expect no complaint."""
+    answers = {name: value for name, value in row.items() if name != manifest.RUN_ON}
+    project = tmp_path / "project"
+    shutil.copytree(render(**answers), project)
+    require_python(row[manifest.RUN_ON])
+    projects.run("git", "init", "-q", cwd=project)
+    projects.run("git", "add", "--all", cwd=project)
+    projects.run("git", "commit", "-qm", "Start", cwd=project)
+    environments.sync(project, row[manifest.RUN_ON])
+    projects.run("git", "add", "uv.lock", cwd=project)
+    projects.run("git", "commit", "-qm", "Lock", cwd=project)
+    projects.run("git", "tag", "v1.2.3", cwd=project)
+
+    projects.tool(project, "pre-commit", "run", "--all-files")
+    # Measuring coverage doubles the time; the gate for it needs one project of each kind.
+    options = [] if row[manifest.RUN_ON] == "3.11" and not row["features"] else ["--no-cov"]
+    printed = projects.tool(project, "pytest", "-q", *options, PREFECT_TEST_API_URL=prefect_api)
+    assert re.search(r"^\d+ passed(, \d+ skipped)? in ", printed, re.MULTILINE), printed
+    if (project / "mkdocs.yml").is_file():
+        projects.tool(project, "mkdocs", "build", "--strict", "-q")
+        assert (project / "site" / "index.html").is_file()
+    assert projects.run("git", "status", "--porcelain", cwd=project) == ""
+    check_distributions(project)
+
+
+def check_distributions(project: Path) -> None:
+    """Assert that what is built is fit for an index, and that its version is the tag."""
+    projects.run("uv", "build", "-q", cwd=project)
+    built = [path for path in (project / "dist").iterdir() if path.suffix in {".whl", ".gz"}]
+    assert {path.suffix for path in built} == {".whl", ".gz"}
+    assert all("-1.2.3" in path.name for path in built)
+    wheel = next(path for path in built if path.suffix == ".whl")
+    projects.run("twine", "check", "--strict", *built, cwd=project)
+    projects.run("check-wheel-contents", wheel, cwd=project)
+    projects.run("validate-pyproject", "pyproject.toml", cwd=project)
+    package = next((project / "src").iterdir()).name
+    names = zipfile.ZipFile(wheel).namelist()
+    assert f"{package}/py.typed" in names
+    assert {name.split("/")[0].partition("-")[0].lower() for name in names} == {package}
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
