@@ -40,7 +40,10 @@ class Answer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves what is in `answers`; the last answer of a path is repeated for ever."""
+    """Serves what is in `answers`; the last answer of a path is repeated for ever.
+
+    What was asked for is in `requests`, path and headers, and in `bodies`.
+    """
 
     daemon_threads = True
 
@@ -48,6 +51,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[tuple[str, Message]] = []
+        self.bodies: list[bytes] = []
         self.over = threading.Event()
         self.url = f"{'https' if context else 'http'}://localhost:{self.server_port}"
         if context:
@@ -64,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast("FileServer", self.server)
         path = self.path.partition("?")[0]
         server.requests.append((self.path, self.headers))
+        server.bodies.append(self.rfile.read(int(self.headers["Content-Length"] or 0)))
         answers = server.answers.get(path, [Answer(status=404)])
         answer = answers[0] if len(answers) == 1 else answers.pop(0)
         if answer.silent:
@@ -78,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(size))
             self.end_headers()
             self.wfile.write(answer.body)
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as inherited
         """Print nothing."""

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact
 from prefect.artifacts import create_markdown_artifact
 from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
@@ -79,3 +80,15 @@ def markdown_artifact(key: str, text: str, description: str) -> None:
     """
     if in_run():
         create_markdown_artifact(markdown=text, key=key, description=description)
+
+
+def link_artifact(key: str, url: str, text: str) -> None:
+    """Write a link artifact; outside of a run, do nothing.
+
+    Args:
+        key: Key of the artifact, from `artifact_key`.
+        url: Where the link leads.
+        text: What it says.
+    """
+    if in_run():
+        create_link_artifact(link=url, link_text=text, key=key)
