@@ -6,6 +6,7 @@ does. A choice added to `copier.yml` is covered without a change here.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import allpairspy
@@ -115,7 +116,14 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
             name: values for name, values in parameters.items() if name.split(":")[0] in CODE
         }
         # What changes single files comes along: all of it, or nothing.
-        parameters["features"] = [[], projects.choices(projects.questions()["features"])]
+        features = [[], projects.choices(projects.questions()["features"])]
+        if not parameters:
+            # Nothing changes this kind's code: each Python once is enough.
+            turns = zip(itertools.cycle(features), PYTHONS)
+            return [
+                {"project_kind": kind, "features": turn, RUN_ON: python} for turn, python in turns
+            ]
+        parameters["features"] = features
     else:
         parameters["project_name"] = list(NAMES)
     return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
