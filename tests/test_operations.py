@@ -1,0 +1,411 @@
+"""Deployments as a user makes and runs them: environments, triggers, alerts, backfills.
+
+One project is deployed three times from its files as they are, and real workers run it
+against a real server. The runs share what they can: each one costs seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import projects
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PREFIX = "MY_DATA_PROJECT_"
+TABLES = ("airlines", "airports", "planes", "flights", "weather")
+WAIT_SECONDS = 180
+
+
+class Slack:
+    """A webhook that remembers what was posted."""
+
+    def __init__(self) -> None:
+        posted = self.posted = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                posted.append(json.loads(body)["text"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_args: object) -> None:
+                """Keep the tests' output clean."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hunter2"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def one(self, start: str) -> str:
+        """Wait for the message that starts so."""
+        return wait_for(lambda: next((m for m in self.posted if m.startswith(start)), None), start)
+
+
+def wait_for(find: Callable[[], Any], what: str) -> Any:
+    """Return what is found once it is; fail when it does not come."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.3)
+    return found
+
+
+class Operator:
+    """Somebody who runs one environment of the project from its folder."""
+
+    def __init__(self, project: Path, name: str, api: str, folder: Path, **env: str) -> None:
+        self.project, self.name, self.api = project, name, api
+        self.source, self.warehouse = folder / "source.db", folder / "warehouse.db"
+        self.env = {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "home"), **env}
+        self.file = f"environments/{name}.env"
+        self.deployment = f"my-data-project-{name}"
+
+    def __call__(self, *words: str) -> str:
+        """Run a command of the project's environment with the file of this environment."""
+        start = ("uv", "run", "--no-sync", "--env-file", self.file)
+        return projects.run(*start, *words, cwd=self.project, **self.env)
+
+    def deploy(self) -> None:
+        """Do what the README says."""
+        self("my-data-project", "setup")
+        self("prefect", "--no-prompt", "deploy", "--all")
+
+    def post(self, path: str, **body: object) -> Any:
+        """Ask the server."""
+        request = urllib.request.Request(
+            f"{self.api}/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def get(self, flow: str, suffix: str = "") -> dict[str, Any]:
+        """Return a deployment."""
+        url = f"{self.api}/deployments/name/{flow}/{self.deployment}{suffix}"
+        with urllib.request.urlopen(url) as answer:
+            return json.load(answer)
+
+    def start(self, flow: str, suffix: str = "", **parameters: object) -> str:
+        """Ask for a run of a deployment now; its id."""
+        deployment = self.get(flow, suffix)["id"]
+        path = f"deployments/{deployment}/create_flow_run"
+        return self.post(path, parameters=parameters, state={"type": "SCHEDULED"})["id"]
+
+    def ended(self, run: str) -> dict[str, Any]:
+        """Wait until a run has ended."""
+
+        def find() -> dict[str, Any] | None:
+            with urllib.request.urlopen(f"{self.api}/flow_runs/{run}") as answer:
+                found = json.load(answer)
+            ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+            return found if found["state_type"] in ends else None
+
+        return wait_for(find, f"the end of run {run}")
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """Return the runs of a deployment that are not merely planned by its schedule."""
+        which = {"deployments": {"id": {"any_": [self.get(flow)["id"]]}}}
+        found = self.post("flow_runs/filter", limit=200, **which)
+        return [run for run in found if not run["auto_scheduled"]]
+
+    def transformed(self, times: int) -> None:
+        """Wait until the transformation has run this many times, and no more."""
+        runs = wait_for(
+            lambda: (found := self.runs("transform")) and len(found) >= times and found,
+            f"{times} transformations",
+        )
+        assert len(runs) == times
+        assert {self.ended(run["id"])["state_type"] for run in runs} == {"COMPLETED"}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table of the warehouse has."""
+        connection = sqlite3.connect(self.warehouse)
+        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        found = {
+            name: connection.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0]
+            for (name,) in names.fetchall()
+        }
+        connection.close()
+        return found
+
+
+@pytest.fixture(scope="module")
+def slack() -> Iterator[Slack]:
+    slack = Slack()
+    yield slack
+    slack.server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rows(pipeline: Path) -> dict[str, int]:
+    """How many rows each table of the source has."""
+    data = pipeline / "tests" / "data"
+    return {name: len((data / f"{name}.csv").read_text().splitlines()) - 1 for name in TABLES}
+
+
+BLOCKS = """
+import sys
+from prefect.blocks.system import Secret
+for name, value in zip(sys.argv[1::2], sys.argv[2::2]):
+    Secret(value=value).save(name, overwrite=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def operators(
+    pipeline: Path, prefect_api: str, slack: Slack, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Operator]:
+    """Deploy the three environments to one server, with the files as they were generated."""
+    folder = tmp_path_factory.mktemp("operations")
+    source = folder / "source.db"
+    build = (
+        "import sys; from pathlib import Path; from my_data_project import demo_source;"
+        "demo_source.build_source(Path('tests/data'), Path(sys.argv[1]))"
+    )
+    projects.run("uv", "run", "--no-sync", "python", "-c", build, str(source), cwd=pipeline)
+    made = {}
+    for name in ("dev", "staging", "prod"):
+        # What a machine's environment sets goes before the files: here, other paths for dev.
+        env = {
+            "dev": {
+                f"{PREFIX}SOURCE_URL": f"sqlite:///{folder / 'dev' / 'source.db'}",
+                f"{PREFIX}WAREHOUSE_URL": f"sqlite:///{folder / 'dev' / 'warehouse.db'}",
+            },
+            "staging": {f"{PREFIX}{what}_AFTER_SECONDS": "10" for what in ("LATE", "LOST")},
+            "prod": {},
+        }[name]
+        made[name] = Operator(pipeline, name, prefect_api, folder / name, **env)
+        made[name].source.parent.mkdir()
+        shutil.copy(source, made[name].source)
+    secrets = []
+    for name in ("staging", "prod"):
+        for block, value in (
+            ("source-url", f"sqlite:///{made[name].source}"),
+            ("warehouse-url", f"sqlite:///{made[name].warehouse}"),
+            ("slack-webhook", slack.url),
+        ):
+            secrets += [f"my-data-project-{name}-{block}", value]
+    made["prod"]("python", "-c", BLOCKS, *secrets)
+    for operator in made.values():
+        operator.deploy()
+    return made
+
+
+@pytest.fixture(scope="module")
+def worker(operators: dict[str, Operator]) -> Iterator[None]:
+    """Let a worker serve prod; nobody serves the others."""
+    prod = operators["prod"]
+    # Nothing but the server's address: what runs need comes with their deployment.
+    env = projects.clean_environment(**prod.env, PREFECT_WORKER_QUERY_SECONDS="1")
+    command = [prod.project / ".venv/bin/prefect", "worker", "start", "--pool", prod.deployment]
+    folder = prod.source.parent
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+        )
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def late_run(operators: dict[str, Operator]) -> str:
+    """A run that no worker serves, asked for early, because it takes a while to be late."""
+    return operators["staging"].start("ingest-all")
+
+
+def test_environments_differ_in_their_file_alone(operators: dict[str, Operator]) -> None:
+    found = {}
+    for name, operator in operators.items():
+        deployment = operator.get("ingest-all")
+        (schedule,) = deployment["schedules"]
+        env = deployment["job_variables"]["env"]
+        found[name] = (
+            deployment["work_pool_name"],
+            schedule["schedule"]["cron"],
+            schedule["schedule"]["timezone"],
+            schedule["active"],
+            env[f"{PREFIX}WAREHOUSE_URL"],
+            env[f"{PREFIX}SLACK_WEBHOOK_URL"],
+        )
+        assert deployment["entrypoint"] == "my_data_project.flows.ingestion_flow.ingest_all"
+        assert deployment["pull_steps"] == []
+        assert operator.get("transform")["schedules"] == []
+        assert "hunter2" not in json.dumps(deployment)
+    name = "my-data-project"
+    assert found == {
+        "dev": (
+            f"{name}-dev",
+            "5 * * * *",
+            "UTC",
+            False,
+            f"sqlite:///{operators['dev'].warehouse}",
+            "",
+        ),
+        "staging": (
+            f"{name}-staging",
+            "35 5 * * *",
+            "UTC",
+            True,
+            f"block:{name}-staging-warehouse-url",
+            f"block:{name}-staging-slack-webhook",
+        ),
+        "prod": (
+            f"{name}-prod",
+            "5 * * * *",
+            "UTC",
+            True,
+            f"block:{name}-prod-warehouse-url",
+            f"block:{name}-prod-slack-webhook",
+        ),
+    }
+
+
+def test_an_ingestion_starts_the_transformation_once(
+    operators: dict[str, Operator], worker: None, late_run: str, rows: dict[str, int]
+) -> None:
+    """In prod, whose secrets are blocks."""
+    prod = operators["prod"]
+    done = prod.ended(prod.start("ingest-all"))
+    assert done["state_type"] == "COMPLETED", done["state"]
+    assert done["name"].startswith("all tables, 20")
+    prod.transformed(1)
+    found = prod.counts()
+    assert {name: found[name] for name in TABLES} == rows
+    assert found["delays_by_carrier"] > 0
+    # The flow of a single table is no ingestion as a whole.
+    assert prod.ended(prod.start("ingest-airlines"))["state_type"] == "COMPLETED"
+    assert len(prod.runs("transform")) == 1
+
+
+def test_a_backfill_runs_on_a_worker(operators: dict[str, Operator], worker: None) -> None:
+    """From the command to the transformation that follows it."""
+    prod = operators["prod"]
+    for path, value in ((prod.source, 777), (prod.warehouse, -1)):
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE flights SET dep_delay = ?", [value])
+        connection.commit()
+        connection.close()
+    window = ("--since", "2013-11-01", "--until", "2013-11-04")
+    printed = prod("my-data-project", "backfill", "flights", *window, "--on-worker")
+    assert "Completed: http" in printed
+    connection = sqlite3.connect(prod.warehouse)
+    inside = "time_hour >= '2013-11-01' AND time_hour < '2013-11-04'"
+    count = "SELECT COUNT(*) FROM flights WHERE dep_delay = 777"
+    assert connection.execute(f"{count} AND {inside}").fetchone()[0] > 0
+    assert connection.execute(f"{count} AND NOT ({inside})").fetchone()[0] == 0
+    connection.close()
+    prod.transformed(2)
+    shown = prod("my-data-project", "status")
+    assert "ingest-all (manual)" in shown
+    assert "Completed" in shown
+
+
+def test_a_failed_ingestion_alerts_and_starts_nothing(
+    operators: dict[str, Operator], worker: None, slack: Slack
+) -> None:
+    prod = operators["prod"]
+    before = len(prod.runs("transform"))
+    connection = sqlite3.connect(prod.source)
+    connection.execute("ALTER TABLE planes RENAME TO aircraft")
+    connection.close()
+    failed = prod.ended(prod.start("ingest-all"))
+    assert failed["state_type"] == "FAILED"
+    message = slack.one(":red_circle: *ingest-all* failed in *prod*")
+    page = prod.api.removesuffix("/api") + f"/runs/flow-run/{failed['id']}"
+    assert f"<{page}|all tables, 20" in message
+    assert "*Reason:* 1 of 5 tables failed: planes: There is no table 'planes'" in message
+    assert "*To do:* Mend the cause" in message
+    assert "hunter2" not in (prod.source.parent / "worker.log").read_text()
+    assert len(prod.runs("transform")) == before
+
+
+def processes_of(run: str) -> list[int]:
+    """Return the processes that execute a flow run: those with its id in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = run.encode() in (path / "environ").read_bytes()
+            engine = b"prefect.engine" in (path / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if ours and engine:
+            found.append(int(path.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process in /proc")
+def test_a_killed_run_alerts(operators: dict[str, Operator], worker: None, slack: Slack) -> None:
+    prod = operators["prod"]
+    # Somebody else writes, so that the run waits and can be killed in the middle.
+    connection = sqlite3.connect(prod.warehouse, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    run = prod.start("ingest-weather")
+    pids = wait_for(lambda: processes_of(run), "the process of the run")
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert prod.ended(run)["state_type"] == "CRASHED"
+    connection.execute("ROLLBACK")
+    connection.close()
+    message = slack.one(":red_circle: *ingest-weather* crashed in *prod*")
+    assert "SIGKILL" in message
+    assert "Nothing is half loaded" in message
+
+
+def test_a_lost_run_alerts_and_frees_its_place(
+    operators: dict[str, Operator], slack: Slack
+) -> None:
+    """A run whose machine is gone: it was alive once, and then nothing was heard of it."""
+    staging = operators["staging"]
+    run = staging.start("ingest-flights")
+    staging.post(f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
+    deployment = staging.get("ingest-flights")
+    heartbeat = {
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.deployment.{deployment['id']}",
+                "prefect.resource.role": "deployment",
+                "prefect.resource.name": deployment["name"],
+            },
+            {
+                "prefect.resource.id": f"prefect.flow.{deployment['flow_id']}",
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": "ingest-flights",
+            },
+        ],
+    }
+    staging("python", "-c", EMIT, json.dumps(heartbeat))
+    assert staging.ended(run)["state_type"] == "CRASHED"
+    assert "No sign of life" in slack.one(":red_circle: *ingest-flights* is lost in *staging*")
+
+
+EMIT = """
+import json, sys
+from prefect.events import emit_event
+emit_event(**json.loads(sys.argv[1]))
+"""
+
+
+def test_a_run_that_nobody_starts_alerts(
+    operators: dict[str, Operator], late_run: str, slack: Slack
+) -> None:
+    message = slack.one(":hourglass: *ingest-all* is late in *staging*")
+    assert f"/runs/flow-run/{late_run}|" in message
+    assert "serves the work pool my-data-project-staging" in message
