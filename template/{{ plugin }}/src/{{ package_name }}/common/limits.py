@@ -115,7 +115,7 @@ def excess(limits: Limits, usage: Usage) -> Excess | None:
         used: float = getattr(usage, name)
         if limit is not None and used > limit:
             message = (
-                f"The run was ended: it used {used:,.0f} {unit}, over its limit of {limit:,}."
+                f"The run was ended: it used {used:,.1f} {unit}, over its limit of {limit:,}."
                 f" Make it use less, or raise the job variable {name} of its deployment or its"
                 " work pool."
             )

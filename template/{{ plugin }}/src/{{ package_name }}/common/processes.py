@@ -21,23 +21,21 @@ def below() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if _lives(process)]
 
 
-def marked(variable: str, value: str | None = None) -> list[psutil.Process]:
+def marked(variable: str) -> dict[str, list[psutil.Process]]:
     """Find processes of this user by a variable of the environment they were started with.
 
     Args:
         variable: Name of the variable.
-        value: Value that it must have; none takes any.
 
     Returns:
-        The processes, without this one.
+        The processes by its value, without this one.
     """
-    found: list[psutil.Process] = []
+    found: dict[str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            has = process.environ().get(variable)
-            matches = has is not None and value in {None, has}
-            if matches and process.pid != os.getpid() and _lives(process):
-                found.append(process)
+            value = process.environ().get(variable)
+            if value is not None and process.pid != os.getpid() and _lives(process):
+                found.setdefault(value, []).append(process)
     return found
 
 
