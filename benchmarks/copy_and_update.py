@@ -1,0 +1,75 @@
+"""Compare `copier copy` and `copier update` with those of an empty template, per kind.
+
+    uv run benchmarks/copy_and_update.py [--times 5]
+
+Each is a process of its own, as a user runs it. What is over the empty template's cost is what
+this template costs; the rest is Copier's start and git.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import measure
+
+KINDS = ("pipeline", "library", "plugin")
+
+
+def copy(source: Path, options: tuple[str, ...], folder: Path) -> measure.Cost:
+    """Start a project in a folder that is removed again."""
+    target = folder / "copied"
+    cost = measure.run("copier", "copy", "-q", "--defaults", *options, source, target, cwd=folder)
+    shutil.rmtree(target)
+    return cost
+
+
+def update(project: Path, folder: Path) -> measure.Cost:
+    """Update a copy of a project."""
+    target = folder / "updated"
+    shutil.copytree(project, target, symlinks=True)
+    measure.run("git", "status", cwd=target)  # reads the copied files once
+    cost = measure.run("copier", "update", "-q", "--defaults", cwd=target)
+    shutil.rmtree(target)
+    return cost
+
+
+def main() -> None:
+    """Measure both commands for each kind, in turns with an empty template."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="rounds that count")
+    times = parser.parse_args().times
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        empty = measure.empty_template(folder)
+        ours = measure.template(folder)
+        sources = {"empty template": (empty, ())}
+        sources |= {kind: (ours, ("-d", f"project_kind={kind}")) for kind in KINDS}
+        copies = {
+            kind: functools.partial(copy, source, options, folder)
+            for kind, (source, options) in sources.items()
+        }
+        print("copier copy --defaults")
+        measure.tell(measure.in_turns(copies, times), "empty template")
+
+        updates = {}
+        for kind, (source, options) in sources.items():
+            project = folder / f"project {kind}"
+            words = ("copier", "copy", "-q", "--defaults", *options, source, project)
+            measure.run(*words, cwd=folder)
+            measure.run("git", "init", "-q", cwd=project)
+            measure.commit(project)
+            updates[kind] = functools.partial(update, project, folder)
+        for source in (empty, ours):
+            (source / "NEWS").write_text("A release that changes nothing.\n")
+            measure.commit(source)
+            measure.run("git", "tag", "v999.1.0", cwd=source)
+        print("copier update --defaults")
+        measure.tell(measure.in_turns(updates, times), "empty template")
+
+
+if __name__ == "__main__":
+    main()

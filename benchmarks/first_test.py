@@ -1,0 +1,155 @@
+"""Compare the way from an empty folder to the first green test, and to a finished example run.
+
+    uv run benchmarks/first_test.py [--times 3] [--only pipeline kedro]
+
+Each side scaffolds a project, synchronises it with a warm cache of packages, runs its tests
+until the first one passes, all of its tests, and its example, with the commands that its own
+documentation gives. Scaffolders are run by name with `uvx`; one that does not install, or
+whose example does not run, is named and left out. What a side does in its tests and example
+differs: this compares what a new user waits for, not what the tools can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import measure
+
+SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
+FIRST_GREEN = ("-p", "first_green")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The commands of one scaffolder; `{target}` is the new project's folder.
+
+    Args:
+        scaffold: Makes the project, in an empty folder.
+        folder: The project's folder, below the empty one.
+        install: Makes its environment.
+        tests: Runs its tests.
+        example: Runs what it brings along as an example.
+        pytest: Whether the tests are run by pytest, and can be stopped at the first.
+    """
+
+    scaffold: tuple[str, ...]
+    folder: str
+    install: tuple[str, ...]
+    tests: tuple[str, ...]
+    example: tuple[str, ...]
+    pytest: bool = True
+
+
+def ours(template: Path, kind: str, name: str) -> Side:
+    """Return the commands of this template."""
+    options = ("-q", "--defaults", "-d", f"project_kind={kind}")
+    return Side(
+        scaffold=("copier", "copy", *options, str(template), name),
+        folder=name,
+        install=("uv", "sync", "-q"),
+        tests=("uv", "run", "pytest", "-q"),
+        example=("uv", "run", name, "demo"),
+    )
+
+
+def sides(template: Path) -> dict[str, Side]:
+    """Return everything that is compared."""
+    return {
+        "pipeline": ours(template, "pipeline", "my-data-project"),
+        "library": ours(template, "library", "my-task-library"),
+        "plugin": ours(template, "plugin", "prefect-my-system"),
+        "kedro": Side(
+            scaffold=(
+                *("uvx", "kedro", "new", "--name", "peer", "--telemetry", "no"),
+                *("--tools", "lint,test,log,docs,data", "--example", "yes"),
+            ),
+            folder="peer",
+            install=("uv", "sync", "-q", "--all-extras"),
+            tests=("uv", "run", "pytest", "-q"),
+            example=("uv", "run", "kedro", "run"),
+        ),
+        "create-dagster": Side(
+            scaffold=("uvx", "create-dagster", "project", "peer", "--no-uv-sync"),
+            folder="peer",
+            install=("uv", "sync", "-q", "--group", "dev"),
+            tests=("uv", "run", "dg", "check", "defs"),
+            example=("uv", "run", "dg", "list", "defs"),
+            pytest=False,
+        ),
+        "sqlmesh": Side(
+            scaffold=("bash", "-c", SQLMESH),
+            folder="peer",
+            install=("uv", "sync", "-q"),
+            tests=("uv", "run", "sqlmesh", "test"),
+            example=("uv", "run", "sqlmesh", "plan", "--auto-apply"),
+            pytest=False,
+        ),
+    }
+
+
+SQLMESH = "uv init -q --bare peer && cd peer && uv add -q sqlmesh && uv run sqlmesh init duckdb"
+
+
+def journey(side: Side, folder: Path, goal: str) -> measure.Cost:
+    """Go from an empty folder to a goal.
+
+    Args:
+        side: The commands.
+        folder: Where the empty folder is made; it is removed again.
+        goal: `green` (first test that passes), `tests` (all of them) or `example`.
+
+    Returns:
+        What it took, from the empty folder on.
+    """
+    start = folder / "start"
+    start.mkdir()
+    project = start / side.folder
+    # A user's second project: Prefect has made its database once before.
+    env = {"PREFECT_HOME": str(folder / "prefect")}
+    cost = measure.run(*side.scaffold, cwd=start, **env)
+    cost += measure.run(*side.install, cwd=project, **env)
+    if goal == "example":
+        cost += measure.run(*side.example, cwd=project, **env)
+    elif goal == "green" and side.pytest:
+        path = str(Path(__file__).parent)
+        cost += measure.run(*side.tests, *FIRST_GREEN, cwd=project, PYTHONPATH=path, **env)
+    else:
+        cost += measure.run(*side.tests, cwd=project, **env)
+    shutil.rmtree(start)
+    return cost
+
+
+def main() -> None:
+    """Measure every side that installs, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=3, help="rounds that count")
+    parser.add_argument("--only", nargs="*", default=[], help="sides to measure")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = sides(measure.template(folder))
+        chosen = {key: side for key, side in found.items() if key in (options.only or found)}
+        for goal in ("green", "tests", "example"):
+            able = {}
+            for key, side in chosen.items():
+                try:
+                    journey(side, folder, goal)
+                except SystemExit as error:
+                    shutil.rmtree(folder / "start", ignore_errors=True)
+                    reason = str(error).strip().splitlines()[-1]
+                    print(f"{key}: left out of '{goal}': {reason}", flush=True)
+                else:
+                    able[key] = functools.partial(journey, side, folder, goal)
+            print(f"from an empty folder to: {goal}", flush=True)
+            if able:
+                base = "pipeline" if "pipeline" in able else next(iter(able))
+                measure.tell(measure.in_turns(able, options.times), base)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What the benchmarks share: CPU time of commands, taken in turns, told as ratios.
+
+Machines differ and are shared, so seconds alone say little. Everything is measured beside
+something to compare with, in turns within one run, and told as a ratio: median and spread.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took, with all processes it waited for.
+
+    Args:
+        cpu: CPU time, in seconds.
+        wall: Time that passed, in seconds.
+    """
+
+    cpu: float
+    wall: float
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return the cost of both."""
+        return Cost(self.cpu + other.cpu, self.wall + other.wall)
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
+    """Run a command to its end.
+
+    Args:
+        *command: The command and its arguments.
+        cwd: Folder to run in.
+        **env: Variables to set.
+
+    Returns:
+        What it took.
+
+    Raises:
+        SystemExit: The command failed; with what it printed.
+    """
+    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    # Without compiled modules every start takes seconds longer.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    cpu, wall = _children(), time.perf_counter()
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**kept, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    cost = Cost(_children() - cpu, time.perf_counter() - wall)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
+    return cost
+
+
+def in_turns(sides: dict[str, Callable[[], Cost]], times: int) -> dict[str, list[Cost]]:
+    """Measure each side once in each round, after one round that warms caches.
+
+    Args:
+        sides: What to measure, by name.
+        times: Rounds that count.
+
+    Returns:
+        The costs of each side, one for each round.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for round_ in range(times + 1):
+        for name, measure in sides.items():
+            cost = measure()
+            if round_:
+                costs[name].append(cost)
+    return costs
+
+
+def spread(values: list[float], unit: str = "") -> str:
+    """Return the median with the smallest and the largest value."""
+    return f"{statistics.median(values):.2f}{unit} [{min(values):.2f} to {max(values):.2f}]"
+
+
+def tell(costs: dict[str, list[Cost]], base: str) -> None:
+    """Print the costs of each side, and its ratio to the base within the same round.
+
+    Args:
+        costs: What `in_turns` returned.
+        base: The side to compare with.
+    """
+    width = max(map(len, costs))
+    for name, found in costs.items():
+        line = f"{name:<{width}}  CPU {spread([cost.cpu for cost in found], ' s')}"
+        line += f"  wall {spread([cost.wall for cost in found], ' s')}"
+        if name != base:
+            rounds = list(zip(found, costs[base], strict=True))
+            line += f"  CPU ratio {spread([one.cpu / other.cpu for one, other in rounds])}"
+            line += f"  over it {spread([one.cpu - other.cpu for one, other in rounds], ' s')}"
+        print(line, flush=True)
+
+
+def template(folder: Path) -> Path:
+    """Clone this repository as it is committed, and tag it as a release.
+
+    Args:
+        folder: Where the clone goes.
+
+    Returns:
+        The clone's folder.
+    """
+    clone = folder / "copier-prefect"
+    run("git", "clone", "-q", ROOT, clone, cwd=folder)
+    run("git", "tag", "--force", "v999.0.0", cwd=clone)
+    return clone
+
+
+def empty_template(folder: Path) -> Path:
+    """Make a template repository with nothing in it but an answers file.
+
+    Args:
+        folder: Where it goes.
+
+    Returns:
+        Its folder, with the tag v999.0.0.
+    """
+    empty = folder / "empty"
+    empty.mkdir()
+    (empty / "copier.yml").write_text("name: {type: str, default: x}\n")
+    name = "{{ _copier_conf.answers_file }}.jinja"
+    (empty / name).write_text("{{ _copier_answers | to_nice_yaml }}")
+    run("git", "init", "-q", cwd=empty)
+    commit(empty)
+    run("git", "tag", "v999.0.0", cwd=empty)
+    return empty
+
+
+def commit(folder: Path) -> None:
+    """Commit everything in a git repository."""
+    who = ("-c", "user.name=Benchmark", "-c", "user.email=benchmark@example.com")
+    run("git", "add", "--all", cwd=folder)
+    run("git", *who, "commit", "-q", "--allow-empty", "-m", "State", cwd=folder)
