@@ -24,6 +24,10 @@ SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
 FIRST_GREEN = ("-p", "first_green")
 
 
+DAGSTER = "uv run dg scaffold defs dagster.asset assets.py && uv run dg launch --assets '*'"
+SQLMESH = "uv init -q --bare peer && cd peer && uv add -q sqlmesh && uv run sqlmesh init duckdb"
+
+
 @dataclass(frozen=True)
 class Side:
     """The commands of one scaffolder; `{target}` is the new project's folder.
@@ -66,19 +70,22 @@ def sides(template: Path) -> dict[str, Side]:
         "kedro": Side(
             scaffold=(
                 *("uvx", "kedro", "new", "--name", "peer", "--telemetry", "no"),
-                *("--tools", "lint,test,log,docs,data", "--example", "yes"),
+                # Its example comes from a repository, not from the package: with `yes` where
+                # that can be reached, `kedro run` has something to run.
+                *("--tools", "lint,test,log,docs,data", "--example", "no"),
             ),
             folder="peer",
-            install=("uv", "sync", "-q", "--all-extras"),
+            install=("uv", "sync", "-q", "--extra", "dev"),
             tests=("uv", "run", "pytest", "-q"),
             example=("uv", "run", "kedro", "run"),
         ),
         "create-dagster": Side(
-            scaffold=("uvx", "create-dagster", "project", "peer", "--no-uv-sync"),
+            # 1.13.28 asks for a version of dagster-dg-cli that does not exist.
+            scaffold=("uvx", "create-dagster@1.13.27", "project", "peer", "--no-uv-sync"),
             folder="peer",
             install=("uv", "sync", "-q", "--group", "dev"),
             tests=("uv", "run", "dg", "check", "defs"),
-            example=("uv", "run", "dg", "list", "defs"),
+            example=("bash", "-c", DAGSTER),
             pytest=False,
         ),
         "sqlmesh": Side(
@@ -90,9 +97,6 @@ def sides(template: Path) -> dict[str, Side]:
             pytest=False,
         ),
     }
-
-
-SQLMESH = "uv init -q --bare peer && cd peer && uv add -q sqlmesh && uv run sqlmesh init duckdb"
 
 
 def journey(side: Side, folder: Path, goal: str) -> measure.Cost:

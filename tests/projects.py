@@ -126,6 +126,11 @@ def questions(content: str | None = None) -> dict[str, Any]:
     }
 
 
+def rendered(text: str, kind: str) -> str:
+    """Render a text of `copier.yml` that depends on nothing but the kind of project."""
+    return jinja2.Template(text).render(project_kind=kind)
+
+
 def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
     """List the values of a question with choices.
 
@@ -136,12 +141,11 @@ def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
     Returns:
         The values; none for a question without choices or one not asked of this kind.
     """
-    asked = jinja2.Template(str(details.get("when", True))).render(project_kind=kind)
-    if asked == "False":
+    if rendered(str(details.get("when", True)), kind) == "False":
         return []
     listed = details.get("choices", [])
     if isinstance(listed, str):
-        listed = yaml.safe_load(jinja2.Template(listed).render(project_kind=kind)) or []
+        listed = yaml.safe_load(rendered(listed, kind)) or []
     return list(listed.values()) if isinstance(listed, dict) else list(listed)
 
 
