@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import projects
 import pytest
+
+sys.path.insert(0, str(projects.ROOT / "scripts"))
+import options_table
 
 README = (projects.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,6 +40,31 @@ def clone(tmp_path: Path) -> Path:
     projects.run("git", "add", "--all", cwd=folder)
     projects.run("git", "commit", "-qm", "Start", cwd=folder)
     return folder
+
+
+def test_the_first_two_commands(clone: Path, tmp_path: Path) -> None:
+    """As they stand in the README, with this clone for the address they name."""
+    projects.run("git", "tag", "v9.0.0", cwd=clone)
+    address = re.search(r"https://\S+", command("start"))
+    assert address
+    env = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{clone.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address[0],
+    }
+    answered = command("start").replace("copier copy", "copier copy --defaults")
+    projects.run("bash", "-c", answered, cwd=tmp_path, **env)
+    project = tmp_path / "my-data-project"
+    assert f"_src_path: {address[0]}" in (project / ".copier-answers.yml").read_text()
+    projects.run("git", "init", "-q", cwd=project)
+    projects.run("git", "add", "--all", cwd=project)
+    projects.run("git", "commit", "-qm", "Start", cwd=project)
+    (clone / "template" / ".gitattributes").open("a").write("*.parquet binary\n")
+    projects.run("git", "commit", "-qam", "Know a format more", cwd=clone)
+    projects.run("git", "tag", "v9.1.0", cwd=clone)
+    words = command("update").replace("copier update", "copier update --defaults")
+    projects.run("bash", "-c", words, cwd=project, **env)
+    assert "*.parquet binary" in (project / ".gitattributes").read_text()
 
 
 def test_one_command_from_clone_to_demo(clone: Path, tmp_path: Path) -> None:
@@ -71,19 +100,14 @@ def test_the_test_command_is_the_one_ci_runs(clone: Path) -> None:
     assert done.returncode == 0
 
 
+def test_the_options_have_one_source() -> None:
+    """Renew the table with `uv run scripts/options_table.py`."""
+    assert options_table.insert(README) == README
+
+
 def test_ownership_has_one_source() -> None:
     table = (projects.ROOT / "includes" / "ownership.md").read_text()
     assert f"<!-- ownership -->\n{table}<!-- /ownership -->" in README
-
-
-def test_every_question_is_in_the_table() -> None:
-    asked = {
-        name
-        for name, question in projects.QUESTIONS.items()
-        if not name.startswith("_") and question.get("when") is not False
-    }
-    described = set(re.findall(r"`([a-z_]+)`", README.split("## Questions")[1]))
-    assert asked <= described
 
 
 def test_at_most_eight_questions_are_asked() -> None:
