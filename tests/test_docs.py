@@ -1,0 +1,40 @@
+"""The documentation builds strictly, and no link of the repository leads nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import projects
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)|<img[^>]*src=\"([^\"]+)\"")
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub and MkDocs make from headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    command = ("mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path)
+    projects.run(*command, cwd=projects.ROOT, NO_MKDOCS_2_WARNING="1")
+    page = (tmp_path / "maintain" / "index.html").read_text()
+    assert "/blob/main/hooks/migrations/README.md" in page
+
+
+def test_every_link_leads_somewhere() -> None:
+    listed = projects.run("git", "ls-files", "*.md", cwd=projects.ROOT)
+    for name in listed.splitlines():
+        path = projects.ROOT / name.strip('"')
+        if "template" in path.relative_to(projects.ROOT).parts or not path.is_file():
+            continue
+        for file, anchor, image in LINK.findall(path.read_text()):
+            target = path if not file and not image else path.parent / (file or image)
+            assert target.exists(), f"{name}: {file or image}"
+            if anchor:
+                assert anchor in anchors(target.read_text()), f"{name}: {file}#{anchor}"
