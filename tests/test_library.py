@@ -99,6 +99,7 @@ def test_what_is_not_chosen_leaves_no_trace(extras: list[str], ci: str, render: 
     [
         (LIBRARY | {"extras": ["postgres"]}, "'postgres' is not in ['pandas', 'ml']"),
         ({"extras": ["ml"]}, "'ml' is not in ['postgres', 'duckdb', 'dask']"),
+        ({"project_kind": "plugin", "extras": ["dask"]}, "'dask' is not in []"),
     ],
 )
 def test_an_extra_of_another_kind_is_refused(

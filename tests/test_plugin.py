@@ -213,6 +213,45 @@ def test_prefect_finds_everything_by_itself(python: Path, api: str) -> None:
     assert "my-system" in prefect(python, "block", "type", "ls", PREFECT_API_URL=api)
 
 
+def snippets(readme: str, language: str) -> list[str]:
+    """Return the README's blocks of code in a language."""
+    return re.findall(rf"```{language}\n(.+?)```", readme, re.DOTALL)
+
+
+def test_the_readme_leads_to_a_flow_that_uses_saved_blocks(
+    python: Path, render: Render, prefect_api: str, tmp_path: Path
+) -> None:
+    """On a server that knows nothing of the plugin, which is then told."""
+    readme = (render(project_kind="plugin") / "README.md").read_text()
+    commands = re.findall(r"^uv run prefect (block .+)$", readme, re.MULTILINE)
+    assert commands == ["block register -m prefect_my_system.collection", "block type ls"]
+    printed = [prefect(python, *line.split(), PREFECT_API_URL=prefect_api) for line in commands]
+    assert "Successfully registered 2 blocks" in printed[0]
+    assert "my-system-credentials" in printed[1]
+
+    save, use = snippets(readme, "python")[:2]
+    assert "https://system.example.com/api" in save
+    lines = [
+        "from prefect_my_system import demo_server",
+        "things = [{'id': number} for number in range(250)]",
+        "manager = demo_server.running(things=things)",
+        "server = manager.__enter__()",
+        save.replace('"https://system.example.com/api"', "server.credentials.base_url").replace(
+            '"..."', "demo_server.TOKEN"
+        ),
+        use,
+        "copy_things()",
+        "print('copied:', server.collections['copies'] == things, server.told)",
+        "manager.__exit__(None, None, None)",
+    ]
+    (tmp_path / "use.py").write_text("\n".join(lines))
+    ran = projects.run(python, "use.py", cwd=tmp_path, PREFECT_API_URL=prefect_api)
+    assert "copied: True [200, 200, 429, 200, 201, 503, 201, 201]" in ran
+    listed = prefect(python, "block", "ls", PREFECT_API_URL=prefect_api)
+    assert "my-system-credentials/prod" in listed
+    assert "my-system/prod" in listed
+
+
 def test_the_hook_is_diagnosed(python: Path, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     text = '[environment]\nPREFECT_API_AUTH_STRING = "a:hunter2"\nMY_TOKEN = "hunter3"\nA_B = 5\n'
