@@ -14,7 +14,8 @@ import projects
 import pytest
 import quick
 from environments import Environments
-from projects import Render
+from postgres import postgres, postgres_server  # noqa: F401 - fixtures
+from projects import Render, tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +139,32 @@ def pipeline(
     shutil.copytree(render(), project)
     environments.sync(project)
     return project
+
+
+@pytest.fixture(scope="session")
+def everything(
+    render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Give a project with all extras, on the same Python as the default one."""
+    project = tmp_path_factory.mktemp("everything") / "my-data-project"
+    shutil.copytree(render(**{**projects.EVERYTHING, "minimum_python": "3.11"}), project)
+    environments.sync(project)
+    return project
+
+
+@pytest.fixture
+def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
+    """Give a source with the tests' slice, and the settings that name it and a warehouse."""
+    code = (
+        "import sys; from pathlib import Path; from my_data_project import demo_source;"
+        "demo_source.build_source(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    source = tmp_path / "source.db"
+    tool(pipeline, "python", "-c", code, str(pipeline / "tests" / "data"), str(source))
+    return {
+        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source}",
+        "MY_DATA_PROJECT_WAREHOUSE_URL": f"sqlite:///{tmp_path / 'warehouse.db'}",
+    }
 
 
 @pytest.fixture(scope="session")

