@@ -101,11 +101,11 @@ def full_disk(kind: str, folder: str) -> None:
 def interrupted(way: str, *words: str) -> None:
     """Cut the connections, or restart the server, while a flow run writes its second batch."""
     import psycopg
-    from my_data_project.common import postgres_rows
+    from my_data_project.common import pg_rows
     from my_data_project.flows import ingestion_flow
 
     url = os.environ[WAREHOUSE]
-    insert, calls = postgres_rows.insert, [0]
+    insert, calls = pg_rows.insert, [0]
 
     def fail(*given: Any) -> int:
         calls[0] += 1
@@ -121,7 +121,7 @@ def interrupted(way: str, *words: str) -> None:
                     )
         return done
 
-    postgres_rows.insert = fail
+    pg_rows.insert = fail
     result = ingestion_flow.FLOWS["flights"](return_state=True)
     print(f"{result.name}: {result.message or ''} calls {calls[0]}")
     with psycopg.connect(url) as connection:
