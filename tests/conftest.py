@@ -38,6 +38,10 @@ LARGE = ("combinations", "containers", "faults", "answers", "dependencies")
 """Runs too large for the gate: tests marked `large(name)`, or larger counts of one test."""
 
 
+collect_ignore = ["inside"]
+"""Runs inside generated projects: test_databases.py and test_faults.py start it there."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--large",
