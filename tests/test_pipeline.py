@@ -112,6 +112,7 @@ def test_a_wrong_server_is_one_clear_error(everything: Path, postgres: str) -> N
 
     refused = last_line("postgresql://me:hunter2@127.0.0.1:1/db")
     assert "TransientError: Cannot write to postgresql+psycopg://me:***@127.0.0.1:1/db" in refused
-    unknown = last_line(postgres.replace("/postgres?", "/nothing?"))
+    base, _, query = postgres.partition("?")
+    unknown = last_line(f"{base.rpartition('/')[0]}/nothing?{query}")
     assert "PermanentError: Cannot write to" in unknown
     assert 'database "nothing" does not exist' in unknown
