@@ -1,0 +1,223 @@
+"""Measure what a project costs with 5, 50 and 500 tables.
+
+    uv run benchmarks/tables.py [--times 3] [--sizes 5 50 500] [--no-ingestion]
+
+One generated project gets that many tables of ten rows each, and is measured beside itself with
+the fewest: importing its flows, deploying it (an entry for each table, the same in bulk by
+`prefect.deploy`, and no entry for any table, as the `-manual` deployment allows) and the run that
+ingests all. Memory is the peak of the measured process. A Prefect server of its own on SQLite
+answers; its CPU time is not counted, but its pace shows in the wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import measure
+
+sys.path.insert(0, str(measure.ROOT / "template" / "tests"))
+from prefect_server import Server
+
+PREFIX = "MY_DATA_PROJECT_"
+IMPORT = "import my_data_project.flows.ingestion_flow"
+INGEST = "from my_data_project.flows import ingestion_flow as flows; flows.ingest_all()"
+BULK = """
+import prefect
+from prefect.types.entrypoint import EntrypointType
+from my_data_project.flows import ingestion_flow
+made = [
+    flow.to_deployment("bulk", entrypoint_type=EntrypointType.MODULE_PATH)
+    for flow in ingestion_flow.FLOWS.values()
+]
+prefect.deploy(*made, work_pool_name="my-data-project-dev", ignore_warnings=True)
+"""
+ENTRY = """
+  - name: *name
+    entrypoint: my_data_project.flows.ingestion_flow.ingest_{name}
+    work_pool: *work_pool
+"""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one command took.
+
+    Args:
+        cpu: CPU time, in seconds.
+        wall: Time that passed, in seconds.
+        memory: Peak of resident memory, in MiB.
+    """
+
+    cpu: float
+    wall: float
+    memory: float
+
+
+def take(*command: str | Path, cwd: Path, env: dict[str, str]) -> Taken:
+    """Run a command to its end.
+
+    Args:
+        *command: The command and its arguments.
+        cwd: Folder to run in.
+        env: The whole environment.
+
+    Returns:
+        What it took.
+
+    Raises:
+        SystemExit: The command failed; with the end of what it printed.
+    """
+    with tempfile.TemporaryFile() as printed:
+        wall = time.perf_counter()
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - wall
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            printed.seek(0)
+            sys.exit(f"{command}: {process.returncode}\n{printed.read()[-3000:].decode()}")
+    return Taken(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
+
+
+def prepare(project: Path, tables: int) -> None:
+    """Give the project this many tables, in its source, its list and its deployments.
+
+    Args:
+        project: The project.
+        tables: How many.
+    """
+    names = [f"t{number}" for number in range(tables)]
+    entries = "".join(f'    Table(name="{name}", key=("id",)),\n' for name in names)
+    (project / "src/my_data_project/flows/tables.py").write_text(
+        "from my_data_project.common.table import Table\n\n"
+        f"TABLES: tuple[Table, ...] = (\n{entries})\n"
+    )
+    start, _, _ = (project / "prefect.original").read_text().partition("  # One for each table")
+    (project / "shared.yaml").write_text(start)
+    with_tables = start + "".join(ENTRY.replace("{name}", name) for name in names)
+    (project / "prefect.yaml").write_text(with_tables)
+    source = project / "data" / "source.db"
+    source.parent.mkdir(exist_ok=True)
+    for old in source.parent.iterdir():
+        old.unlink()
+    connection = sqlite3.connect(source)
+    for name in names:
+        connection.execute(f"CREATE TABLE {name} (id INTEGER, text TEXT)")
+        connection.executemany(f"INSERT INTO {name} VALUES (?, 'row')", [(n,) for n in range(10)])
+    connection.commit()
+    connection.close()
+
+
+def tell(what: str, found: dict[int, list[Taken]]) -> None:
+    """Print what each number of tables took, and its ratio to the smallest number.
+
+    Args:
+        what: What was measured.
+        found: One for each round, by number of tables.
+    """
+    print(what)
+    base = found[min(found)]
+    for tables, rounds in found.items():
+        line = f"  {tables:>4} tables"
+        for name, unit in (("cpu", " s"), ("wall", " s"), ("memory", " MiB")):
+            values = [getattr(taken, name) for taken in rounds]
+            line += f"  {name} {measure.spread(values, unit)}"
+            if rounds is not base:
+                pairs = zip(rounds, base, strict=True)
+                ratios = [getattr(one, name) / getattr(other, name) for one, other in pairs]
+                line += f" x{statistics.median(ratios):.2f}"
+        print(line, flush=True)
+
+
+def main() -> None:
+    """Measure all sizes in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=3, help="rounds")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5, 50, 500])
+    parser.add_argument("--no-ingestion", action="store_true", help="leave out the slowest part")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        project = folder / "my-data-project"
+        copy = ("-q", "--defaults", "-d", "project_kind=pipeline")
+        measure.run("copier", "copy", *copy, measure.template(folder), project, cwd=folder)
+        measure.run("uv", "sync", "-q", "--compile-bytecode", cwd=project)
+        (project / "prefect.yaml").rename(project / "prefect.original")
+        server = Server(folder / "migrated.db", python=str(project / ".venv/bin/python"))
+        server.start()
+        try:
+            server.wait()
+            rounds(project, server.url, options)
+        finally:
+            server.stop()
+
+
+def rounds(project: Path, api: str, options: argparse.Namespace) -> None:
+    """Measure everything as often as asked for, and print it.
+
+    Args:
+        project: The project.
+        api: URL of the Prefect server.
+        options: Arguments of the command.
+    """
+    python, prefect = (project / ".venv" / "bin" / tool for tool in ("python", "prefect"))
+    env = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env |= {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(project.parent / "home"),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
+    for line in (project / "environments" / "dev.env").read_text().splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key.startswith(PREFIX):
+            env[key] = value.strip('"').replace("${PWD}", str(project))
+    measure.run(python.with_name("my-data-project"), "setup", cwd=project, **env)
+    # The limit would measure the waiting.
+    del env[f"{PREFIX}WAREHOUSE_LIMIT"]
+    deploy = (prefect, "--no-prompt", "deploy", "--all", "--prefect-file")
+    everything = env | {f"{PREFIX}WAREHOUSE_LIMIT": "1"}
+    sides: dict[str, Callable[[], Taken]] = {
+        "import the flows": lambda: take(python, "-c", IMPORT, cwd=project, env=env),
+        "deploy, an entry for each table": lambda: take(
+            *deploy, "prefect.yaml", cwd=project, env=everything
+        ),
+        "deploy, the same in bulk": lambda: take(python, "-c", BULK, cwd=project, env=env),
+        "deploy, no entry for any table": lambda: take(
+            *deploy, "shared.yaml", cwd=project, env=everything
+        ),
+    }
+    if not options.no_ingestion:
+        sides["ingest all"] = lambda: take(python, "-c", INGEST, cwd=project, env=env)
+    found: dict[str, dict[int, list[Taken]]] = {
+        what: {tables: [] for tables in options.sizes} for what in sides
+    }
+    for _ in range(options.times):
+        for tables in options.sizes:
+            prepare(project, tables)
+            for what, side in sides.items():
+                found[what][tables].append(side())
+    for what, sizes in found.items():
+        tell(what, sizes)
+
+
+if __name__ == "__main__":
+    main()
