@@ -1,0 +1,247 @@
+"""Whatever is answered: one complete sentence, or a project that is right to the letter.
+
+`hostile.py` holds the answers and what is checked. The gate takes the same examples each time;
+`--large answers` takes many more, and new ones each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import hostile
+import projects
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from projects import Answers, Render
+
+SENTENCE = re.compile(r"Validation error for question '(\w+)': (\w[^\n]*: (?:type|leave) [^\n]+\.)")
+
+
+@pytest.fixture(scope="session")
+def reduced(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template without the files that no text reaches: a render takes a quarter."""
+    return hostile.reduce_template(template, tmp_path_factory.mktemp("reduced") / "template")
+
+
+@pytest.fixture
+def examples(pytestconfig: pytest.Config) -> Callable[[int], settings]:
+    """How many examples to take: a number in the gate, thirty times that in the large run."""
+    large = "answers" in pytestconfig.getoption("--large")
+
+    def count(gate: int) -> settings:
+        return settings(
+            max_examples=gate * 30 if large else gate,
+            derandomize=not large,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, *([Phase.shrink] if large else [])],
+        )
+
+    return count
+
+
+def outcome(template: Path, answers: Answers) -> Path | Exception:
+    """Render in a folder of its own; nothing may be written beside the project."""
+    folder = Path(tempfile.mkdtemp(prefix="answers-"))
+    try:
+        project = projects.render(template, folder / "project", answers)
+    except Exception as error:
+        assert list(folder.iterdir()) == [], "a refused answer left something behind"
+        folder.rmdir()
+        return error
+    assert list(folder.iterdir()) == [project]
+    return project
+
+
+def check(template: Path, answers: Answers) -> None:
+    """Assert that answers are refused with a sentence, or give a right project."""
+    match outcome(template, answers):
+        case Path() as project:
+            hostile.check_syntax(project)
+            hostile.check_texts(project, answers)
+            shutil.rmtree(project.parent)
+        case ValueError() as error:
+            assert SENTENCE.fullmatch(str(error)), error
+        case error:
+            raise error
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_any_text_is_refused_or_arrives_exactly(
+    kind: str, reduced: Path, examples: Callable[[int], settings]
+) -> None:
+    texts = st.fixed_dictionaries(
+        {},
+        optional={
+            "project_description": hostile.good_texts(),
+            "user_name": hostile.good_texts(),
+            "user_email": hostile.emails().filter(lambda text: "@" in text),
+        },
+    )
+
+    @examples(30)
+    @given(hostile.chosen(kind), texts)
+    def arrives(answers: Answers, text: Answers) -> None:
+        check(reduced, {**answers, **text})
+
+    arrives()
+
+
+@pytest.mark.parametrize("question", [*hostile.TEXT_QUESTIONS, "package_name"])
+def test_any_text_to_one_question(
+    question: str, reduced: Path, examples: Callable[[int], settings]
+) -> None:
+    of_names = hostile.names() if question.endswith("_name") else hostile.emails()
+
+    @examples(60)
+    @given(st.one_of(hostile.texts(), of_names))
+    def is_safe(text: str) -> None:
+        check(reduced, {question: text})
+
+    is_safe()
+
+
+KNOWN = [name for name in projects.QUESTIONS if name[0] != "_"]
+
+COPIER_SAYS = re.compile(
+    r"Invalid choice for '\w+': .* is not in \[.*\]"
+    r"|Invalid answer .* to question .*"
+    r"|Could not convert .* to string"
+    r"|Not a YAML list: .*"
+    r"|'\w+' object is not iterable"
+    r"|while (parsing|scanning) .*"
+    r"|(special|unacceptable) characters? .*",
+    re.DOTALL,
+)
+"""What Copier says of a wrong type or choice, which no validator sees (docs/generate.md)."""
+
+
+def test_any_type_of_answer_to_any_question(
+    reduced: Path, examples: Callable[[int], settings]
+) -> None:
+    surprise = st.one_of(st.sampled_from(hostile.WRONG_TYPES), hostile.texts())
+
+    @examples(100)
+    @given(st.sampled_from(KNOWN), surprise)
+    def is_safe(question: str, answer: object) -> None:
+        match outcome(reduced, {question: answer}):
+            case Path() as project:
+                read = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+                if isinstance(answer, list):
+                    assert read[question] == answer
+                else:
+                    assert read[question] == str(hostile.decoded(answer))
+                hostile.check_syntax(project)
+                hostile.check_texts(project, {})
+                shutil.rmtree(project.parent)
+            case error:
+                said = str(error)
+                assert SENTENCE.fullmatch(said) or COPIER_SAYS.fullmatch(said), repr(error)
+
+    is_safe()
+
+
+def test_any_unknown_question_is_refused(
+    reduced: Path, examples: Callable[[int], settings]
+) -> None:
+    typos = st.sampled_from(["projct_name", "Project_name", "extra", "pipelines", "range", ""])
+    unknown = st.one_of(typos, hostile.texts()).filter(lambda text: text not in KNOWN)
+
+    @examples(20)
+    @given(unknown.filter(lambda name: not name.startswith("_") and name.isprintable()))
+    def is_refused(name: str) -> None:
+        error = outcome(reduced, {name: "x"})
+        assert isinstance(error, ValueError)
+        assert f"'project_kind': {name} is not a question of this template: type" in str(error)
+
+    is_refused()
+
+
+def test_the_template_knows_its_own_questions() -> None:
+    text = (projects.ROOT / "includes" / "validators.jinja").read_text(encoding="utf-8")
+    listed = {
+        name: set(
+            re.findall(r"\w+", re.search(rf"set {name} = \((.*?)\)\.split", text, re.DOTALL)[1])
+        )
+        for name in ("questions", "computed")
+    }
+    computed = {name for name in KNOWN if projects.QUESTIONS[name].get("when") is False}
+    assert listed == {"questions": set(KNOWN) - computed, "computed": computed}
+    for name in computed:
+        assert projects.QUESTIONS[name]["validator"].startswith(f"{name} follows from "), name
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_text_reaches_no_file_that_the_fast_renders_leave_out(
+    kind: str, template: Path, reduced: Path, tmp_path: Path
+) -> None:
+    """The proof that checking reduced renders is checking whole ones."""
+    common = {"project_kind": kind, "features": ["docs", "container", "agents"], "ci": "gitlab"}
+    common["package_name"] = "my_package"
+    texts = [
+        {name: f"{letter}{name.replace('_', '')}" for name in hostile.TEXT_QUESTIONS}
+        for letter in "ab"
+    ]
+    for text in texts:
+        text["user_email"] += "@example.com"
+    one, other = (
+        projects.render(template, tmp_path / name, {**common, **text})
+        for name, text in zip("ab", texts, strict=True)
+    )
+    part = projects.render(reduced, tmp_path / "part", {**common, **texts[0]})
+    rendered = {path.relative_to(part): path.read_bytes() for path in projects.files(part)}
+    for path in projects.files(one):
+        name = path.relative_to(one)
+        if name in rendered and name.name != ".copier-answers.yml":  # it names the template
+            assert rendered[name] == path.read_bytes(), name
+        elif name not in rendered:
+            assert path.read_bytes() == (other / name).read_bytes(), name
+
+
+NAMES: list[Answers] = [
+    {"project_name": "a._b_.c-0"},
+    {"project_name": "1e3", "package_name": "a"},
+    {"project_name": "null", "package_name": "_x9"},
+    {"project_name": "Prefect-Sales"},
+    {"project_name": "x" * 60},
+    *({"project_name": name} for name in ("tasks", "commands", "cli", "common", "errors", "demo")),
+]
+"""Names that are something else to YAML, Markdown, Docker, Prefect, or the project itself."""
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    list(zip(NAMES, itertools.cycle(projects.KINDS), strict=False)),
+    ids=lambda value: value if isinstance(value, str) else projects.label(value),
+)
+def test_a_project_of_any_good_name_imports(names: Answers, kind: str, render: Render) -> None:
+    answers = {
+        **names,
+        "project_kind": kind,
+        "project_description": "%(prog)s %d {0} <b> 100% \\",
+        "features": ["docs", "container"],
+        "work_pool_type": "docker",
+    }
+    project = render(**answers)
+    hostile.check_syntax(project)
+    hostile.check_texts(project, answers)
+    projects.run("ruff", "check", "--no-cache", ".", cwd=project)
+    projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
+    help_ = hostile.run_command(project, "--help")
+    assert f"{names['project_name']}: %(prog)s %d {{0}} <b> 100% \\" in " ".join(help_.split())
+
+
+def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: Render) -> None:
+    project = render(project_name="Prefect__A.-b", work_pool_type="docker", features=["container"])
+    pool = yaml.safe_load((project / "prefect.yaml").read_text())["definitions"]["work_pool"]
+    assert pool["name"] == "my-Prefect__A.-b"
+    image = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest")  # Docker's reference
+    assert image.fullmatch(pool["job_variables"]["image"])
