@@ -27,7 +27,11 @@ from prefect_server import Server
 ORDER = ("test_style", "test_render", "test_ci_files", "test_combinations.py::test_files")
 """What runs first: checks that are fast. Real runs follow."""
 
-SPREAD = (*ORDER, "test_combinations", "updates/", "hooks/")
+SPREAD = (
+    *ORDER,
+    *("test_answers", "test_terminal", "test_copy_safety"),
+    *("test_combinations", "updates/", "hooks/"),
+)
 """Tests that may run anywhere; those of one other module share fixtures and stay together."""
 
 LAST = ("test_combinations.py::test_gates", "updates/")

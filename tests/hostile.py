@@ -112,7 +112,10 @@ def emails() -> st.SearchStrategy[str]:
 
 def values(question: str, kind: str) -> list[str]:
     """Return the answers that a question with choices takes, for one kind of project."""
-    choices = projects.QUESTIONS[question]["choices"]
+    details = projects.QUESTIONS[question]
+    if jinja2.Template(str(details.get("when", True))).render(project_kind=kind) == "False":
+        return []
+    choices = details["choices"]
     if isinstance(choices, str):
         choices = yaml.safe_load(jinja2.Template(choices).render(project_kind=kind))
     return list(choices.values()) if isinstance(choices, dict) else choices
@@ -124,7 +127,9 @@ def chosen(kind: str) -> st.SearchStrategy[Answers]:
     for question, details in projects.QUESTIONS.items():
         if question == "project_kind" or question[0] == "_" or "choices" not in details:
             continue
-        one = st.sampled_from(values(question, kind))
+        if not (known := values(question, kind)):
+            continue
+        one = st.sampled_from(known)
         many = st.lists(one, unique=True)
         every[question] = many if details.get("multiselect") else one
     return st.fixed_dictionaries({"project_kind": every.pop("project_kind")}, optional=every)
@@ -132,9 +137,17 @@ def chosen(kind: str) -> st.SearchStrategy[Answers]:
 
 def read_all(project: Path) -> Iterator[tuple[Path, str]]:
     """Read every file of a project, of whatever name."""
-    for path in sorted(project.rglob("*")):
-        if path.is_file():
-            yield path, path.read_text(encoding="utf-8")
+    for path in files(project):
+        yield path, path.read_text(encoding="utf-8")
+
+
+def files(folder: Path) -> list[Path]:
+    """Return every file below a folder, but those of git."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    )
 
 
 def check_syntax(project: Path) -> None:
@@ -256,7 +269,7 @@ REACHES = (*TEXT_QUESTIONS, "work_pool", "system_", "{% include", "_copier_answe
 def reduce_template(template: Path, target: Path) -> Path:
     """Copy the template without the files that no text question reaches; it renders quickly."""
     shutil.copytree(template, target)
-    for path in projects.files(target / "template"):
+    for path in files(target / "template"):
         text = path.read_text(encoding="utf-8")
         if not any(word in text for word in REACHES):
             path.unlink()

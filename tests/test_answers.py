@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from projects import Answers, Render
 
-SENTENCE = re.compile(r"Validation error for question '(\w+)': (\w[^\n]*: (?:type|leave) [^\n]+\.)")
+SENTENCE = re.compile(r"Validation error for question '(\w+)': ((?:type|leave) [^\n]+; [^\n]+\.)")
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +162,7 @@ def test_any_unknown_question_is_refused(
     def is_refused(name: str) -> None:
         error = outcome(reduced, {name: "x"})
         assert isinstance(error, ValueError)
-        assert f"'project_kind': {name} is not a question of this template: type" in str(error)
+        assert f"leave out {json.dumps(name)}; it is no question of this template" in str(error)
 
     is_refused()
 
@@ -176,7 +178,8 @@ def test_the_template_knows_its_own_questions() -> None:
     computed = {name for name in KNOWN if projects.QUESTIONS[name].get("when") is False}
     assert listed == {"questions": set(KNOWN) - computed, "computed": computed}
     for name in computed:
-        assert projects.QUESTIONS[name]["validator"].startswith(f"{name} follows from "), name
+        told = projects.QUESTIONS[name]["validator"]
+        assert re.fullmatch(rf"leave it out; {name} follows from \w+\.", told)
 
 
 @pytest.mark.parametrize("kind", projects.KINDS)
@@ -197,8 +200,8 @@ def test_text_reaches_no_file_that_the_fast_renders_leave_out(
         for name, text in zip("ab", texts, strict=True)
     )
     part = projects.render(reduced, tmp_path / "part", {**common, **texts[0]})
-    rendered = {path.relative_to(part): path.read_bytes() for path in projects.files(part)}
-    for path in projects.files(one):
+    rendered = {path.relative_to(part): path.read_bytes() for path in hostile.files(part)}
+    for path in hostile.files(one):
         name = path.relative_to(one)
         if name in rendered and name.name != ".copier-answers.yml":  # it names the template
             assert rendered[name] == path.read_bytes(), name
@@ -245,3 +248,22 @@ def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: 
     assert pool["name"] == "my-Prefect__A.-b"
     image = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest")  # Docker's reference
     assert image.fullmatch(pool["job_variables"]["image"])
+
+
+@pytest.mark.large("dependencies")
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_no_project_can_be_called_like_what_it_installs(kind: str, render: Render) -> None:
+    """What dependencies bring along changes with their releases; so this is no gate test."""
+    project = render(
+        project_kind=kind, extras=hostile.values("extras", kind), features=["docs", "container"]
+    )
+    resolved = projects.run(
+        *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--all-extras"),
+        *("--universal", "pyproject.toml"),
+        cwd=project,
+    )
+    own = tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"]
+    names = {re.sub(r"[-_.]+", "_", name) for name in re.findall(r"(?m)^[\w.-]+", resolved)}
+    text = (projects.ROOT / "includes" / "validators.jinja").read_text(encoding="utf-8")
+    known = set(re.findall(r"\w+", text))
+    assert names - known - {own.replace("-", "_")} == set()

@@ -6,9 +6,12 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import edits
+import hostile
 import pytest
 import updating
 import yaml
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
 from updating import ANSWERS, CURRENT, HOSTILE, KINDS, git
 
 if TYPE_CHECKING:
@@ -155,3 +158,50 @@ def test_renamed_question_keeps_its_answer(
     assert updating.answers(project)["contact"] == "us@acme.example"
     assert "user_email" not in updating.answers(project)
     assert (project / "pyproject.toml").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_new_text_in_an_update_is_refused_or_arrives_exactly(
+    kind: str,
+    template_repository: TemplateRepository,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    """Refused, the project is as it was; taken, it is as if it had been made so."""
+    project = template_repository.project({"project_kind": kind}, tmp_path / "project")
+    start = git(project, "rev-parse", "HEAD").strip()
+    large = "answers" in pytestconfig.getoption("--large")
+
+    @settings(
+        max_examples=60 if large else 1,
+        derandomize=not large,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )
+    @given(st.one_of(hostile.good_texts(), hostile.texts()))
+    @example(text="{{ 7*7 }} \\ \"'''")
+    @example(text="two\nlines")
+    def arrives(text: str) -> None:
+        git(project, "reset", "--hard", "--quiet", start)
+        git(project, "clean", "-fdq")
+        data = {"project_description": text}
+        refused = ""
+        try:
+            updating.update(project, data)
+        except ValueError as error:
+            refused = str(error)
+        if refused:
+            assert "for question 'project_description': type" in refused
+            assert git(project, "status", "--porcelain") == ""
+            return
+        assert updating.unmerged(project) == set()
+        assert list(project.rglob("*.rej")) == []
+        assert updating.answers(project)["project_description"] == text
+        hostile.check_syntax(project)
+        written = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+        assert written["project"]["description"] == text
+        assert hostile.core_metadata(project)["Summary"] == text
+
+    arrives()
