@@ -113,7 +113,7 @@ BAD = [
     ({"user_email": "a@b\n"}, "a line break, a control character"),
     ({"projct_name": "x"}, 'leave out "projct_name"; it is no question of this template'),
     ({"pipeline": "."}, "leave it out; pipeline follows from project_kind."),
-    ({"extras": ["dask"], "project_kind": "plugin"}, "leave it out; a plugin has no extras."),
+    ({"extras": ["dask"], "project_kind": "plugin"}, "Invalid choice"),
     ({"project_kind": "notebook"}, "Invalid choice"),
     ({"extras": ["oracle"]}, "Invalid choice"),
     ({"ci": "jenkins"}, "Invalid choice"),
