@@ -14,7 +14,9 @@ import sqlite3
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,34 +86,40 @@ class Operator:
         self("my-data-project", "setup")
         self("prefect", "--no-prompt", "deploy", "--all")
 
-    def post(self, path: str, **body: object) -> Any:
-        """Ask the server."""
+    def ask(self, path: str, **body: object) -> Any:
+        """Ask the server, again while it is busy, as Prefect's own client does."""
         request = urllib.request.Request(
             f"{self.api}/{path}",
-            data=json.dumps(body).encode(),
+            data=json.dumps(body).encode() if body else None,
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+
+        def answer() -> Any:
+            try:
+                with urllib.request.urlopen(request) as response:
+                    return json.load(response), True
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+            return None
+
+        return wait_for(answer, f"an answer to {path}")[0]
 
     def get(self, flow: str, suffix: str = "") -> dict[str, Any]:
         """Return a deployment."""
-        url = f"{self.api}/deployments/name/{flow}/{self.deployment}{suffix}"
-        with urllib.request.urlopen(url) as answer:
-            return json.load(answer)
+        return self.ask(f"deployments/name/{flow}/{self.deployment}{suffix}")
 
     def start(self, flow: str, suffix: str = "", **parameters: object) -> str:
         """Ask for a run of a deployment now; its id."""
-        deployment = self.get(flow, suffix)["id"]
-        path = f"deployments/{deployment}/create_flow_run"
-        return self.post(path, parameters=parameters, state={"type": "SCHEDULED"})["id"]
+        path = f"deployments/{self.get(flow, suffix)['id']}/create_flow_run"
+        wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return self.ask(path, idempotency_key=uuid.uuid4().hex, **wanted)["id"]
 
     def ended(self, run: str) -> dict[str, Any]:
         """Wait until a run has ended."""
 
         def find() -> dict[str, Any] | None:
-            with urllib.request.urlopen(f"{self.api}/flow_runs/{run}") as answer:
-                found = json.load(answer)
+            found = self.ask(f"flow_runs/{run}")
             ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
             return found if found["state_type"] in ends else None
 
@@ -120,7 +128,7 @@ class Operator:
     def runs(self, flow: str) -> list[dict[str, Any]]:
         """Return the runs of a deployment that are not merely planned by its schedule."""
         which = {"deployments": {"id": {"any_": [self.get(flow)["id"]]}}}
-        found = self.post("flow_runs/filter", limit=200, **which)
+        found = self.ask("flow_runs/filter", limit=200, **which)
         return [run for run in found if not run["auto_scheduled"]]
 
     def transformed(self, times: int) -> None:
@@ -373,7 +381,7 @@ def test_a_lost_run_alerts_and_frees_its_place(
     """A run whose machine is gone: it was alive once, and then nothing was heard of it."""
     staging = operators["staging"]
     run = staging.start("ingest-flights")
-    staging.post(f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
+    staging.ask(f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
     deployment = staging.get("ingest-flights")
     heartbeat = {
         "event": "prefect.flow-run.heartbeat",
