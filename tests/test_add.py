@@ -1,0 +1,144 @@
+"""The command `add` in a project of each kind: what it writes passes all that the project asks.
+
+What it refuses, and how it edits, is tested in the projects themselves; here everything is
+added once, tables twice, and then used for real.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import zipfile
+from typing import TYPE_CHECKING
+
+import projects
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from environments import Environments
+    from projects import Render
+
+ADDED = {
+    "pipeline": (
+        ("table", "orders", "--key", "id", "--cursor", "updated_at"),
+        ("table", "order_lines", "--key", "order_id,line"),
+        ("task", "count_orders"),
+        ("flow", "report_orders"),
+    ),
+    "library": (("task", "keep_rows"), ("task", "score_model", "--namespace", "ml")),
+    "plugin": (("task", "close_tickets"), ("block", "TicketQueue")),
+}
+# What the additions take part in; test_combinations.py runs the others, as generated.
+TESTS = {
+    "pipeline": (
+        *("flows", "ingestion", "quality", "deployments", "demo"),
+        *("count_orders", "report_orders_flow"),
+    ),
+    "library": ("imports", "public_api", "keep_rows_task", "score_model_task"),
+    "plugin": ("blocks", "collection", "public_api", "close_tickets_task", "ticket_queue_block"),
+}
+COMMANDS = {
+    "pipeline": "my-data-project",
+    "library": "my-task-library",
+    "plugin": "prefect-my-system",
+}
+
+
+@pytest.fixture(scope="module", params=ADDED)
+def grown(
+    request: pytest.FixtureRequest,
+    render: Render,
+    environments: Environments,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, Path]:
+    """A project to which everything was added, as a user would; its kind and its folder."""
+    kind: str = request.param
+    folder = tmp_path_factory.mktemp(kind) / "project"
+    shutil.copytree(render(project_kind=kind), folder)
+    projects.run("git", "init", "-q", cwd=folder)
+    environments.sync(folder)
+    commit(folder)
+    for words in ADDED[kind]:
+        add(folder, kind, words)
+    return kind, folder
+
+
+def add(folder: Path, kind: str, words: tuple[str, ...]) -> None:
+    """Look at an addition, make it, and fail to make it again."""
+    command = (COMMANDS[kind], "add", *words)
+    patch = folder.parent / "patch"
+    patch.write_text(projects.tool(folder, *command, "--dry-run"))
+    assert changed(folder) == []
+    printed = projects.tool(folder, *command)
+    assert [path for path in changed(folder) if f" {path}\n" not in printed] == []
+    # What was shown is what was done.
+    projects.run("git", "apply", "--check", "--reverse", patch, cwd=folder)
+    assert patch.read_text().count("\n+++ b/") == len(changed(folder))
+    commit(folder)
+    again = projects.tool(folder, *command, check=False)
+    assert again.count("\n") == 1, again
+    assert "already" in again
+    assert changed(folder) == []
+
+
+def changed(folder: Path) -> list[str]:
+    """Return the paths of files that are new or changed."""
+    status = projects.run("git", "status", "--porcelain", "--untracked-files=all", cwd=folder)
+    return [line[3:] for line in status.splitlines()]
+
+
+def commit(folder: Path) -> None:
+    projects.run("git", "add", "--all", cwd=folder)
+    projects.run("git", "commit", "-qm", "Change", cwd=folder)
+
+
+def test_what_is_added_passes_what_the_project_asks(
+    grown: tuple[str, Path], prefect_api: str, tmp_path: Path
+) -> None:
+    kind, folder = grown
+    projects.tool(folder, "pre-commit", "run", "--all-files")
+    assert changed(folder) == []
+    tests = [f"tests/test_{name}.py" for name in TESTS[kind]]
+    projects.tool(folder, "pytest", "-q", "--no-cov", *tests, PREFECT_TEST_API_URL=prefect_api)
+    new = [path for path in folder.glob("src/**/*.py") if "TODO" in path.read_text()]
+    assert len(new) == sum(words[0] != "table" for words in ADDED[kind])
+    assert all(path.read_text().count("TODO") == 1 for path in new)
+    projects.run("uv", "build", "-q", "--wheel", "-o", tmp_path, cwd=folder)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    for path in new:
+        assert path.relative_to(folder / "src").as_posix() in names
+    # Who installs the wheel has no project to add to.
+    assert not [name for name in names if "/commands/add" in name]
+
+
+RUN = """
+from my_data_project.flows import ingestion_flow
+
+done = ingestion_flow.ingest_orders()
+print(f"read {done.read}, written {done.written}")
+"""
+
+
+@pytest.mark.parametrize("grown", ["pipeline"], indirect=True)
+def test_an_added_table_is_ingested(
+    grown: tuple[str, Path], prefect_api: str, tmp_path: Path
+) -> None:
+    _, folder = grown
+    (tmp_path / "run.py").write_text(RUN)
+    source = sqlite3.connect(tmp_path / "source.db")
+    source.execute("CREATE TABLE orders (id INTEGER, updated_at DATETIME, state TEXT)")
+    env = {
+        "PREFECT_API_URL": prefect_api,
+        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{tmp_path}/source.db",
+        "MY_DATA_PROJECT_WAREHOUSE_URL": f"sqlite:///{tmp_path}/warehouse.db",
+    }
+    for day, done in ((1, "read 1, written 1"), (2, "read 2, written 1")):
+        row = (day, f"2026-01-0{day} 12:00:00.000000", "paid")
+        with source:
+            source.execute("INSERT INTO orders VALUES (?, ?, ?)", row)
+        assert done in projects.tool(folder, "python", tmp_path / "run.py", **env)
+    warehouse = sqlite3.connect(tmp_path / "warehouse.db")
+    query = "SELECT * FROM orders ORDER BY id"
+    assert warehouse.execute(query).fetchall() == source.execute(query).fetchall()
