@@ -1,7 +1,7 @@
 """The command `add` in a project of each kind: what it writes passes all that the project asks.
 
 What it refuses, and how it edits, is tested in the projects themselves; here everything is
-added once, tables twice, and then used for real.
+added that the project's README says, and then used for real.
 """
 
 from __future__ import annotations
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from environments import Environments
     from projects import Render
 
-ADDED = {
-    "pipeline": (
-        ("table", "orders", "--key", "id", "--cursor", "updated_at"),
-        ("table", "order_lines", "--key", "order_id,line"),
-        ("task", "count_orders"),
-        ("flow", "report_orders"),
-    ),
-    "library": (("task", "keep_rows"), ("task", "score_model", "--namespace", "ml")),
-    "plugin": (("task", "close_tickets"), ("block", "TicketQueue")),
-}
 # What the additions take part in; test_combinations.py runs the others, as generated.
 TESTS = {
     "pipeline": (
@@ -46,7 +36,14 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(scope="module", params=ADDED)
+def listed(folder: Path, kind: str) -> list[list[str]]:
+    """Return what the project's README says to add, in words."""
+    lines = (folder / "README.md").read_text().splitlines()
+    start = f"uv run {COMMANDS[kind]} add "
+    return [line.removeprefix(start).split() for line in lines if line.startswith(start)]
+
+
+@pytest.fixture(scope="module", params=TESTS)
 def grown(
     request: pytest.FixtureRequest,
     render: Render,
@@ -60,12 +57,12 @@ def grown(
     projects.run("git", "init", "-q", cwd=folder)
     environments.sync(folder)
     commit(folder)
-    for words in ADDED[kind]:
+    for words in listed(folder, kind):
         add(folder, kind, words)
     return kind, folder
 
 
-def add(folder: Path, kind: str, words: tuple[str, ...]) -> None:
+def add(folder: Path, kind: str, words: list[str]) -> None:
     """Look at an addition, make it, and fail to make it again."""
     command = (COMMANDS[kind], "add", *words)
     patch = folder.parent / "patch"
@@ -103,7 +100,7 @@ def test_what_is_added_passes_what_the_project_asks(
     tests = [f"tests/test_{name}.py" for name in TESTS[kind]]
     projects.tool(folder, "pytest", "-q", "--no-cov", *tests, PREFECT_TEST_API_URL=prefect_api)
     new = [path for path in folder.glob("src/**/*.py") if "TODO" in path.read_text()]
-    assert len(new) == sum(words[0] != "table" for words in ADDED[kind])
+    assert len(new) == sum(words[0] != "table" for words in listed(folder, kind))
     assert all(path.read_text().count("TODO") == 1 for path in new)
     projects.run("uv", "build", "-q", "--wheel", "-o", tmp_path, cwd=folder)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
