@@ -131,9 +131,7 @@ COPIER_SAYS = re.compile(
     r"|Invalid answer .* to question .*"
     r"|Could not convert .* to string"
     r"|Not a YAML list: .*"
-    r"|'\w+' object is not iterable"
-    r"|while (parsing|scanning) .*"
-    r"|(special|unacceptable) characters? .*",
+    r"|'\w+' object is not iterable",
     re.DOTALL,
 )
 """What Copier says of a wrong type or choice, which no validator sees (docs/generate.md)."""
@@ -150,13 +148,17 @@ def test_any_type_of_answer_to_any_question(
         match outcome(reduced, {question: answer}):
             case Path() as project:
                 read = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
-                if isinstance(answer, list):
-                    assert read[question] == answer
+                if projects.QUESTIONS[question].get("multiselect"):
+                    # Copier reads a list of YAML in a text, and nothing in what is empty.
+                    asked = yaml.safe_load(answer) if isinstance(answer, str) else answer
+                    assert set(read[question]) == set(asked)
                 else:
                     assert read[question] == str(hostile.decoded(answer))
                 hostile.check_syntax(project)
                 hostile.check_texts(project, {})
                 shutil.rmtree(project.parent)
+            case yaml.YAMLError() | UnicodeEncodeError():  # where Copier reads a list
+                assert projects.QUESTIONS[question].get("multiselect")
             case error:
                 said = str(error)
                 assert SENTENCE.fullmatch(said) or COPIER_SAYS.fullmatch(said), repr(error)
