@@ -105,6 +105,7 @@ Outcome = Lines | Conflict
 # A plugin's files lie where a library's do; rows without kinds take turns over all three.
 ALL = ("pipeline", "library")
 PIPELINE = ("pipeline",)
+PLUGIN = ("plugin",)
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,13 @@ ATTEMPTS = "ATTEMPTS = 4"
 CLASS = '\n\nclass QuotaError(TransientError):\n    """Mine."""'
 
 PYPROJECT = "pyproject.toml"
+COLLECTION = "src/{package}/collection.py"
+
+
+def no_workers(text: str) -> str:
+    """Take the workers out of what Prefect finds of a plugin."""
+    return "".join(line for line in text.splitlines(keepends=True) if ".workers " not in line)
+
 
 LIFE = [
     # -- `uv add` and its like against the template's dependencies -----------------------------
@@ -828,6 +836,41 @@ LIFE = [
         "nothing; the template renames a file it owns",
         new=(template_moves(RETRIES, "again.py"),),
         then={RETRIES: Gone(), "src/{package}/common/again.py": Theirs(ATTEMPTS)},
+    ),
+    # -- What only a plugin has -----------------------------------------------------------------
+    *(
+        Row(
+            f"edited a plugin's {path}; the template changes the same lines",
+            kinds=PLUGIN,
+            you=(you(f"src/{{package}}/{path}", at_top("# ours")),),
+            new=(template(f"src/{{package}}/{path}", at_top("# theirs")),),
+            then={f"src/{{package}}/{path}": Yours("# ours", without=("# theirs",))},
+        )
+        for path in ("blocks/system.py", "hooks.py")
+    ),
+    Row(
+        "deleted a plugin's worker and its line in the collection; the template changes both",
+        kinds=PLUGIN,
+        you=(you_delete("src/{package}/workers"), you(COLLECTION, no_workers)),
+        new=(
+            template("src/{package}/workers/limited.py", at_end("# theirs")),
+            template(COLLECTION, swap("Every block", "Each block")),
+        ),
+        then={
+            "src/{package}/workers/limited.py": Gone(),
+            COLLECTION: Merged(without=(".workers ", "Every block")),
+        },
+    ),
+    Row(
+        "an own entry point beside the plugin's; the template adds a dependency",
+        kinds=PLUGIN,
+        you=(
+            you(
+                PYPROJECT, after('[project.entry-points."prefect.plugins"]', 'ours = "ours.hooks"')
+            ),
+        ),
+        new=(template_dependency(adds_dependency("aiosql>=1")),),
+        then={PYPROJECT: Merged('ours = "ours.hooks"', '  "aiosql>=1", # new')},
     ),
 ]
 
