@@ -1,42 +1,62 @@
-"""CI, container and compose files, judged by the linters of their kind."""
+"""Container and compose files, beyond what the linters in `checks.py` say of them."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import checks
+import engine
 import projects
 import pytest
 from projects import Render
 
-CONTAINERS = [
+STACKS = [
     {"project_kind": "pipeline", "extras": extras, "features": ["container"]}
     for extras in ([], ["postgres"], ["postgres", "duckdb", "dask"])
 ]
+IMAGES = [
+    *STACKS,
+    *({"project_kind": kind, "features": ["container"]} for kind in projects.KINDS[1:]),
+]
 
 
-def schema(project: Path, name: str, *files: Path, options: tuple[str, ...] = ()) -> None:
-    """Check files against a schema that comes with check-jsonschema."""
-    projects.run("check-jsonschema", *options, "--builtin-schema", name, *files, cwd=project)
-
-
-@pytest.mark.parametrize("answers", CONTAINERS, ids=projects.label)
-def test_container(answers: projects.Answers, render: Render) -> None:
+@pytest.mark.parametrize("answers", IMAGES, ids=projects.label)
+def test_an_image_holds_what_is_listed(answers: projects.Answers, render: Render) -> None:
     project = render(**answers)
-    projects.run("hadolint", "Dockerfile", cwd=project)
-    schema(project, "vendor.compose-spec", project / "compose.yaml")
+    # The build's context is a list of what may go in, so that a secret cannot.
+    ignored = (project / ".dockerignore").read_text().splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    # Numeric, for Kubernetes' runAsNonRoot, and not root.
+    users = re.findall(r"^USER (.*)$", (project / "Dockerfile").read_text(), re.MULTILINE)
+    assert users == ["10001"]
 
 
-@pytest.mark.parametrize("answers", CONTAINERS, ids=projects.label)
-def test_compose_resolves(answers: projects.Answers, render: Render) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("there is no docker client on this machine")
-    if "unknown" in projects.run("docker", "compose", "version", cwd=Path.cwd(), check=False):
-        pytest.skip("the docker client of this machine has no compose plugin")
-    passwords = {"PREFECT_DATABASE_PASSWORD": "a", "WAREHOUSE_PASSWORD": "b"}
-    projects.run("docker", "compose", "config", "-q", cwd=render(**answers), **passwords)
+@pytest.mark.parametrize("answers", STACKS, ids=projects.label)
+def test_compose_file(answers: projects.Answers, render: Render) -> None:
+    project = render(**answers)
+    compose = (engine.compose(), "--project-directory", project, "config")
+    assert "set it in .env" in projects.run(*compose, cwd=project, check=False)
+    text = (project / "compose.yaml").read_text()
+    secrets = dict.fromkeys(re.findall(r"\$\{(\w+):\?", text), "aSecret")
+    for name in secrets:
+        assert f"# {name}=" in (project / ".env.example").read_text()
+    resolved = json.loads(projects.run(*compose, "--format", "json", cwd=project, **secrets))
+    for name, service in resolved["services"].items():
+        for port in service.get("ports", []):
+            assert port.get("host_ip") == "127.0.0.1", name
+        # An array that begins with CMD is split at blanks by podman.
+        if check := service.get("healthcheck"):
+            assert check["test"][0] == "CMD-SHELL", name
+        for variable, value in (service.get("environment") or {}).items():
+            if "PASSWORD" in variable:
+                assert value in {"", "aSecret"}, f"{name} has the secret {variable} written out"
+    # Flows, which are the user's code, know the warehouse at the most.
+    worker = resolved["services"]["worker"]["environment"]
+    assert worker["PREFECT_DATABASE_PASSWORD"] == ""
 
 
 def test_the_template_s_own_workflow(tmp_path: Path) -> None:
