@@ -264,7 +264,7 @@ def check_texts(project: Path, answers: Answers) -> None:
         assert yaml.safe_load(deployments.read_text(encoding="utf-8"))["name"] == name
 
 
-REACHES = (*TEXT_QUESTIONS, "work_pool", "system_", "{% include", "_copier_answers")
+REACHES = (*TEXT_QUESTIONS, "work_pool", "image_name", "system_", "{% include", "_copier_answers")
 """A file that holds none of these words holds no text that anyone typed."""
 
 
