@@ -297,5 +297,16 @@ def copier_yml(change: Change) -> TemplateEdit:
 
 
 def new_question(text: str) -> TemplateEdit:
-    """Add a question at the end of `copier.yml`."""
-    return copier_yml(at_end(f"\n{text}"))
+    """Add a question at the end of `copier.yml`, and to the list of known ones."""
+    add = copier_yml(at_end(f"\n{text}"))
+    name = text.partition(":")[0]
+
+    def edit(checkout: Path) -> None:
+        add(checkout)
+        file = checkout / "includes" / "validators.jinja"
+        known = file.read_text(encoding="utf-8")
+        changed = known.replace(" extras features')", f" extras features {name}')")
+        assert changed != known, "the list of questions is not where it was"
+        file.write_text(changed, encoding="utf-8")
+
+    return edit
