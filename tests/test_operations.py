@@ -6,6 +6,7 @@ against a real server. The runs share what they can: each one costs seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -50,7 +51,8 @@ class Slack:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hunter2"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serving = {"target": self.server.serve_forever, "kwargs": {"poll_interval": 0.02}}
+        threading.Thread(**serving, daemon=True).start()
 
     def one(self, start: str) -> str:
         """Wait for the message that starts so."""
@@ -214,18 +216,21 @@ def operators(
     return made
 
 
+def start_worker(operator: Operator) -> subprocess.Popen[bytes]:
+    """Start a worker that serves an environment."""
+    # Nothing but the server's address: what runs need comes with their deployment.
+    env = projects.clean_environment(**operator.env, PREFECT_WORKER_QUERY_SECONDS="1")
+    prefect = operator.project / ".venv" / "bin" / "prefect"
+    command = [prefect, "worker", "start", "--pool", operator.deployment]
+    folder = operator.source.parent
+    with (folder / "worker.log").open("wb") as log:
+        return subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
+
+
 @pytest.fixture(scope="module")
 def worker(operators: dict[str, Operator]) -> Iterator[None]:
     """Let a worker serve prod; nobody serves the others."""
-    prod = operators["prod"]
-    # Nothing but the server's address: what runs need comes with their deployment.
-    env = projects.clean_environment(**prod.env, PREFECT_WORKER_QUERY_SECONDS="1")
-    command = [prod.project / ".venv/bin/prefect", "worker", "start", "--pool", prod.deployment]
-    folder = prod.source.parent
-    with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
-        )
+    process = start_worker(operators["prod"])
     yield
     process.terminate()
     process.wait(30)
@@ -363,58 +368,34 @@ def processes_of(run: str) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process in /proc")
-def test_a_killed_run_alerts(operators: dict[str, Operator], worker: None, slack: Slack) -> None:
-    prod = operators["prod"]
-    # Somebody else writes, so that the run waits and can be killed in the middle.
-    connection = sqlite3.connect(prod.warehouse, isolation_level=None)
+@contextlib.contextmanager
+def in_the_middle(operator: Operator) -> Iterator[tuple[str, list[int]]]:
+    """Let a run wait in the middle, because somebody else writes to its warehouse.
+
+    Yields:
+        The run, and the processes that execute it.
+    """
+    connection = sqlite3.connect(operator.warehouse, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    run = prod.start("ingest-weather")
-    pids = wait_for(lambda: processes_of(run), "the process of the run")
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    assert prod.ended(run)["state_type"] == "CRASHED"
+    run = operator.start("ingest-weather")
+    yield run, wait_for(lambda: processes_of(run), "the process of the run")
     connection.execute("ROLLBACK")
     connection.close()
+
+
+PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process in /proc")
+
+
+@PROC
+def test_a_killed_run_alerts(operators: dict[str, Operator], worker: None, slack: Slack) -> None:
+    prod = operators["prod"]
+    with in_the_middle(prod) as (run, pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert prod.ended(run)["state_type"] == "CRASHED"
     message = slack.one(":red_circle: *ingest-weather* crashed in *prod*")
     assert "SIGKILL" in message
     assert "Nothing is half loaded" in message
-
-
-def test_a_lost_run_alerts_and_frees_its_place(
-    operators: dict[str, Operator], slack: Slack
-) -> None:
-    """A run whose machine is gone: it was alive once, and then nothing was heard of it."""
-    staging = operators["staging"]
-    run = staging.start("ingest-flights")
-    staging.ask(f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
-    deployment = staging.get("ingest-flights")
-    heartbeat = {
-        "event": "prefect.flow-run.heartbeat",
-        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
-        "related": [
-            {
-                "prefect.resource.id": f"prefect.deployment.{deployment['id']}",
-                "prefect.resource.role": "deployment",
-                "prefect.resource.name": deployment["name"],
-            },
-            {
-                "prefect.resource.id": f"prefect.flow.{deployment['flow_id']}",
-                "prefect.resource.role": "flow",
-                "prefect.resource.name": "ingest-flights",
-            },
-        ],
-    }
-    staging("python", "-c", EMIT, json.dumps(heartbeat))
-    assert staging.ended(run)["state_type"] == "CRASHED"
-    assert "No sign of life" in slack.one(":red_circle: *ingest-flights* is lost in *staging*")
-
-
-EMIT = """
-import json, sys
-from prefect.events import emit_event
-emit_event(**json.loads(sys.argv[1]))
-"""
 
 
 def test_a_run_that_nobody_starts_alerts(
@@ -423,3 +404,44 @@ def test_a_run_that_nobody_starts_alerts(
     message = slack.one(":hourglass: *ingest-all* is late in *staging*")
     assert f"/runs/flow-run/{late_run}|" in message
     assert "serves the work pool my-data-project-staging" in message
+
+
+@PROC
+def test_a_worker_that_dies_alone_takes_its_run_along(
+    operators: dict[str, Operator], rows: dict[str, int]
+) -> None:
+    """Nobody reads what the run prints any more; it ends, says so, and leaves nothing behind."""
+    dev = operators["dev"]
+    served = start_worker(dev)
+    with in_the_middle(dev) as (run, _):
+        served.kill()
+        served.wait()
+    assert dev.ended(run)["state_type"] == "CRASHED"
+    assert "weather" not in dev.counts()
+    served = start_worker(dev)
+    assert dev.ended(dev.start("ingest-weather"))["state_type"] == "COMPLETED"
+    assert dev.counts()["weather"] == rows["weather"]
+    served.terminate()
+    served.wait(30)
+
+
+@PROC
+def test_a_machine_that_dies_with_its_run_alerts(
+    operators: dict[str, Operator], late_run: str, slack: Slack
+) -> None:
+    """Nobody is left to tell the server, which misses the run's heartbeats."""
+    staging = operators["staging"]
+    staging.ask(f"flow_runs/{late_run}/set_state", state={"type": "CANCELLED"}, force=True)
+    served = start_worker(staging)
+    with in_the_middle(staging) as (run, pids):
+        beat = {
+            "event": {"name": ["prefect.flow-run.heartbeat"]},
+            "resource": {"id": [f"prefect.flow-run.{run}"]},
+        }
+        wait_for(lambda: staging.ask("events/filter", filter=beat)["events"], "a heartbeat")
+        for pid in (served.pid, *pids):
+            os.kill(pid, signal.SIGKILL)
+        served.wait()
+        assert staging.ask(f"flow_runs/{run}")["state_type"] == "RUNNING"
+        assert staging.ended(run)["state_type"] == "CRASHED"
+    assert "No sign of life" in slack.one(":red_circle: *ingest-weather* is lost in *staging*")
