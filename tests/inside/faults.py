@@ -71,12 +71,38 @@ def together(kind: str) -> None:
     print("together: fine")
 
 
+def on_disk(kind: str, folder: Path) -> Any:
+    """Make a warehouse in a folder; PostgreSQL keeps its log of changes elsewhere."""
+    warehouse = databases.KINDS[kind](folder / "warehouse.db")
+    if kind == "postgres":
+        import psycopg
+
+        space = folder / "tables"
+        space.mkdir()
+        shutil.chown(space, "postgres")
+        name = psycopg.conninfo.conninfo_to_dict(warehouse.url)["dbname"]
+        with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
+            server.execute(f"CREATE TABLESPACE small_disk LOCATION '{space}'")  # type: ignore[call-overload]
+            server.execute(f"ALTER DATABASE {name} SET TABLESPACE small_disk")  # type: ignore[call-overload]
+    return warehouse
+
+
+def drop(warehouse: Any) -> None:
+    """Let go of the disk."""
+    import psycopg
+
+    name = psycopg.conninfo.conninfo_to_dict(warehouse.url)["dbname"]
+    with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        server.execute("DROP TABLESPACE small_disk")
+
+
 def full_disk(kind: str, folder: str) -> None:
     """Fill the disk of the warehouse in the middle of a load; make room and load again."""
     source = databases.create("sqlite", Path(tempfile.mkdtemp()) / "source.db")
     fill(source, "small", 10)
     fill(source, "large", 120_000)
-    warehouse = databases.KINDS[kind](Path(folder) / "warehouse.db")
+    warehouse = on_disk(kind, Path(folder))
     large = Table(name="large", key=("id",))
     kills.fork(lambda: kills.ingest(source.url, warehouse.url, Table(name="small", key=("id",))))
     ballast = Path(folder) / "ballast"
@@ -95,6 +121,8 @@ def full_disk(kind: str, folder: str) -> None:
     assert kills.fork(lambda: warehouse.count("large")) == 120_000
     left = [name for name in kills.fork(warehouse.tables) if name.startswith("_staging")]
     assert not left, left
+    if kind == "postgres":
+        drop(warehouse)
     print("full disk: fine")
 
 

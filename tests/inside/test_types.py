@@ -13,6 +13,7 @@ import databases
 import pytest
 from my_data_project.common import errors, merge, staging, state
 from my_data_project.common.table import Table
+from my_data_project.tasks import transform
 
 KINDS = ["sqlite", "postgres", "duckdb"]
 PAIRS = [(source, target) for source in KINDS for target in KINDS]
@@ -322,6 +323,19 @@ def test_names_that_differ_in_case_only_are_refused(second: str, tmp_path: Path)
     load(Table(name="Orders", key=("id",)), source, target)
     with pytest.raises(errors.PermanentError, match="Tables 'Orders' and 'orders' differ in case"):
         load(Table(name="orders", key=("id",)), source, target)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_query_runs_as_it_is_written(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a colon nor a percent sign is a parameter in somebody's SQL."""
+    target = databases.create(kind, tmp_path / "target.db")
+    monkeypatch.setenv("MY_DATA_PROJECT_WAREHOUSE_URL", target.url)
+    query = "SELECT '50% off: %s' AS label, 7 % 4 AS rest -- 100 % :sure\n"
+    monkeypatch.setattr(transform, "read_query", lambda _name: query)
+    assert transform.build_table.fn("offers") == 1
+    assert target.run("SELECT * FROM offers", ()) == [("50% off: %s", 3)]
 
 
 def test_a_type_that_changed_is_refused(tmp_path: Path) -> None:
