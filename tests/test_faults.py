@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import projects
 import pytest
+from prefect_server import Server
 from projects import tool
 
 INSIDE = projects.ROOT / "tests" / "inside"
@@ -61,24 +63,27 @@ def test_five_runs_at_once(kind: str, everything: Path, inside: Path, postgres_s
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 24 MiB, or skip the test."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+def small_disk() -> Iterator[Path]:
+    """Mount a disk of 32 MiB that every user may write to, or skip the test."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small disk")
-    words = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
-    if subprocess.run(words, check=False).returncode != 0:
+    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    words = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=1777", "tmpfs", str(folder)]
+    mounted = subprocess.run(words, check=False).returncode == 0
+    if mounted:
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
+    if not mounted:
         pytest.skip("this machine does not let root mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_one_clear_error(
-    kind: str, everything: Path, inside: Path, small_disk: Path
+    kind: str, everything: Path, inside: Path, small_disk: Path, postgres_server: Any
 ) -> None:
-    printed = script(everything, inside, "faults.py", "full_disk", kind, str(small_disk))
+    env = {"TEST_POSTGRES_URL": postgres_server.url}
+    printed = script(everything, inside, "faults.py", "full_disk", kind, str(small_disk), **env)
     assert "PermanentError: Cannot write to" in printed
     assert "Make room on its disk, then run it again." in printed
     assert "full disk: fine" in printed
@@ -136,6 +141,73 @@ import sys
 from my_data_project.flows import ingestion_flow
 print(ingestion_flow.FLOWS["flights"].with_options(flow_run_name=sys.argv[1])().written, flush=True)
 """
+
+
+@pytest.fixture
+def own_server(
+    everything: Path, migrated: Path, prefect_api: str, tmp_path: Path
+) -> Iterator[Server]:
+    """A Prefect server that a test may kill, and start again once."""
+    server = Server(migrated, python=str(everything / ".venv" / "bin" / "python"))
+    server.start()
+    server.wait()
+    server.migrated = tmp_path / "none.db"  # From now on it keeps its own database.
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("way", ["restarted", "gone"])
+def test_the_prefect_server_goes_away_in_the_middle(
+    way: str, everything: Path, sources: dict[str, str], own_server: Server, tmp_path: Path
+) -> None:
+    """A run waits for its server; without it, what it loaded stays, and nothing is doubled."""
+    python = everything / ".venv" / "bin" / "python"
+    (tmp_path / "run.py").write_text(FLOW_RUN)
+    settings = {**sources, "PREFECT_API_URL": own_server.url}
+    retries = {} if way == "restarted" else {"PREFECT_CLIENT_MAX_RETRIES": "1"}
+    url = settings["MY_DATA_PROJECT_WAREHOUSE_URL"]
+    # Somebody else writes, so that the run waits in the middle.
+    warehouse = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    warehouse.execute("BEGIN IMMEDIATE")
+    started = subprocess.Popen(
+        [str(python), "run.py", "in the middle"],
+        cwd=tmp_path,
+        env=projects.clean_environment(**settings, **retries),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert started.stdout is not None
+    for line in started.stdout:
+        if "Beginning flow run" in line:
+            break
+    assert own_server.process is not None
+    own_server.process.kill()
+    own_server.process.wait()
+    if way == "restarted":
+        own_server.start()
+        own_server.wait()
+    warehouse.execute("ROLLBACK")
+    printed = started.communicate()[0]
+    if way == "restarted":
+        assert started.returncode == 0, printed
+        assert "Finished in state Completed" in printed
+    else:
+        assert started.returncode != 0
+        assert "Connection refused" in printed or "ConnectError" in printed, printed
+        own_server.start()
+        own_server.wait()
+    again = projects.run(python, "run.py", "again", cwd=tmp_path, **settings)
+    assert "Completed" in again
+    wanted = "SELECT COUNT(*), COUNT(DISTINCT time_hour || carrier || flight) FROM flights"
+    rows, keys = warehouse.execute(wanted).fetchone()
+    warehouse.close()
+    assert rows == keys == 169
+    words = ("flow-run", "ls", "--limit", "9", "--output", "json")
+    listed = tool(everything, "prefect", "--no-prompt", *words, PREFECT_API_URL=own_server.url)
+    runs = {run["name"]: run["state_name"] for run in json.loads(listed)}
+    assert runs["again"] == "Completed"
+    assert runs["in the middle"] == ("Completed" if way == "restarted" else "Running")
 
 
 @pytest.mark.large("faults")
