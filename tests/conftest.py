@@ -38,7 +38,7 @@ LAST = ("test_combinations.py::test_gates", "updates/")
 """Many tests of the same size: they fill what time is left when large modules are done."""
 
 
-LARGE = ("combinations", "containers", "faults", "answers", "dependencies")
+LARGE = ("combinations", "containers", "faults", "answers", "dependencies", "updates")
 """Runs too large for the gate: tests marked `large(name)`, or larger counts of one test."""
 
 
@@ -54,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=LARGE,
         help="also do this large run, which the gate does not do; may be given several times",
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two cores: some tests wait for servers and schedules."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,6 +88,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not name(item).startswith(SPREAD):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run grouped tests apart: some go on where the one before them ended."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if "PYTEST_XDIST_WORKER" in os.environ and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("this pytest does not let pytest-xdist keep groups together")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -178,10 +190,15 @@ def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a new Prefect server, once the first one has made it."""
+    return tmp_path_factory.mktemp("server") / "migrated.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_api(pipeline: Path, migrated: Path) -> Iterator[str]:
     """One Prefect server for all projects; the URL of its API."""
-    database = tmp_path_factory.mktemp("server") / "migrated.db"
-    server = Server(database, python=str(pipeline / ".venv" / "bin" / "python"))
+    server = Server(migrated, python=str(pipeline / ".venv" / "bin" / "python"))
     server.start()
     try:
         server.wait()
