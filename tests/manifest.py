@@ -6,7 +6,6 @@ does. A choice added to `copier.yml` is covered without a change here.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import allpairspy
@@ -25,8 +24,8 @@ NAMES = (
 )
 """Project names of every length; the empty one leaves the question at its default."""
 
-CODE = ("extras", "work_pool_type")
-"""Questions whose answer changes what a project's tests see; others change single files."""
+CODE = ("extras",)
+"""Questions whose answer changes a project's code; others change single files."""
 
 
 def options(kind: str) -> dict[str, list[Any]]:
@@ -111,22 +110,27 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
         The answers, each with the Python to use under `python`.
     """
     parameters = options(kind)
-    if not everything:
-        parameters = {
-            name: values for name, values in parameters.items() if name.split(":")[0] in CODE
-        }
-        # What changes single files comes along: all of it, or nothing.
-        features = [[], projects.choices(projects.questions()["features"])]
-        if not parameters:
-            # Nothing changes this kind's code: each Python once is enough.
-            turns = zip(itertools.cycle(features), PYTHONS)
-            return [
-                {"project_kind": kind, "features": turn, RUN_ON: python} for turn, python in turns
-            ]
-        parameters["features"] = features
-    else:
+    if everything:
         parameters["project_name"] = list(NAMES)
-    return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
+        return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
+    code = {name: values for name, values in parameters.items() if name.split(":")[0] in CODE}
+    # A kind without such questions meets each Python once.
+    rows = (
+        covering(kind, {**code, RUN_ON: list(PYTHONS)})
+        if code
+        else [{"project_kind": kind, RUN_ON: python} for python in PYTHONS]
+    )
+    pools = parameters.get("work_pool_type", [])
+    features = projects.choices(projects.questions()["features"])
+    return [
+        {
+            **row,
+            **({"work_pool_type": pools[number // 2 % len(pools)]} if pools else {}),
+            # All that changes single files, or nothing of it.
+            "features": features if number % 2 else [],
+        }
+        for number, row in enumerate(rows)
+    ]
 
 
 def rows() -> list[Answers]:
