@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -323,6 +325,30 @@ def test_names_that_differ_in_case_only_are_refused(second: str, tmp_path: Path)
     load(Table(name="Orders", key=("id",)), source, target)
     with pytest.raises(errors.PermanentError, match="Tables 'Orders' and 'orders' differ in case"):
         load(Table(name="orders", key=("id",)), source, target)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_load_that_fails_lets_go_of_its_source(
+    first: str, second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is left to complain about a connection that is closed."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    source = databases.create(first, tmp_path / "source.db")
+    target = databases.create(second, tmp_path / "target.db")
+    source.run("CREATE TABLE many (id INTEGER)", ())
+    source.run("INSERT INTO many VALUES (1), (2), (3), (4), (5)", ())
+
+    def fail(_rows: int) -> None:
+        raise errors.TransientError("The warehouse is away.")
+
+    state.prepare(target.url)
+    table = Table(name="many", key=("id",))
+    with pytest.raises(errors.TransientError, match="away") as caught:
+        staging.extract(source.url, target.url, table, batch_size=2, progress=fail)
+    del caught
+    gc.collect()
+    assert [str(complaint.exc_value) for complaint in complaints] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
