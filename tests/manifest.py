@@ -104,7 +104,7 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
     Args:
         kind: The kind of project.
         everything: Whether every choice shall meet every other and each Python, or only
-            those that change what the project's tests see.
+            those that change code each other.
 
     Returns:
         The answers, each with the Python to use under `python`.
@@ -114,22 +114,19 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
         parameters["project_name"] = list(NAMES)
         return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
     code = {name: values for name, values in parameters.items() if name.split(":")[0] in CODE}
-    # A kind without such questions meets each Python once.
-    rows = (
-        covering(kind, {**code, RUN_ON: list(PYTHONS)})
-        if code
-        else [{"project_kind": kind, RUN_ON: python} for python in PYTHONS]
-    )
+    found = covering(kind, code) if code else [{"project_kind": kind}]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
+    # The others take turns: each Python and each type of work pool is met at least once.
     return [
         {
-            **row,
-            **({"work_pool_type": pools[number // 2 % len(pools)]} if pools else {}),
+            **found[number % len(found)],
+            RUN_ON: PYTHONS[number % len(PYTHONS)],
+            **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
             # All that changes single files, or nothing of it.
-            "features": features if number % 2 else [],
+            "features": features if number % 4 in {1, 2} else [],
         }
-        for number, row in enumerate(rows)
+        for number in range(max(len(found), len(PYTHONS)))
     ]
 
 
