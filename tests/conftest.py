@@ -191,8 +191,10 @@ def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a new Prefect server, once the first one has made it."""
-    return tmp_path_factory.mktemp("server") / "migrated.db"
+    """The database of a new Prefect server, once the first one of any worker has made it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return shared / "migrated-server" / "migrated.db"
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,10 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
     ("kind", "files"),
     [
         ("pipeline", ["tests/test_deployments.py", "tests/test_settings.py"]),
-        ("library", ["tests/test_examples.py"]),
+        # Much the same again: pip takes a minute.
+        pytest.param(
+            "library", ["tests/test_examples.py"], marks=pytest.mark.large("dependencies")
+        ),
     ],
 )
 def test_plain_pip_gives_a_working_server(
