@@ -132,20 +132,21 @@ def template(folder: Path) -> Path:
     return clone
 
 
-def empty_template(folder: Path) -> Path:
+def empty_template(folder: Path, name: str = "empty") -> Path:
     """Make a template repository with nothing in it but an answers file.
 
     Args:
         folder: Where it goes.
+        name: Name of its own folder.
 
     Returns:
         Its folder, with the tag v999.0.0.
     """
-    empty = folder / "empty"
+    empty = folder / name
     empty.mkdir()
     (empty / "copier.yml").write_text("name: {type: str, default: x}\n")
-    name = "{{ _copier_conf.answers_file }}.jinja"
-    (empty / name).write_text("{{ _copier_answers | to_nice_yaml }}")
+    answers = "{{ _copier_conf.answers_file }}.jinja"
+    (empty / answers).write_text("{{ _copier_answers | to_nice_yaml }}")
     run("git", "init", "-q", cwd=empty)
     commit(empty)
     run("git", "tag", "v999.0.0", cwd=empty)
