@@ -76,24 +76,28 @@ def on_disk(kind: str, folder: Path) -> Any:
     warehouse = databases.KINDS[kind](folder / "warehouse.db")
     if kind == "postgres":
         import psycopg
+        from psycopg import sql
 
         space = folder / "tables"
         space.mkdir()
         shutil.chown(space, "postgres")
         name = psycopg.conninfo.conninfo_to_dict(warehouse.url)["dbname"]
         with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
-            server.execute(f"CREATE TABLESPACE small_disk LOCATION '{space}'")  # type: ignore[call-overload]
-            server.execute(f"ALTER DATABASE {name} SET TABLESPACE small_disk")  # type: ignore[call-overload]
+            make = sql.SQL("CREATE TABLESPACE small_disk LOCATION {}")
+            server.execute(make.format(sql.Literal(str(space))))
+            move = sql.SQL("ALTER DATABASE {} SET TABLESPACE small_disk")
+            server.execute(move.format(sql.Identifier(name)))
     return warehouse
 
 
 def drop(warehouse: Any) -> None:
     """Let go of the disk."""
     import psycopg
+    from psycopg import sql
 
     name = psycopg.conninfo.conninfo_to_dict(warehouse.url)["dbname"]
     with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         server.execute("DROP TABLESPACE small_disk")
 
 
