@@ -117,12 +117,13 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
     found = covering(kind, code) if code else [{"project_kind": kind}]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
-    # The others take turns: each Python and each type of work pool is met at least once.
+    # The others take turns: each Python, type of work pool and length of name is met.
     return [
         {
             **found[number % len(found)],
             RUN_ON: PYTHONS[number % len(PYTHONS)],
             **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
+            **({"project_name": name} if (name := NAMES[-number % len(NAMES)]) else {}),
             # All that changes single files, or nothing of it.
             "features": features if number % 4 in {1, 2} else [],
         }
