@@ -117,7 +117,8 @@ def call(url: str, **body: Any) -> Any:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     for _ in range(60):
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            # A write of the server waits for its database for a minute before it gives up.
+            with urllib.request.urlopen(request, timeout=180) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code != 503:
