@@ -84,7 +84,8 @@ for folder, folders, files in os.walk("/"):
                     found.append(path)
 names &= {".git", ".env", ".env.local", "secrets.json", "id_rsa", "uv.lock"}
 tools = filter(shutil.which, ("uv", "gcc", "git", "make", "pytest", "ruff"))
-caches = filter(os.path.exists, ("/cache", "/root/.cache", "/home/app/.cache", "/package"))
+places = ("/cache", os.path.expanduser("~root/.cache"), "/home/app/.cache", "/package")
+caches = filter(os.path.exists, places)
 print(json.dumps([found, [*sorted(names), *tools, *caches]]))
 """
 

@@ -387,6 +387,7 @@ def in_the_middle(operator: Operator) -> Iterator[tuple[str, list[int]]]:
     connection.close()
 
 
+# Only Linux lists the environment of processes, which says whose run they are; the gate runs there.
 PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process in /proc")
 
 
