@@ -37,7 +37,7 @@ def test_both_ends_of_the_bounds_work(
     options = RESOLUTIONS[resolution]
     projects.run("uv", "sync", "-q", *options, cwd=folder, UV_PYTHON=require_python("3.13"))
     print(projects.run("uv", "pip", "list", cwd=folder))
-    printed = projects.tool(folder, "pytest", "-q", "--no-cov", PREFECT_TEST_API_URL=prefect_api)
+    printed = projects.tool(folder, "pytest", "-q", PREFECT_TEST_API_URL=prefect_api)
     assert re.search(r"^\d+ passed", printed, re.MULTILINE)
 
 
