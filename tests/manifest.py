@@ -15,6 +15,8 @@ from projects import Answers
 PYTHONS = ("3.11", "3.12", "3.13")
 RUN_ON = "python"
 """Key of a row that is no answer: the Python that its project is run on."""
+LEFT = "demo"
+"""Another: that the project has left its demo behind, as its README says."""
 
 NAMES = (
     "",
@@ -126,6 +128,7 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
             **({"project_name": name} if (name := NAMES[-number % len(NAMES)]) else {}),
             # All that changes single files, or nothing of it.
             "features": features if number % 4 in {1, 2} else [],
+            **({LEFT: "no demo"} if kind == "pipeline" and number == 1 else {}),
         }
         for number in range(max(len(found), len(PYTHONS)))
     ]
