@@ -119,3 +119,8 @@ def test_a_wrong_server_is_one_clear_error(everything: Path, postgres: str) -> N
     unknown = last_line(f"{base.rpartition('/')[0]}/nothing?{query}")
     assert "PermanentError: Cannot write to" in unknown
     assert 'database "nothing" does not exist' in unknown
+    # What drivers and the server say repeats no secret either.
+    for secret in ("password=hunter2", "sslpassword=hunter2&sslmode=odd", "passwrod=hunter2"):
+        said = last_line(f"postgresql://me@127.0.0.1:1/db?{secret}")
+        assert "Error: Cannot write to postgresql+psycopg://me@127.0.0.1:1/db?" in said
+        assert "hunter2" not in said
