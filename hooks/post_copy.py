@@ -11,6 +11,7 @@ twice is safe.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import shutil
@@ -36,17 +37,23 @@ class Project:
         self.folder = folder
         self.dry_run = dry_run
         self.ran = 0
+        # `uv run` sets it for this script; in the project uv would warn that it does not match.
+        self.env = {name: text for name, text in os.environ.items() if name != "VIRTUAL_ENV"}
 
     def run(self, *command: str) -> None:
         """Print a command and run it."""
         print("$", shlex.join(command), flush=True)
         self.ran += 1
-        if not self.dry_run and subprocess.run(command, cwd=self.folder, check=False).returncode:
+        if self.dry_run:
+            return
+        if subprocess.run(command, cwd=self.folder, env=self.env, check=False).returncode:
             raise StopError(f"`{shlex.join(command)}` failed: see above, then run this again.")
 
     def ask(self, *command: str) -> str | None:
         """Return what a command prints, or None if it fails."""
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
 

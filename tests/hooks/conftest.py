@@ -123,6 +123,8 @@ UV = """#!/usr/bin/env python3
 import os, sys
 from pathlib import Path
 
+if "VIRTUAL_ENV" in os.environ:
+    print("warning: VIRTUAL_ENV does not match the project environment path")
 match sys.argv[1:]:
     case ["sync"]:
         Path(".venv").mkdir(exist_ok=True)

@@ -37,6 +37,13 @@ def test_a_new_project_gets_all_and_a_second_run_does_nothing(hook: Run, fresh: 
     assert len(log(fresh)) == 1
 
 
+def test_the_environment_it_runs_in_is_not_the_projects(hook: Run, fresh: Path) -> None:
+    """`uv run python hooks/post_copy.py` names its own, about which uv would warn."""
+    done = hook("post_copy.py", fresh, cwd=fresh.parent, VIRTUAL_ENV=str(fresh.parent))
+    assert (done.code, "$ uv sync" in done.printed) == (0, True)
+    assert "warning" not in done.printed
+
+
 def test_dry_run_changes_nothing(hook: Run, fresh: Path) -> None:
     before = sorted(fresh.rglob("*"))
     done = hook("post_copy.py", fresh, "--dry-run", cwd=fresh)
