@@ -63,6 +63,16 @@ def test_the_demo_loads_everything_and_then_nothing(
     assert "Nothing new in the source: nothing was loaded." in second
 
 
+def test_the_demos_server_calls_nobody(pipeline: Path) -> None:
+    code = (
+        "import os, sys; from my_data_project import cli, demo;"
+        "assert 'prefect' not in sys.modules;"
+        "name = 'PREFECT_SERVER_ANALYTICS_ENABLED'; os.environ.pop(name, None);"
+        "demo.run = lambda: print(name, os.environ[name]); cli.main(['demo'])"
+    )
+    assert "PREFECT_SERVER_ANALYTICS_ENABLED false" in tool(pipeline, "python", "-c", code)
+
+
 def test_metadata_points_to_the_dev_extra(render: Render) -> None:
     project = tomllib.loads((render() / "pyproject.toml").read_text())
     assert project["dependency-groups"]["dev"] == ["my-data-project[dev]"]
