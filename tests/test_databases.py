@@ -7,19 +7,21 @@ import sqlite3
 from pathlib import Path
 
 import projects
+import pytest
 from projects import tool
 
 INSIDE = projects.ROOT / "tests" / "inside"
 
 
+@pytest.mark.parametrize("module", ["test_types.py", "test_drift.py"])
 def test_every_value_survives_or_is_refused(
-    everything: Path, postgres_server: object, tmp_path: Path
+    module: str, everything: Path, postgres_server: object, tmp_path: Path
 ) -> None:
     """All types through all pairs of databases, in the project's own environment."""
     folder = Path(shutil.copytree(everything / "tests", tmp_path / "tests"))
-    shutil.copy(INSIDE / "test_types.py", folder)
+    shutil.copy(INSIDE / module, folder)
     printed = tool(
-        everything, "pytest", "-q", "--no-cov", "-p", "no:cacheprovider", folder / "test_types.py"
+        everything, "pytest", "-q", "--no-cov", "-p", "no:cacheprovider", folder / module
     )
     assert " passed" in printed
     assert " skipped" not in printed

@@ -113,8 +113,8 @@ def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _split(declared: str) -> tuple[str, tuple[int, int] | None]:
-    """Take a declared type apart: its name in lower case, and its digits."""
+def split(declared: str) -> tuple[str, tuple[int, int] | None]:
+    """Take a declared type apart: its name in lower case, and its digits or length."""
     found = re.search(r"\( *(\d+) *(?:, *(\d+) *)?\)", declared)
     name = re.sub(r" *\(.*?\)", "", declared).strip().lower()
     return name, (int(found[1]), int(found[2] or 0)) if found else None
@@ -122,7 +122,7 @@ def _split(declared: str) -> tuple[str, tuple[int, int] | None]:
 
 def from_postgres(name: str, declared: str, builtin: bool, category: str, type_: str) -> Column:
     """Return a column of PostgreSQL, from what its catalogue says."""
-    base, digits = _split(declared)
+    base, digits = split(declared)
     kind = KINDS.get(base, "text") if builtin and category != "A" else "text"
     own = "text" if kind == "json" or (kind == "text" and base not in KINDS) else ""
     if category == "A" or type_ == "c":
@@ -139,7 +139,7 @@ def from_postgres(name: str, declared: str, builtin: bool, category: str, type_:
 
 def from_duckdb(name: str, declared: str) -> Column:
     """Return a column of DuckDB, from what its catalogue says."""
-    base, digits = _split(declared)
+    base, digits = split(declared)
     if base in WIDE:
         return Column(name=name, declared=declared, kind="decimal", digits=(WIDE[base], 0))
     if re.search(r"\]$|^(STRUCT|MAP|UNION)\b", declared):
@@ -152,7 +152,7 @@ def from_duckdb(name: str, declared: str) -> Column:
 def from_sqlite(name: str, declared: str) -> Column:
     """Return a column of SQLite, from what its catalogue says."""
     declared = declared.removesuffix(" GENERATED ALWAYS")
-    base, _ = _split(declared)
+    base, _ = split(declared)
     kind = next((kind for part, kind in SQLITE_KINDS if re.search(part, base)), "any")
     if not re.fullmatch(r"[\w ]*(\([\d ,]*\))?", declared):
         declared = _quote(declared)  # any text may stand there, as long as it is quoted
