@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_clear_error(
 ) -> None:
     env = {"TEST_POSTGRES_URL": postgres_server.url}
     printed = script(everything, inside, "faults.py", "full_disk", kind, str(small_disk), **env)
-    assert "PermanentError: Cannot write to" in printed
+    assert "PermanentError: Table 'large': Cannot write to" in printed
     assert "Make room on its disk, then run it again." in printed
     assert "full disk: fine" in printed
 

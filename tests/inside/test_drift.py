@@ -264,3 +264,14 @@ def test_a_gained_column_is_told(
         load(LATER, source, target)
     said = "t: column region added; `backfill` or `reset` fills it in older rows"
     assert [record.getMessage() for record in caplog.records].count(said) == 1
+
+
+def test_errors_of_the_warehouse_name_the_table(tmp_path: Path) -> None:
+    source, target = pair("postgres", "postgres", tmp_path)
+    source.run("CREATE TABLE t (id int, v text)", ())
+    source.run("INSERT INTO t VALUES (1, 'a')", ())
+    load(TABLE, source, target)
+    target.run("ALTER TABLE t ADD CHECK (v = 'a')", ())
+    source.run("UPDATE t SET v = 'b'", ())
+    with pytest.raises(errors.PermanentError, match=r"^Table 't': Cannot write to .*check"):
+        load(TABLE, source, target)
