@@ -6,7 +6,7 @@ Runs inside a generated project with all extras.
 from __future__ import annotations
 
 import logging
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,33 @@ def test_a_gained_column_is_told(
         load(LATER, source, target)
     said = "t: column region added; `backfill` or `reset` fills it in older rows"
     assert [record.getMessage() for record in caplog.records].count(said) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("days", "warned"), [(0, False), (400, True)])
+def test_a_watermark_in_the_future_is_told(
+    kind: str, days: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = pair(kind, kind, tmp_path)
+    type_ = "TIMESTAMP" if kind == "sqlite" else "TIMESTAMPTZ"
+    table = Table(name="t", key=("id",), mode="incremental", cursor="seen")
+    source.run(f"CREATE TABLE t (id INTEGER, seen {type_})", ())
+    seen = datetime.now(tz=UTC) + timedelta(days=days)
+    source.run(f"INSERT INTO t VALUES (1, '{seen.isoformat(' ')}')".replace("+00:00'", "'"), ())
+    load(table, source, target)
+    told = [record.getMessage() for record in caplog.records if "in the future" in record.message]
+    assert bool(told) is warned
+    assert not warned or "`reset t`" in told[0]
+
+
+@pytest.mark.parametrize("type_", ["timestamp", "timestamptz", "date"])
+def test_an_infinite_cursor_is_one_clear_error(type_: str, tmp_path: Path) -> None:
+    source, target = pair("postgres", "postgres", tmp_path)
+    table = Table(name="t", key=("id",), mode="incremental", cursor="seen")
+    source.run(f"CREATE TABLE t (id int, seen {type_})", ())
+    source.run("INSERT INTO t VALUES (1, 'infinity')", ())
+    with pytest.raises(errors.PermanentError, match=r"^Column 'seen' of table 't' cannot be a"):
+        load(table, source, target)
 
 
 def test_errors_of_the_warehouse_name_the_table(tmp_path: Path) -> None:
