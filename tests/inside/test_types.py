@@ -364,6 +364,47 @@ def test_a_query_runs_as_it_is_written(
     assert target.run("SELECT * FROM offers", ()) == [("50% off: %s", 3)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_derived_table_keeps_its_views_until_its_columns_change(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = databases.create(kind, tmp_path / "target.db")
+    monkeypatch.setenv("MY_DATA_PROJECT_WAREHOUSE_URL", target.url)
+    queries = iter(["SELECT 1 AS a", "SELECT 2 AS a UNION SELECT 3"])
+    last = "SELECT 'x' AS b"
+    monkeypatch.setattr(transform, "read_query", lambda _name: next(queries, last))
+    assert transform.build_table.fn("sums") == 1
+    target.run("CREATE VIEW seen AS SELECT a FROM sums", ())
+    if kind == "postgres":
+        target.run("GRANT SELECT ON sums TO public", ())
+    assert transform.build_table.fn("sums") == 2
+    assert target.run("SELECT a FROM seen ORDER BY a", ()) == [(2,), (3,)]
+    if kind == "postgres":
+        granted = "SELECT relacl::text FROM pg_class WHERE relname = 'sums'"
+        assert "=r/" in target.run(granted, ())[0][0]
+    if kind == "postgres":
+        with pytest.raises(errors.PermanentError, match="view seen depends on table sums"):
+            transform.build_table.fn("sums")
+        target.run("DROP VIEW seen", ())
+    assert transform.build_table.fn("sums") == 1
+    assert target.run("SELECT b FROM sums", ()) == [("x",)]
+    assert not [name for name in target.tables() if name.startswith("_built")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_derived_table_never_empties_a_view_in_its_place(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = databases.create(kind, tmp_path / "target.db")
+    monkeypatch.setenv("MY_DATA_PROJECT_WAREHOUSE_URL", target.url)
+    monkeypatch.setattr(transform, "read_query", lambda _name: "SELECT 1 AS a")
+    target.run("CREATE TABLE base AS SELECT 1 AS a", ())
+    target.run("CREATE VIEW sums AS SELECT a FROM base", ())
+    with pytest.raises(errors.PermanentError, match="Cannot write to"):
+        transform.build_table.fn("sums")
+    assert target.count("base") == 1
+
+
 def test_a_type_that_changed_is_refused(tmp_path: Path) -> None:
     source = databases.create("sqlite", tmp_path / "source.db")
     target = databases.create("postgres", tmp_path / "target.db")
