@@ -4,8 +4,8 @@
 # ///
 """Update many projects in one go, and end with a report.
 
-A project with uncommitted changes is refused, so nothing can be lost; a project that fails
-does not stop the others.
+A project with uncommitted changes is refused, and so is one where an update would write over a
+file that git does not have; so nothing can be lost. One that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ UPDATED = "updated"
 NOTHING = "nothing to do"
 CONFLICTS = "conflicts"
 DIRTY = "refused because dirty"
+UNSAVED = "refused to overwrite"
 FAILED = "failed"
 WOULD = "would be updated"
+BEFORE = Path(__file__).resolve().with_name("before_update.py")
 GOOD = {UPDATED, NOTHING, WOULD}
 CHATTER = re.compile(
     r"(\x1b\[[0-9;]*m)|^(Updating to|Keeping) template version.*|^\s*$", re.MULTILINE
@@ -36,6 +38,7 @@ class CommandError(Exception):
     """A command failed; the text is the first line that says why."""
 
     code = 0
+    printed = ""
 
 
 def run(folder: Path, *command: str, show: bool = True) -> str:
@@ -56,23 +59,26 @@ def run(folder: Path, *command: str, show: bool = True) -> str:
         raise CommandError(str(error)) from error
     if done.returncode:
         failed = CommandError(reason(done.stderr) or f"{command[0]}: exit {done.returncode}")
-        failed.code = done.returncode
+        failed.code, failed.printed = done.returncode, done.stdout
         raise failed
     return done.stdout
 
 
 def reason(printed: str) -> str:
-    """Return the line that says what went wrong; the last one of a traceback."""
+    """Return the line that says what went wrong: a traceback's last, or of a check that failed."""
     lines = [line for line in CHATTER.sub("", printed).splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return lines[-1] if any("Traceback" in line for line in lines) else lines[0]
+    if any("Traceback" in line for line in lines):
+        return lines[-1]
+    lines = [line for line in lines if not re.search(r"\.(Passed|Skipped)$", line)]
+    failed = [line for line in lines if re.search(r"\.Failed$", line)]
+    return re.sub(r"\.{3,}", " ", (failed or lines or [""])[0])
 
 
 def version(project: Path) -> str:
     """Return the template version a project has."""
-    found = re.search(r"^_commit: *(.+)$", (project / ANSWERS).read_text("utf-8"), re.MULTILINE)
-    return found[1].strip("'\" ") if found else "?"
+    text = (project / ANSWERS).read_text("utf-8")
+    found = re.search(r"^_commit: *['\"]?([^\s'\"#]+)", text, re.MULTILINE)
+    return found[1] if found else "?"
 
 
 def conflicts(project: Path) -> int:
@@ -83,15 +89,40 @@ def conflicts(project: Path) -> int:
     return len(names) + sum(not name.startswith(".venv/") for name in rejected)
 
 
-def would_update(project: Path, command: list[str]) -> str:
-    """Return what an update would do, by Copier's own check."""
+def would_update(project: Path, command: list[str]) -> bool:
+    """Return whether there is anything to update to, by Copier's own check."""
     try:
         run(project, *command)
     except CommandError as error:
         if error.code != 2:
             raise
-        return WOULD
-    return NOTHING
+        return True
+    return False
+
+
+def unsaved(project: Path, options: argparse.Namespace) -> list[str]:
+    """Return the files that an update would write over and git does not have."""
+    try:
+        run(project, sys.executable, str(BEFORE), "--copier", options.copier)
+    except CommandError as error:
+        lines = error.printed.splitlines()
+        names = [line.strip() for line in lines if line.startswith("  ")]
+        if error.code != 1 or not names:
+            raise
+        return names
+    return []
+
+
+def commit(project: Path) -> str:
+    """Commit an update; return why that was not possible, '' if it was."""
+    run(project, "git", "add", "--all", "--", ".")
+    message = f"Update the project template to {version(project)}"
+    try:
+        run(project, "git", "commit", "--quiet", "--message", message, "--", ".")
+    except CommandError as error:
+        checks = "its own checks refuse the commit" if "Failed" in str(error) else "not committed"
+        return f"updated, but {checks}: {error}; the changes are staged"
+    return ""
 
 
 def update(project: Path, options: argparse.Namespace) -> tuple[str, str]:
@@ -103,8 +134,13 @@ def update(project: Path, options: argparse.Namespace) -> tuple[str, str]:
         return DIRTY, f"{len(changes)} uncommitted, first {changes[0][3:]}"
     before = version(project)
     copier = shlex.split(options.copier)
+    check = [*copier, "check-update", "--quiet"]
+    if options.dry_run and not would_update(project, check):
+        return NOTHING, before
+    if names := unsaved(project, options):
+        return UNSAVED, f"{len(names)} that git does not have, first {names[0]}"
     if options.dry_run:
-        return would_update(project, [*copier, "check-update", "--quiet"]), before
+        return WOULD, before
     # Recorded answers stay, new questions get their defaults, nobody is asked.
     command = [*copier, "update", "--defaults", "--skip-answered"]
     run(project, *command)
@@ -117,10 +153,8 @@ def update(project: Path, options: argparse.Namespace) -> tuple[str, str]:
     locked = (project / "uv.lock").is_file()
     if locked and any(line[3:].endswith("pyproject.toml") for line in changes):
         run(project, "uv", "lock")
-    if options.commit:
-        run(project, "git", "add", "--all", "--", ".")
-        message = f"Update the project template to {version(project)}"
-        run(project, "git", "commit", "--quiet", "--message", message, "--", ".")
+    if options.commit and (refusal := commit(project)):
+        return FAILED, refusal
     return UPDATED, word
 
 
@@ -129,7 +163,7 @@ def projects(given: list[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in given:
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8-sig").splitlines():
                 if name := line.partition("#")[0].strip():
                     found[(path.parent / Path(name).expanduser()).resolve()] = None
         else:

@@ -48,6 +48,20 @@ def test_generate(doc: Run, tmp_path: Path) -> None:
     assert status(project) == ""
 
 
+def test_look_before_an_update(doc: Run, old: Path) -> None:
+    assert doc("update.md", "before", old).code == 0
+    projects.run("git", "rm", "-q", "--cached", RULES, cwd=old)
+    append(old / ".gitignore", "rules.py\n")
+    append(old / RULES, "# mine\n")
+    commit(old, "Ignore it")
+    done = doc("update.md", "before", old)
+    assert (done.code, f"\n  {RULES}\n" in done.printed) == (1, True)
+    # What it says to do.
+    projects.run("git", "add", "--force", RULES, cwd=old)
+    commit(old, "Keep it")
+    assert doc("update.md", "before", old).code == 0
+
+
 def test_update(doc: Run, old: Path) -> None:
     assert doc("update.md", "update", old).code == 0
     assert status(old) == f" M .copier-answers.yml\n M {RULES}\n"

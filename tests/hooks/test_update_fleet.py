@@ -16,7 +16,10 @@ RULES = "src/my_data_project/common/rules.py"
 
 def results(printed: str) -> dict[str, str]:
     """Return the result of each project in the report, by the name of its folder."""
-    words = "updated|nothing to do|would be updated|conflicts|refused because dirty|failed"
+    words = (
+        "updated|nothing to do|would be updated|conflicts|refused because dirty"
+        "|refused to overwrite|failed"
+    )
     return {
         Path(found[1].strip()).name: found[2]
         for found in re.finditer(rf"^(/.+?)  +({words})  ", printed, re.MULTILINE)
@@ -112,15 +115,35 @@ def test_projects_of_one_repository(hook: Run, started: Path, tmp_path: Path) ->
     assert status(tmp_path) == f" M two/{RULES}\n"
 
 
-def test_a_commit_that_is_refused_is_reported(hook: Run, old: Path) -> None:
+PRE_COMMIT = """\
+uv lock..................................................................Passed
+check json...........................................(no files to check)Skipped
+ruff check...............................................................Failed
+- hook id: ruff-check
+- exit code: 1
+"""
+"""What pre-commit prints."""
+
+
+@pytest.mark.parametrize(
+    ("printed", "word"),
+    [
+        (PRE_COMMIT, "its own checks refuse the commit: ruff check Failed"),
+        ("no ticket is named\n", "not committed: no ticket is named"),
+    ],
+)
+def test_a_commit_that_is_refused_is_reported(
+    printed: str, word: str, hook: Run, old: Path
+) -> None:
     refuse = old / ".git/hooks/pre-commit"
-    refuse.write_text("#!/bin/sh\necho 'checks failed' >&2\nexit 1\n")
+    refuse.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}END\nexit 1\n")
     refuse.chmod(0o755)
     done = hook("update_fleet.py", old, "--commit", cwd=old.parent)
     assert done.code == 1
     assert results(done.printed) == {old.name: "failed"}
-    assert "checks failed" in done.printed
+    assert f"updated, but {word}; the changes are staged\n" in done.printed
     assert "# merged from the template" in (old / RULES).read_text()
+    assert f"M  {RULES}" in status(old)
 
 
 def test_a_copier_that_is_not_there(hook: Run, old: Path) -> None:
@@ -128,6 +151,26 @@ def test_a_copier_that_is_not_there(hook: Run, old: Path) -> None:
     assert done.code == 1
     assert "no-such-copier" in done.printed
     assert "Traceback" not in done.printed
+    assert status(old) == ""
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(hook: Run, old: Path) -> None:
+    (old.parent / "fleet.txt").write_text(f"{old.name}\n", encoding="utf-8-sig")
+    done = hook("update_fleet.py", "fleet.txt", "--dry-run", cwd=old.parent)
+    assert done.code == 0, done.printed
+
+
+def test_what_git_ignores_is_not_written_over(hook: Run, old: Path) -> None:
+    projects.run("git", "rm", "-q", "--cached", RULES, cwd=old)
+    append(old / ".gitignore", "rules.py\n")
+    append(old / RULES, "# mine\n")
+    commit(old, "Ignore it")
+    for option in ("--dry-run", "--commit"):
+        done = hook("update_fleet.py", old, option, cwd=old.parent)
+        assert done.code == 1
+        assert results(done.printed) == {old.name: "refused to overwrite"}
+        assert f"1 that git does not have, first {RULES}\n" in done.printed
+    assert (old / RULES).read_text().endswith("# mine\n")
     assert status(old) == ""
 
 
