@@ -127,7 +127,8 @@ def test_rename(doc: Run, old: Path) -> None:
 OWN = {
     "pyproject.toml": '[project]\nname = "sales"\nversion = "1.0"\ndependencies = ["zarr"]\n',
     "README.md": "# Sales\n",
-    ".gitignore": "*.parquet\n",
+    ".gitignore": "*.parquet\nsecret.env\n",
+    "tests/conftest.py": "# mine\n",
     "src/sales/flows/orders.py": "ORDERS = 1\n",
     "src/sales/flows/tables.py": "TABLES = 1\n",
     "notes/plan.txt": "plan\n",
@@ -143,6 +144,7 @@ def existing(tmp_path: Path) -> Path:
         (project / name).write_text(text)
     projects.run("git", "init", "-qb", "main", cwd=project)
     commit(project, "Own")
+    (project / "secret.env").write_text("TOKEN=1\n")
     return project
 
 
@@ -163,10 +165,18 @@ def test_adopt(doc: Run, hook: Run, run: Run, existing: Path, source: Path) -> N
     mark = "  # Yours, below this line:\n"
     text = (existing / "pyproject.toml").read_text()
     (existing / "pyproject.toml").write_text(text.replace(mark, f'{mark}  "zarr",\n', 1))
-    append(existing / ".gitignore", OWN[".gitignore"])
+    assert doc("adopt.md", "conftest", existing).code == 0
+    assert (existing / "tests/own_fixtures.py").read_text() == OWN["tests/conftest.py"]
+    assert "def run_to_state(" in (existing / "tests/conftest.py").read_text()
+
+    assert "?? secret.env" in status(existing)
+    assert "secret.env" not in doc("adopt.md", "ignore", existing).printed
     (existing / "src/sales/demo.py").unlink()
     assert doc("adopt.md", "commit", existing).code == 0
     assert status(existing) == ""
+    assert "secret.env" not in projects.run("git", "ls-files", cwd=existing)
+    ignored = (existing / ".gitignore").read_text().partition("# Yours, below this line\n")[2]
+    assert ignored == OWN[".gitignore"]
 
     assert doc("update.md", "update", existing).code == 0
     changed = {line[3:] for line in status(existing).splitlines()}
