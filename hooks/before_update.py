@@ -49,7 +49,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def recorded(answers: str, name: str) -> str:
-    """Return a path or version from the text of an answers file, '' if it has none."""
+    """Return a name, path or version from the text of an answers file, '' if it has none."""
     found = re.search(rf"^{name}: *(.+(?:\n +.+)*)", answers, re.MULTILINE)
     value = re.sub(r"\s*\n\s+", " ", found[1].strip()) if found else ""
     if quoted := re.match(r"'((?:[^']|'')*)'|\"([^\"]*)\"", value):

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 ANSWERS = ".copier-answers.yml"
+KEPT = b"Copier does not write over this.\n"
 MARKERS = "^(<<<<<<< before|>>>>>>> after) updating"
 RECOPY = "uvx copier recopy -q --defaults --overwrite -r :current: -x '**'"
 SHORTCUTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
@@ -33,14 +34,23 @@ def ask(folder: Path, *command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def scalars(text: str) -> dict[str, str]:
-    """Return the top-level scalars of an answers file; enough YAML for names and paths."""
-    found = re.findall(r"^(\w+): *(.+(?:\n +.+)*)", text, re.MULTILINE)
-    values = {name: re.sub(r"\s*\n\s+", " ", value.strip()) for name, value in found}
-    for name, value in values.items():
-        if value[0] == value[-1] and value[0] in "'\"":
-            values[name] = value[1:-1].replace("''", "'")
-    return values
+def recorded(answers: str, name: str) -> str:
+    """Return a name, path or version from the text of an answers file, '' if it has none."""
+    found = re.search(rf"^{name}: *(.+(?:\n +.+)*)", answers, re.MULTILINE)
+    value = re.sub(r"\s*\n\s+", " ", found[1].strip()) if found else ""
+    if quoted := re.match(r"'((?:[^']|'')*)'|\"([^\"]*)\"", value):
+        return (quoted[1] or "").replace("''", "'") or quoted[2] or ""
+    return re.sub(r"(^|\s+)#.*", "", value)
+
+
+def answers_of(project: Path, version: str, now: str) -> str:
+    """Return the last committed answers of a version that are not those of now."""
+    commits = ask(project, "git", "log", "-n", "20", "--format=%H", "--", ANSWERS) or ""
+    for commit in commits.split():
+        text = ask(project, "git", "show", f"{commit}:./{ANSWERS}") or ""
+        if text != now and recorded(text, "_commit") == version:
+            return text
+    return now
 
 
 def leftovers(project: Path) -> list[str]:
@@ -83,54 +93,75 @@ def known(clone: Path, ref: str) -> bool:
     return bool(ask(clone, "git", "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"))
 
 
-def seed_patterns(config: str) -> list[re.Pattern[str]]:
-    """Return the patterns of `_skip_if_exists` in a copier.yml."""
-    block = re.search(r"^_skip_if_exists:\n((?: *(?:- .*|#.*)?\n)+)", config, re.MULTILINE)
-    lines = re.findall(r"^ *- +['\"]?([^'\"\s]+)", block[1] if block else "", re.MULTILINE)
-    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    patterns = []
-    for line in lines:
-        parts = re.split(r"(\*\*/|\*\*|\*|\?)", line.strip("/"))
-        start = "" if "/" in line.rstrip("/") else "(?:.*/)?"  # without a slash: anywhere
-        body = "".join(words.get(part, re.escape(part)) for part in parts)
-        patterns.append(re.compile(f"{start}{body}(?:/.*)?"))
-    return patterns
+def render(project: Path, copier: str, answers: str, version: str, target: Path) -> bool:
+    """Render the template with answers, over what is there; return whether that worked."""
+    data = target.with_suffix(".yml")
+    data.write_text(answers, encoding="utf-8")
+    source = recorded((project / ANSWERS).read_text(encoding="utf-8"), "_src_path")
+    command = [*shlex.split(copier), "copy", "-q", "--defaults", "--overwrite", "-r", version]
+    command += ["--data-file", str(data), source, str(target)]
+    print("$", shlex.join(command), flush=True)
+    if not shutil.which(command[0]):
+        return False
+    # What goes wrong, Copier says itself.
+    done = subprocess.run(command, cwd=project, stdin=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
 
 
-def rendered(path: str, config: str, answers: dict[str, str]) -> str | None:
-    """Return where a template's file lands in the project, or None if it does not."""
-    parts = []
-    for part in path.split("/")[1:]:  # without template/
-        name = re.sub(r"\{%.*?%\}", "", part).removesuffix(".jinja")
-        word = re.fullmatch(r"\{\{ *(\w+) *\}\}", name)
-        if word and word[1] not in answers:
-            # A folder of one kind: '.' for it, '' for the others.
-            kinds = r"default: .*'(.*)' if project_kind == '(\w+)' else '(.*)'"
-            rule = rf"^{word[1]}:\n(?:  .*\n)*?  {kinds}"
-            found = re.search(rule, config, re.MULTILINE)
-            if found and not (found[1] if answers.get("project_kind") == found[2] else found[3]):
-                return None
-            continue
-        parts.append(re.sub(r"\{\{ *(\w+) *\}\}", lambda found: answers.get(found[1], ""), name))
-    return "/".join(parts)
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the text of each file but the answers, by its path."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if path.is_file() and name != ANSWERS
+    }
 
 
-def changed_seeds(clone: Path, old: str, new: str, project: Path) -> list[str]:
-    """Return the project's seeds that the template changed or added between two versions."""
-    answers = scalars((project / ANSWERS).read_text(encoding="utf-8"))
-    config = ask(clone, "git", "show", f"{new}:copier.yml") or ""
-    patterns = seed_patterns(config)
-    command = ("git", "-c", "core.quotePath=false", "diff", "--name-status", "--no-renames")
-    seeds = []
-    for line in (ask(clone, *command, old, new, "--", "template") or "").splitlines():
-        status, path = line.split("\t", 1)
-        name = rendered(path, config, answers)
-        if name is None or not any(pattern.fullmatch(name) for pattern in patterns):
-            continue
-        # A seed the user has deleted is not wanted back.
-        if status == "A" or (status == "M" and (project / name).is_file()):
-            seeds.append(name)
-    return seeds
+def renamed(old: dict[str, bytes], before: str, now: str) -> dict[str, bytes]:
+    """Return files as they are once the package has its new name."""
+    names = [recorded(answers, "package_name") for answers in (before, now)]
+    if names[0] == names[1]:
+        return old
+    word, name = re.compile(rf"\b{names[0]}\b".encode()), names[1].encode()
+    return {
+        path.replace(f"src/{names[0]}/", f"src/{names[1]}/"): word.sub(name, text)
+        for path, text in old.items()
+    }
+
+
+def compare(
+    project: Path, copier: str, before: tuple[str, str], now: tuple[str, str], folder: Path
+) -> tuple[list[str], list[str], list[str]] | None:
+    """Compare what the template makes of two answers and versions; None if it makes nothing.
+
+    Returns the user's files that it makes otherwise now, its own that it changed and that are
+    not there, and modules of the user that a package of its hides.
+    """
+    was, made = folder / "was", folder / "made"
+    if not render(project, copier, *before, was) or not render(project, copier, *now, made):
+        return None
+    old, new = renamed(files(was), before[0], now[0]), files(made)
+    for name in new:
+        (made / name).write_bytes(KEPT)
+    if not render(project, copier, *now, made):
+        return None
+    seeds = {name for name, text in files(made).items() if text == KEPT}
+    yours, absent, hidden = [], [], []
+    for name, text in sorted(new.items()):
+        path = project / name
+        mine = path.read_bytes() if path.is_file() else None
+        if old.get(name) != text and name in seeds:
+            # A seed the user has deleted is not wanted back.
+            if mine != text and (mine is not None or name not in old):
+                yours.append(name)
+        elif old.get(name) != text and name in old and mine is None:
+            absent.append(name)
+        package, init = os.path.split(name)
+        module = f"{package}.py"
+        if init == "__init__.py" and module not in new and (project / module).is_file():
+            hidden.append(module)
+    return yours, absent, hidden
 
 
 def migrations(clone: Path, new: str, project: Path, run: bool) -> list[str]:
@@ -160,6 +191,7 @@ def main() -> int:
     parser.add_argument("--from", dest="old", help="template version before (default: git's HEAD)")
     parser.add_argument("--migrate", action="store_true", help="run the migrations needed")
     parser.add_argument("--dry-run", action="store_true", help="never migrate")
+    parser.add_argument("--copier", default="uvx copier", help='command (default: "uvx copier")')
     options = parser.parse_args()
     project = options.project.resolve()
     if not (project / ANSWERS).is_file():
@@ -169,28 +201,46 @@ def main() -> int:
         parser.error(f"{options.project} is not committed to git: commit it first.")
 
     todo = leftovers(project)
-    answers = scalars((project / ANSWERS).read_text(encoding="utf-8"))
-    source, new = answers.get("_src_path", ""), answers.get("_commit", "")
-    old = options.old or scalars(before).get("_commit", "")
-    seeds = []
+    now = (project / ANSWERS).read_text(encoding="utf-8")
+    source, new = recorded(now, "_src_path"), recorded(now, "_commit")
+    old = options.old or recorded(before, "_commit")
+    if options.old:
+        before = answers_of(project, old, now)
+    yours, absent, hidden = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "template"
-        if not fetch(source, project, clone):
+        if not source or not new:
+            name = "_commit" if source else "_src_path"
+            todo.append(f"{ANSWERS}: has no {name}; bring it back from: git log -p -- {ANSWERS}")
+        elif not old:
+            todo.append(f"{ANSWERS}: had no _commit in git's HEAD; give that version with --from")
+        elif not fetch(source, project, clone):
             todo.append(f"{source}: cannot be read; is _src_path in {ANSWERS} right?")
         elif missing := [ref for ref in (old, new) if not known(clone, ref)]:
             todo.append(f"{source}: has no version {missing[0]!r}; it may have been removed.")
         else:
-            seeds = changed_seeds(clone, old, new, project)
+            if (before, old) != (now, new):
+                pairs = ((before, old), (now, new))
+                found = compare(project, options.copier, *pairs, Path(folder))
+                yours, absent, hidden = found or ([], [], [])
+                if not found:
+                    todo.append(f"{options.copier}: fails, so files to compare are not known")
             todo += migrations(clone, new, project, options.migrate and not options.dry_run)
+    todo += [f"{name}: hidden by the template's package of that name; move it" for name in hidden]
 
-    if seeds:
-        print("\nYours, and changed in the template since. To get the template's text of one")
+    if yours:
+        print("\nYours, and changed since in the template or by an answer. To get its text of one")
         print("(see it with `git diff HEAD`, go back with `git checkout HEAD -- FILE`):")
     # Copier never writes over a seed; `git rm` refuses to remove what is not committed.
-    for name in seeds:
+    for name in yours:
         path, only = shlex.quote(name), shlex.quote(f"!/{name}")
-        print(f"  git rm -q --ignore-unmatch -- {path} && {RECOPY} -x {only}")
-    print("\nLeft to do:" if todo else "\nNothing is left to do.")
+        print(f"  git rm -q --ignore-unmatch -- {path} && {RECOPY} -x {only} && git add -- {path}")
+    if absent:
+        print("\nThe template's, and changed since; moved or deleted here. To get one:")
+    for name in absent:
+        print(f"  {RECOPY} -x {shlex.quote(f'!/{name}')}")
+    nothing = "Nothing else is left to do." if yours or absent else "Nothing is left to do."
+    print("\nLeft to do:" if todo else f"\n{nothing}")
     for item in todo:
         print(f"  {item}")
     return 1 if todo else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -50,6 +51,14 @@ def commit(repository: Path, subject: str, *tags: str) -> None:
 def append(path: Path, text: str) -> None:
     """Add a line to a file."""
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def command(page: str, name: str) -> str:
+    """Return the commands of a page of docs/ behind a `<!-- run: … -->` mark."""
+    text = (projects.ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.search(rf"<!-- run: {name} -->\n```bash\n(.+?)\n```", text, re.DOTALL)
+    assert found, name
+    return found[1]
 
 
 def add_release(repository: Path) -> None:

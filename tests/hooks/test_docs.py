@@ -8,18 +8,10 @@ from pathlib import Path
 import projects
 import pytest
 
-from hooks.conftest import NEW, OLD, Done, Run, append, commit
+from hooks.conftest import NEW, OLD, Done, Run, append, command, commit
 
 DOCS = projects.ROOT / "docs"
 RULES = "src/my_data_project/common/rules.py"
-
-
-def command(page: str, name: str) -> str:
-    """Return the commands behind a `<!-- run: … -->` mark."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.search(rf"<!-- run: {name} -->\n```bash\n(.+?)\n```", text, re.DOTALL)
-    assert found, name
-    return found[1]
 
 
 def status(project: Path) -> str:
@@ -73,6 +65,25 @@ def test_one_option(doc: Run, old: Path) -> None:
     answers = (old / ".copier-answers.yml").read_text()
     assert f"_commit: {OLD}" in answers
     assert "- container\n- docs" in answers
+
+
+def test_the_code_of_an_extra(doc: Run, run: Run, source: Path, tmp_path: Path) -> None:
+    library = tmp_path / "my-task-library"
+    copy = ("uvx", "copier", "copy", "-q", "--defaults", "-r", OLD, "-d", "project_kind=library")
+    assert run(*copy, "-d", "extras=[]", source, library, cwd=tmp_path).code == 0
+    run(*copy, source, tmp_path / "whole", cwd=tmp_path)
+    projects.run("git", "init", "-qb", "main", cwd=library)
+    commit(library, "Start")
+    update = ("uvx", "copier", "update", "-q", "--defaults", "-r", ":current:")
+    run(*update, "-d", "extras=[pandas, ml]", cwd=library)
+    for name in ("ml", "pandas"):
+        done = doc("update.md", name, library)
+        assert (done.code, done.printed.strip()) == (0, ""), "no message of a copy"
+    found = run("diff", "-rq", "-x", ".git", library, tmp_path / "whole", cwd=tmp_path).printed
+    differ = {line.split()[1].removeprefix(f"{library}/") for line in found.splitlines() if line}
+    # Files that were there, and are the user's.
+    own = {"README.md", "src/my_task_library/data/__init__.py", "tests/data/public_api.txt"}
+    assert differ == own
 
 
 @pytest.mark.parametrize(("side", "text"), [("ours", "mine"), ("theirs", "merged")])

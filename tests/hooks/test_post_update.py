@@ -8,7 +8,7 @@ from pathlib import Path
 import projects
 import pytest
 
-from hooks.conftest import OLD, Run, append, commit
+from hooks.conftest import OLD, Run, append, command, commit
 
 TABLES = "src/my_data_project/flows/tables.py"
 RULES = "src/my_data_project/common/rules.py"
@@ -24,7 +24,7 @@ def test_a_clean_update_leaves_nothing(hook: Run, updated: Path) -> None:
     before = projects.run("git", "status", "--porcelain", cwd=updated)
     done = hook("post_update.py", cwd=updated)
     assert done.code == 0, done.printed
-    assert done.printed.endswith("\nNothing is left to do.\n")
+    assert done.printed.endswith("\nNothing else is left to do.\n")
     assert projects.run("git", "status", "--porcelain", cwd=updated) == before
 
 
@@ -41,6 +41,8 @@ def test_seeds_that_changed_are_named_and_the_command_fetches_one(
     assert (updated / TABLES).read_text().endswith("# better in the template\n")
     changed = projects.run("git", "diff", "--name-only", "HEAD", cwd=updated)
     assert changed == f"{TABLES}\n"
+    added = projects.run("git", "diff", "--numstat", "HEAD", cwd=updated)
+    assert added == f"1\t0\t{TABLES}\n", "the difference, not a new file"
     others = projects.run("git", "ls-files", "--others", "--exclude-standard", cwd=updated)
     assert others in {"", f"{TABLES}\n"}
     # And back, as it says.
@@ -49,13 +51,15 @@ def test_seeds_that_changed_are_named_and_the_command_fetches_one(
     # A seed that is new arrives in the same way.
     run("bash", "-c", commands["src/my_data_project/flows/more_flow.py"], cwd=updated)
     status = projects.run("git", "status", "--porcelain", cwd=updated)
-    assert status == "?? src/my_data_project/flows/more_flow.py\n"
+    assert status == "A  src/my_data_project/flows/more_flow.py\n"
 
 
 def test_the_version_before_is_read_from_git(hook: Run, updated: Path) -> None:
     assert TABLES in fetch_commands(hook("post_update.py", cwd=updated).printed)
     commit(updated, "Update")
-    assert fetch_commands(hook("post_update.py", cwd=updated).printed) == {}
+    done = hook("post_update.py", cwd=updated)
+    assert fetch_commands(done.printed) == {}
+    assert done.printed.endswith("\nNothing is left to do.\n")
 
 
 def test_a_seed_with_changes_that_are_not_committed_is_not_fetched(
@@ -65,6 +69,87 @@ def test_a_seed_with_changes_that_are_not_committed_is_not_fetched(
     command = fetch_commands(hook("post_update.py", cwd=updated).printed)[TABLES]
     assert run("bash", "-c", command, cwd=updated).code != 0
     assert (updated / TABLES).read_text().endswith("# not committed\n")
+
+
+def test_seeds_that_new_answers_change_are_named(hook: Run, run: Run, old: Path) -> None:
+    answers = ("-d", "license=Apache-2.0", "-d", "work_pool_type=docker")
+    run("uvx", "copier", "update", "-q", "--defaults", "-r", ":current:", *answers, cwd=old)
+    commands = fetch_commands(hook("post_update.py", cwd=old).printed)
+    assert {"LICENSE", "prefect.yaml", "environments/dev.env"} <= set(commands)
+    assert TABLES not in commands
+    assert run("bash", "-c", commands["LICENSE"], cwd=old).code == 0
+    assert "Apache License" in (old / "LICENSE").read_text()
+    # What is fetched needs no command; and the answers before are found in the history.
+    commit(old, "Answers")
+    assert fetch_commands(hook("post_update.py", cwd=old).printed) == {}
+    later = fetch_commands(hook("post_update.py", "--from", OLD, cwd=old).printed)
+    assert set(later) == set(commands) - {"LICENSE"}
+
+
+def test_a_renamed_package_makes_no_file_new(hook: Run, run: Run, old: Path) -> None:
+    assert run("bash", "-c", command("update.md", "rename"), cwd=old).code == 0
+    done = hook("post_update.py", cwd=old)
+    assert done.code == 0, done.printed
+    # README and others name settings too, as MY_DATA_PROJECT_…: that is not the package's name.
+    assert not [name for name in fetch_commands(done.printed) if name.startswith("src/")]
+
+
+def test_the_templates_files_that_are_not_there_are_named(hook: Run, run: Run, old: Path) -> None:
+    projects.run("git", "mv", RULES, "src/my_data_project/moved.py", cwd=old)
+    projects.run("git", "rm", "-q", "compose.yaml", cwd=old)
+    commit(old, "Move and delete")
+    run("uvx", "copier", "update", "-q", "--defaults", cwd=old)
+    done = hook("post_update.py", cwd=old)
+    assert done.code == 0, done.printed
+    found = re.findall(r"^  (uvx copier recopy .*)$", done.printed, re.MULTILINE)
+    assert [words.split()[-1] for words in found] == [f"'!/{RULES}'"]
+    assert run("bash", "-c", found[0], cwd=old).code == 0
+    assert (old / RULES).read_text().endswith("# merged from the template\n")
+
+
+def test_a_module_beside_a_package_of_the_template_is_named(hook: Run, updated: Path) -> None:
+    module = "src/my_data_project/commands.py"
+    (updated / module).write_text("MINE = True\n")
+    done = hook("post_update.py", cwd=updated)
+    assert done.code == 1
+    assert f"{module}: hidden by the template's package of that name" in done.printed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "said"),
+    [
+        (r"_src_path: (.*)", r"_src_path: '\1' # ours", ""),
+        (r"_commit: (.*)", r'_commit: "\1"   # pinned', ""),
+        (r"_src_path: .*\n", "", "has no _src_path; bring it back from: git log"),
+        (r"_commit: .*\n", "", "has no _commit; bring it back from: git log"),
+        (r"_commit: .*", "_commit: # none", "has no _commit"),
+    ],
+)
+def test_answers_that_were_edited_by_hand(
+    pattern: str, text: str, said: str, hook: Run, updated: Path
+) -> None:
+    answers = updated / ".copier-answers.yml"
+    answers.write_text(re.sub(pattern, text, answers.read_text()))
+    done = hook("post_update.py", cwd=updated)
+    assert done.code == bool(said), done.printed
+    assert said in done.printed
+    assert (TABLES in fetch_commands(done.printed)) == (not said)
+
+
+def test_a_version_before_that_is_not_recorded(hook: Run, updated: Path) -> None:
+    answers = updated / ".copier-answers.yml"
+    text = answers.read_text()
+    answers.write_text(re.sub("_commit: .*\n", "", text))
+    commit(updated, "By hand")
+    answers.write_text(text)
+    done = hook("post_update.py", cwd=updated)
+    assert (done.code, "give that version with --from" in done.printed) == (1, True)
+    assert hook("post_update.py", "--from", OLD, cwd=updated).code == 0
+
+
+def test_no_copier_to_compare_with(hook: Run, updated: Path) -> None:
+    done = hook("post_update.py", "--copier", "no-such-copier", cwd=updated)
+    assert (done.code, "no-such-copier: fails" in done.printed) == (1, True)
 
 
 def test_a_deleted_seed_is_not_offered(hook: Run, updated: Path) -> None:
