@@ -7,6 +7,8 @@ smoke test only: it always trusts, and cannot pass answers the way `-d` does.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -158,3 +160,11 @@ def label(answers: Answers) -> str:
 def tool(project: Path, *words: str | Path, check: bool = True, **env: str) -> str:
     """Run a command of the project's own environment."""
     return run("uv", "run", "--no-sync", *words, cwd=project, check=check, **env)
+
+
+def to_install(project: Path) -> tuple[str, list[str]]:
+    """Return what a library's or a plugin's README says to install: it, and what goes with it."""
+    found = re.search(r"^uv add (.+)$", (project / "README.md").read_text(), re.MULTILINE)
+    assert found
+    first, *more = shlex.split(found[1])
+    return first, more

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -31,9 +32,6 @@ TRACES = {
     "ml": r"sklearn|scikit|train_model|evaluate_model|train_on_penguins|`ml`|\.ml\b",
 }
 """What a project that leaves an extra out must not mention."""
-
-# The library imposes no bounds on those who use it; a Prefect server needs these two.
-SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
 
 
 tool = projects.tool
@@ -223,12 +221,15 @@ def wait_for(url: str) -> None:
 
 
 def consumer(folder: Path, index: str, requirement: str, *more: str) -> Path:
-    """Make a clean environment with the published library; return its Python."""
+    """Make a clean environment with the published library; return its Python.
+
+    Prefect's server, on which it runs flows, is elsewhere: it needs no bounds.
+    """
     folder.mkdir(exist_ok=True)
     projects.run("uv", "venv", "-q", "-p", require_python("3.11"), "env", cwd=folder)
     python = folder / "env" / "bin" / "python"
     install = ("uv", "pip", "install", "-q", "--python", python, "--index", index)
-    projects.run(*install, requirement, *more, *SERVER_BOUNDS, cwd=folder)
+    projects.run(*install, requirement, *more, cwd=folder)
     return python
 
 
@@ -256,6 +257,35 @@ if __name__ == "__main__":
         except PermanentError as error:
             print(error)
 """
+
+
+@pytest.mark.parametrize("kind", ["library", "plugin"])
+def test_the_readme_has_the_bounds_of_the_dev_extra(kind: str, render: Render) -> None:
+    folder = render(project_kind=kind)
+    dev = tomllib.loads((folder / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["dev"]
+    _, more = projects.to_install(folder)
+    assert len(more) == 2
+    for bound in more:
+        name, _, upper = bound.partition("<")
+        assert [one for one in dev if one.startswith(f"{name}>") and one.endswith(f",<{upper}")]
+
+
+def test_a_fresh_project_that_follows_the_readme(index: str, library: Path, tmp_path: Path) -> None:
+    """With Prefect's own server, which runs in the project: no `PREFECT_API_URL`."""
+    requirement, more = projects.to_install(library)
+    assert requirement == "my-task-library[all]>=1.2,<2"
+    init = ("uv", "init", "-q", "--bare", "-p", require_python("3.11"), "fresh")
+    projects.run(*init, cwd=tmp_path)
+    fresh = tmp_path / "fresh"
+    published = requirement.replace(">=1.2,<2", ">=0.2,<1")
+    projects.run("uv", "add", "-q", "--index", index, published, *more, cwd=fresh)
+    snippet = re.search(r"```python\n(.+?)```", (library / "README.md").read_text(), re.DOTALL)
+    assert snippet
+    (fresh / "use.py").write_text(f"{snippet[1]}\n\nprint('bytes:', fetch('pyproject.toml'))\n")
+    printed = projects.tool(fresh, "python", "use.py", PREFECT_HOME=str(tmp_path / "home"))
+    assert f"bytes: {(fresh / 'pyproject.toml').stat().st_size}" in printed
 
 
 RUN = """

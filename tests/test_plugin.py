@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the worker needs Linux")
 
-SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
-"""The plugin imposes no bounds on those who use it; a Prefect server needs these two."""
-
 TYPE = "my-system-process"
 MARK = "PREFECT_MY_SYSTEM_FLOW_RUN"
 
@@ -89,7 +86,9 @@ def python(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     projects.run("uv", "venv", "-q", "-p", require_python("3.11"), "env", cwd=folder)
     found = folder / "env" / "bin" / "python"
     install = ("uv", "pip", "install", "-q", "--python", found)
-    projects.run(*install, wheel, *SERVER_BOUNDS, cwd=folder)
+    # The plugin imposes no bounds on those who use it; its README has those of Prefect's server.
+    _, bounds = projects.to_install(project)
+    projects.run(*install, wheel, *bounds, cwd=folder)
     return found
 
 
