@@ -265,6 +265,10 @@ def test_the_hook_is_diagnosed(python: Path, tmp_path: Path) -> None:
     assert "hunter" not in printed
 
 
+WRONG = 'PREFECT_API_REQUEST_TIMEOUT = "soon"'
+REFUSED = r"settings\.toml: Prefect cannot use the value of PREFECT_API_REQUEST_TIMEOUT"
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "code", "sentence"),
     [
@@ -273,6 +277,8 @@ def test_the_hook_is_diagnosed(python: Path, tmp_path: Path) -> None:
         ("A_B = 5", {"DENY": "prefect-my-system"}, 0, "A_B: None"),
         ("A_B = [", {}, 0, r"(?s)is not TOML.*A_B: None"),
         ("A_B = [", {"STRICT": "1"}, 1, "required plugin 'prefect-my-system' failed: .*not TOML"),
+        (f"A_B = 5\n{WRONG}", {}, 0, f"(?s){REFUSED}.*A_B: None"),
+        (f"A_B = 5\n{WRONG}", {"STRICT": "1"}, 1, f"'prefect-my-system' failed: .*{REFUSED}"),
     ],
     ids=str,
 )
