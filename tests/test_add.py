@@ -26,7 +26,10 @@ TESTS = {
         *("flows", "ingestion", "quality", "deployments", "demo"),
         *("count_orders", "report_orders_flow"),
     ),
-    "library": ("imports", "public_api", "keep_rows_task", "score_model_task"),
+    "library": (
+        *("imports", "public_api", "keep_rows_task", "score_model_task"),
+        *("rows_task", "column_task", "use_task"),
+    ),
     "plugin": ("blocks", "collection", "public_api", "close_tickets_task", "ticket_queue_block"),
 }
 COMMANDS = {
@@ -36,11 +39,16 @@ COMMANDS = {
 }
 
 
+# What the files of a task call something of their own, a parameter or a function in a function.
+ALSO = {"library": [["task", name] for name in ("rows", "column", "use")]}
+
+
 def listed(folder: Path, kind: str) -> list[list[str]]:
-    """Return what the project's README says to add, in words."""
+    """Return what is added, in words: what the project's README says, and what might clash."""
     lines = (folder / "README.md").read_text().splitlines()
     start = f"uv run {COMMANDS[kind]} add "
-    return [line.removeprefix(start).split() for line in lines if line.startswith(start)]
+    said = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
+    return said + ALSO.get(kind, [])
 
 
 @pytest.fixture(scope="module", params=TESTS)
