@@ -181,9 +181,27 @@ def test_an_old_name_must_go_in_time(project: Render, environments: Environments
     environments.sync(folder)
     check = ("pytest", "-q", "--no-cov", "tests/test_imports.py", "-k", "in_time")
     tool(folder, *check)
-    reinstall = ("uv", "sync", "-q", "--reinstall-package", "my-task-library")
-    projects.run(*reinstall, cwd=folder, SETUPTOOLS_SCM_PRETEND_VERSION="1.0.0")
-    assert "remove fetch_data: its time has come" in tool(folder, *check, check=False)
+    changelog = folder / "CHANGELOG.md"
+    text = changelog.read_text()
+    readme = (folder / "README.md").read_text()
+    example = re.search(r"makes version (\d+\.\d+\.\d+)", readme)
+    assert example
+    changelog.write_text(text.replace("## Unreleased", f"## {example[1]}"))
+    tool(folder, *check)
+    for heading in ("## 2.0.0", "## Unreleased\n\n## [v2.1.0] - 2026-11-21\n\n## 1.9.0"):
+        changelog.write_text(text.replace("## Unreleased", heading))
+        assert "remove fetch_data: its time has come" in tool(folder, *check, check=False)
+
+
+def test_a_new_tag_is_a_new_version(project: Render, environments: Environments) -> None:
+    folder = project(**LIBRARY)
+    environments.sync(folder)
+    projects.run("git", "init", "-q", cwd=folder)
+    for version in ("1.2.0", "1.3.0"):
+        projects.run("git", "commit", "-qm", "Change", "--allow-empty", cwd=folder)
+        projects.run("git", "tag", f"v{version}", cwd=folder)
+        shown = projects.run("uv", "run", "-q", "my-task-library", "--version", cwd=folder)
+        assert shown.startswith(version)
 
 
 @pytest.fixture(scope="session")
