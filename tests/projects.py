@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,14 @@ def to_install(project: Path) -> tuple[str, list[str]]:
     assert found
     first, *more = shlex.split(found[1])
     return first, more
+
+
+def check_types(file: Path, python: Path) -> None:
+    """Check the types of a consumer of a library or plugin, as strictly as mypy can.
+
+    Args:
+        file: The consumer's module.
+        python: The Python it runs with.
+    """
+    mypy = Path(sys.executable).with_name("mypy")
+    run(mypy, "--strict", "--python-executable", python, file.name, cwd=file.parent)

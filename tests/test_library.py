@@ -302,6 +302,7 @@ def test_a_fresh_project_that_follows_the_readme(index: str, library: Path, tmp_
     snippet = re.search(r"```python\n(.+?)```", (library / "README.md").read_text(), re.DOTALL)
     assert snippet
     (fresh / "use.py").write_text(f"{snippet[1]}\n\nprint('bytes:', fetch('pyproject.toml'))\n")
+    projects.check_types(fresh / "use.py", fresh / ".venv" / "bin" / "python")
     printed = projects.tool(fresh, "python", "use.py", PREFECT_HOME=str(tmp_path / "home"))
     assert f"bytes: {(fresh / 'pyproject.toml').stat().st_size}" in printed
 

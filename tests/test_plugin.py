@@ -236,9 +236,9 @@ def test_the_readme_leads_to_a_flow_that_uses_saved_blocks(
         "things = [{'id': number} for number in range(250)]",
         "manager = demo_server.running(things=things)",
         "server = manager.__enter__()",
-        save.replace('"https://system.example.com/api"', "server.credentials.base_url").replace(
-            '"..."', "demo_server.TOKEN"
-        ),
+        save.replace(
+            '"https://system.example.com/api"', "str(server.credentials.base_url)"
+        ).replace('"..."', "demo_server.TOKEN"),
         use,
         "copy_things()",
         "print('copied:', server.collections['copies'] == things, server.told)",
@@ -250,6 +250,20 @@ def test_the_readme_leads_to_a_flow_that_uses_saved_blocks(
     listed = prefect(python, "block", "ls", PREFECT_API_URL=prefect_api)
     assert "my-system-credentials/prod" in listed
     assert "my-system/prod" in listed
+
+
+def test_the_readme_passes_a_strict_type_checker(
+    python: Path, render: Render, tmp_path: Path
+) -> None:
+    lines = [
+        *snippets((render(project_kind="plugin") / "README.md").read_text(), "python")[:2],
+        "from prefect_my_system.tasks import fetch_record",
+        "@flow",
+        "def name_of(system: System) -> str:",
+        "    return str(fetch_record(system, 'things/7')['name'])",
+    ]
+    (tmp_path / "use.py").write_text("\n".join(lines))
+    projects.check_types(tmp_path / "use.py", python)
 
 
 def test_the_hook_is_diagnosed(python: Path, tmp_path: Path) -> None:
