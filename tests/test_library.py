@@ -71,6 +71,8 @@ def test_its_documentation_builds_strictly(library: Path, tmp_path: Path) -> Non
     reference = (tmp_path / "reference" / "index.html").read_text()
     for name in ("download_data", "transform_data", "train_model", "evaluate_model"):
         assert name in reference
+    modules = set(re.findall(r'id="my_task_library\.(\w+(?:\.errors)?)"', reference))
+    assert modules == {"data", "ml", "common.errors"}
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
