@@ -11,6 +11,7 @@ import checks
 import engine
 import projects
 import pytest
+import yaml
 from projects import Render
 
 STACKS = [
@@ -57,6 +58,28 @@ def test_compose_file(answers: projects.Answers, render: Render) -> None:
     # Flows, which are the user's code, know the warehouse at the most.
     worker = resolved["services"]["worker"]["environment"]
     assert worker["PREFECT_DATABASE_PASSWORD"] == ""
+
+
+@pytest.mark.parametrize("license", ["MIT", "Proprietary"])
+@pytest.mark.parametrize("kind", projects.KINDS[1:])
+def test_a_tag_publishes_what_may_be_published(kind: str, license: str, render: Render) -> None:  # noqa: A002
+    answers = {"project_kind": kind, "license": license}
+    github = render(**answers)
+    jobs = yaml.safe_load((github / ".github/workflows/release.yml").read_text())["jobs"]
+    assert "uv run pytest" in [step.get("run") for step in jobs["tests"]["steps"]]
+    gitlab = render(**answers, ci="gitlab")
+    pipeline = yaml.safe_load((gitlab / ".gitlab-ci.yml").read_text())
+    stages = pipeline["stages"]
+    assert stages.index(pipeline["tests"]["stage"]) < stages.index("publish")
+    if license == "Proprietary":
+        assert "publish" not in jobs.keys() | pipeline.keys()
+    else:
+        assert jobs["publish"]["needs"] == ["tests", "build"]
+        # With `needs` it would begin before the stages above it have ended.
+        assert "needs" not in pipeline["publish"]
+    for folder in (github, gitlab):
+        told = (folder / "CONTRIBUTING.md").read_text()
+        assert ("trusted publisher" in told) == (license != "Proprietary")
 
 
 def test_the_template_s_own_workflow(tmp_path: Path) -> None:
