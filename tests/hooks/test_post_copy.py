@@ -133,3 +133,14 @@ def test_hooks_are_scripts_that_need_nothing() -> None:
             '# /// script\n# requires-python = ">=3.11"\n# dependencies = []\n# ///\n'
         ), script
         assert len(text.splitlines()) <= 260, script
+
+
+@pytest.mark.parametrize("function", ["recorded", "files"])
+def test_what_two_scripts_need_is_the_same_in_both(function: str) -> None:
+    """They stand alone, for a URL brings one file; so a mend of one is a mend of the other."""
+    texts = set()
+    for name in ("before_update.py", "post_update.py"):
+        text = (projects.ROOT / "hooks" / name).read_text(encoding="utf-8")
+        texts.add(text.partition(f"\ndef {function}(")[2].partition("\n\n\n")[0])
+    assert len(texts) == 1
+    assert "" not in texts
