@@ -62,6 +62,7 @@ def test_the_version_before_is_read_from_git(hook: Run, updated: Path) -> None:
     assert done.printed.endswith("\nNothing is left to do.\n")
 
 
+@pytest.mark.large("updates")
 def test_a_seed_with_changes_that_are_not_committed_is_not_fetched(
     hook: Run, run: Run, updated: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_seeds_that_new_answers_change_are_named(hook: Run, run: Run, old: Path)
     assert set(later) == set(commands) - {"LICENSE"}
 
 
+@pytest.mark.large("updates")
 def test_a_renamed_package_makes_no_file_new(hook: Run, run: Run, old: Path) -> None:
     assert run("bash", "-c", command("update.md", "rename"), cwd=old).code == 0
     done = hook("post_update.py", cwd=old)
@@ -136,6 +138,7 @@ def test_answers_that_were_edited_by_hand(
     assert (TABLES in fetch_commands(done.printed)) == (not said)
 
 
+@pytest.mark.large("updates")
 def test_a_version_before_that_is_not_recorded(hook: Run, updated: Path) -> None:
     answers = updated / ".copier-answers.yml"
     text = answers.read_text()
@@ -181,6 +184,7 @@ def test_markers_that_were_committed_are_found(hook: Run, updated: Path) -> None
     assert f"{RULES}: has conflict markers" in hook("post_update.py", cwd=updated).printed
 
 
+@pytest.mark.large("updates")
 def test_rej_files_are_found_even_when_ignored(hook: Run, run: Run, old: Path) -> None:
     append(old / ".gitignore", "*.rej\n")
     append(old / RULES, "# mine, at the same place\n")

@@ -18,22 +18,31 @@ if TYPE_CHECKING:
 
     from updating import TemplateRepository
 
-CASES = [
-    pytest.param(
-        ref,
-        answers,
-        id=f"{ref} {json.dumps(answers)}",
-        # The gate takes nothing, everything and hostile text.
-        marks=[pytest.mark.large("updates")] if 1 < number < last else [],
-    )
-    for ref, content in updating.release_copier_yml().items()
-    for kind in updating.choices(updating.questions(content)["project_kind"])
-    for last in [len(updating.covering(content, kind)) - 1]
-    for number, answers in enumerate(updating.covering(content, kind))
-]
+
+def cases() -> list[object]:
+    """List every release with its kinds and their answers.
+
+    The gate takes everything from the oldest release of each kind and from the work tree, and
+    nothing, everything and hostile text from the newest release.
+    """
+    contents = updating.release_copier_yml()
+    newest = [ref for ref in contents if ref != CURRENT][-1:] or [CURRENT]
+    found: list[object] = []
+    seen: set[str] = set()
+    for ref, content in contents.items():
+        for kind in updating.choices(updating.questions(content)["project_kind"]):
+            rows = updating.covering(content, kind)
+            chosen = {1} if kind not in seen or ref == CURRENT else set[int]()
+            chosen |= {0, 1, len(rows) - 1} if ref in newest else set()
+            seen.add(kind)
+            for number, answers in enumerate(rows):
+                marks = [] if number in chosen else [pytest.mark.large("updates")]
+                name = f"{ref} {json.dumps(answers)}"
+                found.append(pytest.param(ref, answers, id=name, marks=marks))
+    return found
 
 
-@pytest.mark.parametrize(("ref", "answers"), CASES)
+@pytest.mark.parametrize(("ref", "answers"), cases())
 def test_updated_equals_new(
     ref: str, answers: dict[str, Any], template_repository: TemplateRepository, tmp_path: Path
 ) -> None:
