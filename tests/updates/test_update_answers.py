@@ -35,14 +35,14 @@ NASTY = [
 """Lines that a careless template breaks on."""
 
 
-# Kinds take turns: what an update does to text is the same for all. The gate takes two each.
+# Kinds take turns: what an update does to text is the same for all. The gate takes one each.
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
         pytest.param(
             text,
             KINDS[number % len(KINDS)],
-            marks=[] if number < 2 * len(KINDS) else [pytest.mark.large("updates")],
+            marks=[] if number < len(KINDS) else [pytest.mark.large("updates")],
         )
         for number, text in enumerate(NASTY)
     ],
