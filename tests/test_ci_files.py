@@ -60,10 +60,10 @@ def test_compose_file(answers: projects.Answers, render: Render) -> None:
     assert worker["PREFECT_DATABASE_PASSWORD"] == ""
 
 
-@pytest.mark.parametrize("license", ["MIT", "Proprietary"])
+@pytest.mark.parametrize("license_", ["MIT", "Proprietary"])
 @pytest.mark.parametrize("kind", projects.KINDS[1:])
-def test_a_tag_publishes_what_may_be_published(kind: str, license: str, render: Render) -> None:  # noqa: A002
-    answers = {"project_kind": kind, "license": license}
+def test_a_tag_publishes_what_may_be_published(kind: str, license_: str, render: Render) -> None:
+    answers = {"project_kind": kind, "license": license_}
     github = render(**answers)
     jobs = yaml.safe_load((github / ".github/workflows/release.yml").read_text())["jobs"]
     assert "uv run pytest" in [step.get("run") for step in jobs["tests"]["steps"]]
@@ -71,7 +71,7 @@ def test_a_tag_publishes_what_may_be_published(kind: str, license: str, render: 
     pipeline = yaml.safe_load((gitlab / ".gitlab-ci.yml").read_text())
     stages = pipeline["stages"]
     assert stages.index(pipeline["tests"]["stage"]) < stages.index("publish")
-    if license == "Proprietary":
+    if license_ == "Proprietary":
         assert "publish" not in jobs.keys() | pipeline.keys()
     else:
         assert jobs["publish"]["needs"] == ["tests", "build"]
@@ -79,7 +79,7 @@ def test_a_tag_publishes_what_may_be_published(kind: str, license: str, render: 
         assert "needs" not in pipeline["publish"]
     for folder in (github, gitlab):
         told = (folder / "CONTRIBUTING.md").read_text()
-        assert ("trusted publisher" in told) == (license != "Proprietary")
+        assert ("trusted publisher" in told) == (license_ != "Proprietary")
 
 
 def test_the_template_s_own_workflow(tmp_path: Path) -> None:
