@@ -5,7 +5,8 @@ it that starts a flow or task by mistake fails at once, because there is no serv
 
 Why not `prefect_test_harness`: its server migrates an empty database each time. This one
 keeps a migrated database in `.prefect-test-db`, starts while the other tests run, and turns
-off the heartbeat that makes every flow end a second late.
+off the heartbeat that makes every flow end a second late. It ends with the run, also when the
+run is killed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import child_processes
 import pytest
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class Server:
         }
         command = [self.python, "-m", "prefect", "server", "start", "--no-ui"]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = child_processes.start(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port)],
                 env=env,
                 stdout=log,
@@ -104,12 +106,7 @@ class Server:
     def stop(self) -> None:
         """Stop the server, if it runs, and remove its folder."""
         if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            child_processes.stop(self.process)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -118,6 +115,7 @@ _SERVER = pytest.StashKey[Server]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests away from the user's own Prefect, before Prefect is imported."""
+    child_processes.take_charge()
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         if name != SHARED_SERVER:
             del os.environ[name]
