@@ -101,7 +101,7 @@ def _running(server: FileServer) -> Iterator[FileServer]:
         server.over.set()
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(60)
 
 
 @pytest.fixture
