@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import tomllib
@@ -17,6 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import child_processes
 import projects
 import pytest
 from environments import Environments, require_python
@@ -217,17 +217,14 @@ def index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     command = [Path(sys.executable).with_name("pypi-server"), "run", "-p", str(port)]
     options = ["-i", "127.0.0.1", "-P", ".", "-a", ".", "--disable-fallback", folder]
     log = (folder.parent / "index.log").open("wb")
-    with log, subprocess.Popen([*command, *options], stdout=log, stderr=log) as server:
-        try:
-            wait_for(f"{url}/simple/")
-            publish = ["uv", "publish", "--publish-url", f"{url}/", "--username", "a"]
-            publish += ["--password", "b", "--check-url", f"{url}/simple/"]
-            for _ in range(2):  # the second time there is nothing left to publish
-                projects.run(*publish, *distributions(library), cwd=library)
-            assert len(list(folder.iterdir())) == 2
-            yield f"{url}/simple/"
-        finally:
-            server.terminate()
+    with log, child_processes.running([*command, *options], stdout=log, stderr=log):
+        wait_for(f"{url}/simple/")
+        publish = ["uv", "publish", "--publish-url", f"{url}/", "--username", "a"]
+        publish += ["--password", "b", "--check-url", f"{url}/simple/"]
+        for _ in range(2):  # the second time there is nothing left to publish
+            projects.run(*publish, *distributions(library), cwd=library)
+        assert len(list(folder.iterdir())) == 2
+        yield f"{url}/simple/"
 
 
 def wait_for(url: str) -> None:
@@ -305,7 +302,10 @@ def test_a_fresh_project_that_follows_the_readme(index: str, library: Path, tmp_
     assert snippet
     (fresh / "use.py").write_text(f"{snippet[1]}\n\nprint('bytes:', fetch('pyproject.toml'))\n")
     projects.check_types(fresh / "use.py", fresh / ".venv" / "bin" / "python")
-    printed = projects.tool(fresh, "python", "use.py", PREFECT_HOME=str(tmp_path / "home"))
+    settings = projects.to_export(library)
+    assert list(settings) == ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]
+    settings["PREFECT_HOME"] = str(tmp_path / "home")
+    printed = projects.tool(fresh, "python", "use.py", **settings)
     assert f"bytes: {(fresh / 'pyproject.toml').stat().st_size}" in printed
 
 
