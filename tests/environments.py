@@ -1,4 +1,4 @@
-"""Python environments for generated projects, made once and copied."""
+"""Python interpreters of this machine, and environments for generated projects."""
 
 from __future__ import annotations
 
@@ -6,30 +6,91 @@ import fcntl
 import functools
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import manifest
 import projects
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRIAL = (
+    "import ctypes, sqlite3, ssl, sys, venv;"
+    "print('%s.%s' % sys.version_info[:2], getattr(sys, '_base_executable', sys.executable))"
+)
+"""Prints its version and where it is, outside of any environment, if nothing is missing."""
+
+MISSING = "there is no Python {} on this machine that runs"
+
+
+def try_python(program: str | Path, version: str) -> str | None:
+    """Run an interpreter and return where it really is, or None if it is not of this version.
+
+    A file of the right name proves nothing: pyenv has one for every version that it knows, and
+    those of versions that are not active only complain.
+    """
+    try:
+        done = subprocess.run(
+            [str(program), "-c", TRIAL],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=projects.clean_environment(),
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found, _, where = done.stdout.strip().partition(" ")
+    return where if (done.returncode, found) == (0, version) else None
+
+
+def candidates(version: str) -> Iterator[str | Path]:
+    """List what may be a Python of a version, the likeliest first."""
+    folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if folder]
+    # pyenv keeps versions that are not active too; where it is, HOME need not tell.
+    roots = [Path(root) for root in (os.environ.get("PYENV_ROOT"),) if root]
+    roots += [folder.parent for folder in folders if folder.name == "shims"]
+    roots += [Path("~/.pyenv").expanduser()]
+    for root in dict.fromkeys(roots):
+        found = (root / "versions").glob(f"{version}.*/bin/python")
+        yield from sorted(found, key=lambda path: (len(path.parts[-3]), path), reverse=True)
+    yield from (folder / f"python{version}" for folder in dict.fromkeys(folders))
+    yield sys.executable
+    # Those that uv has installed.
+    words = ("uv", "python", "find", "--no-project", "--managed-python", version)
+    if shutil.which("uv") and (found := projects.run(*words, cwd=Path("/"), check=False)):
+        yield found.splitlines()[-1]
 
 
 @functools.cache
 def find_python(version: str) -> str | None:
-    """Return a Python of this machine, or None."""
-    known = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    if known:
-        return str(known[-1])
-    if found := shutil.which(f"python{version}"):
-        return found
-    return sys.executable if sys.version.startswith(f"{version}.") else None
+    """Return a Python of this machine that runs, or None."""
+    tried = (try_python(program, version) for program in candidates(version))
+    return next((found for found in tried if found), None)
 
 
 def require_python(version: str) -> str:
     """Return a Python of this machine, or skip the test."""
     found = find_python(version)
     if found is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+        pytest.skip(MISSING.format(version))
     return found
+
+
+def link_pythons(folder: Path) -> None:
+    """Fill a folder for the beginning of PATH: uv stops at the first interpreter that fails.
+
+    Args:
+        folder: Gets a link to the interpreter of each version that runs here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for version in manifest.PYTHONS:
+        if found := find_python(version):
+            (folder / f"python{version}").symlink_to(found)
 
 
 class Environments:

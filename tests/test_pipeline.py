@@ -94,7 +94,10 @@ def test_plain_pip_gives_a_working_server(
     """Resolved by pip alone, without a lock: the server must start, deploy and schedule."""
     folder = project(project_kind=kind)
     python = tmp_path / "venv" / "bin" / "python"
-    projects.run(require_python("3.11"), "-m", "venv", python.parents[1], cwd=folder)
+    base = require_python("3.11")
+    if "No module" in projects.run(base, "-c", "import ensurepip", cwd=folder, check=False):
+        pytest.skip("this Python makes no environments: Debian has that in python3-venv")
+    projects.run(base, "-m", "venv", python.parents[1], cwd=folder)
     projects.run(python, "-m", "pip", "install", "-q", "-e", ".[dev]", cwd=folder)
     assert " passed" in projects.run(python, "-m", "pytest", "-q", "--no-cov", *files, cwd=folder)
     name = "my-data-project" if kind == "pipeline" else "my-task-library"

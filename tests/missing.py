@@ -1,0 +1,28 @@
+"""Tells at the end of a run what was not tested, and why: what this machine lacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import environments
+import manifest
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the interpreters that the tests used, and each reason to skip tests."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if not reasons:
+        return
+    terminalreporter.section(f"Not tested here: {sum(reasons.values())}")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:4}  {reason}")
+    for version in manifest.PYTHONS:
+        found = environments.find_python(version)
+        terminalreporter.write_line(f"Python {version}: {found or 'none that runs'}")
