@@ -138,6 +138,7 @@ def repository(project: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     checks = json.loads(done.stdout)["checks"]
     assert len(checks) > 40

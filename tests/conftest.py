@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import child_processes
 import costs
+import missing
 import projects
 import pytest
 import quick
-from environments import Environments
+from environments import Environments, link_pythons
 from postgres import postgres, postgres_server  # noqa: F401 - fixtures
+from prefect_server import Server
 from projects import Render, tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-sys.path.insert(0, str(projects.ROOT / "template" / "tests"))
-from prefect_server import Server
 
 ORDER = ("test_style", "test_render", "test_ci_files", "test_combinations.py::test_files")
 """What runs first: checks that are fast. Real runs follow."""
@@ -40,6 +38,9 @@ LAST = ("test_combinations.py::test_gates", "updates/")
 
 LARGE = ("combinations", "containers", "faults", "answers", "dependencies", "updates")
 """Runs too large for the gate: tests marked `large(name)`, or larger counts of one test."""
+
+LARGE_SECONDS = 2 * 60 * 60
+"""How long one of them may take; what others may is in pyproject.toml."""
 
 
 collect_ignore = ["inside"]
@@ -63,6 +64,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(costs)
+    config.pluginmanager.register(missing)
+    # Also of the processes of xdist, which this one starts.
+    child_processes.take_charge()
 
 
 # Before the hook of xdist, which reads the groups.
@@ -86,6 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     items.sort(key=place)
     for item in items:
+        if item.get_closest_marker("large"):
+            item.add_marker(pytest.mark.timeout(LARGE_SECONDS))
         if not name(item).startswith(SPREAD):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
@@ -99,13 +105,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the developer's Copier and git settings out of what is tested."""
+    """Keep the settings of who runs this out of what is tested, and interpreters that fail."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         (home / "settings.yml").write_text("{}")
         patch.setenv("COPIER_SETTINGS_PATH", str(home / "settings.yml"))
         patch.setenv("COPIER_CACHE_DIR", str(home / "cache"))
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setattr(projects, "PREFECT_HOME", home / "prefect")
+        link_pythons(home / "pythons")
+        patch.setenv("PATH", f"{home / 'pythons'}{os.pathsep}{os.environ['PATH']}")
         quick.speed_up_copier(patch)
         yield
 

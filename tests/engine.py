@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import child_processes
 import projects
 import pytest
 
@@ -177,14 +178,14 @@ def _podman(folder: Path) -> Iterator[dict[str, str]]:
         kept = _stand_ins(podman, home)
         log = (folder / "podman.log").open("w")
         words = ["podman", "system", "service", "--time=0", address]
-        service = subprocess.Popen(
+        service = child_processes.start(
             words, env=projects.clean_environment(**podman), stdout=log, stderr=log
         )
         stop = threading.Event()
         health = threading.Thread(target=_check_health, args=(podman, stop))
         health.start()
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not _quiet("docker", "info", DOCKER_HOST=address):
                 assert time.monotonic() < deadline, (folder / "podman.log").read_text()
                 time.sleep(0.2)
@@ -192,8 +193,7 @@ def _podman(folder: Path) -> Iterator[dict[str, str]]:
         finally:
             stop.set()
             health.join()
-            service.terminate()
-            service.wait()
+            child_processes.stop(service)
             log.close()
             _clean(podman, kept)
 
@@ -220,7 +220,7 @@ def _clean(podman: dict[str, str], kept: set[str]) -> None:
 
 def _quiet(*words: str, **env: str) -> bool:
     done = subprocess.run(
-        words, env=projects.clean_environment(**env), capture_output=True, check=False
+        words, env=projects.clean_environment(**env), capture_output=True, check=False, timeout=300
     )
     return done.returncode == 0
 

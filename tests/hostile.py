@@ -185,7 +185,13 @@ def check_shell(script: str) -> None:
     bash = shutil.which("bash")
     assert bash is not None
     done = subprocess.run(
-        [bash, "-n"], input=script, capture_output=True, text=True, check=False, encoding="utf-8"
+        [bash, "-n"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, ""), script
 

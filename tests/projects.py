@@ -20,13 +20,23 @@ import copier
 import jinja2
 import yaml
 
+# As pytest's settings do; for programs that are no tests.
+sys.path.insert(0, str(Path(__file__).parents[1] / "template" / "tests"))
+import child_processes
+
 ROOT = Path(__file__).parents[1]
 CONTENT = ("copier.yml", "includes", "template", "hooks")
 """What a release of the template consists of."""
 
+PREFECT_HOME = Path("~/.prefect").expanduser()
+"""Where Prefect keeps profiles, which may name servers; for the tests a folder of their own."""
+
 Answers = dict[str, Any]
 Render = Callable[..., Path]
 """Renders a project for some answers, given by name."""
+
+RUN_SECONDS = 900
+"""How long a command may take: what takes a minute here takes ten on a busy machine."""
 
 QUESTIONS: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 KINDS: list[str] = list(QUESTIONS["project_kind"]["choices"].values())
@@ -55,6 +65,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {
         **kept,
         "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(PREFECT_HOME),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "UV_PYTHON_DOWNLOADS": "never",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -67,16 +78,15 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
-    """Run a command and return all it printed; if it fails, fail with that."""
-    done = subprocess.run(
-        [str(word) for word in command],
+    """Run a command and return all it printed; if it fails or does not end, fail with that."""
+    done = child_processes.run(
+        command,
+        RUN_SECONDS,
         cwd=cwd,
         env=clean_environment(**env),
-        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
     if check and done.returncode != 0:
         raise AssertionError(f"{command} in {cwd}: exit {done.returncode}\n{done.stdout}")
@@ -169,6 +179,12 @@ def to_install(project: Path) -> tuple[str, list[str]]:
     assert found
     first, *more = shlex.split(found[1])
     return first, more
+
+
+def to_export(project: Path) -> dict[str, str]:
+    """Return what a library's or a plugin's README says to set before the first flow runs."""
+    text = (project / "README.md").read_text()
+    return dict(re.findall(r"^export (\w+)=(\S+)$", text, re.MULTILINE))
 
 
 def check_types(file: Path, python: Path) -> None:

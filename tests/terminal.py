@@ -75,10 +75,10 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the command to end; return its exit code."""
+        end = time.monotonic() + 120
         while self.read():
-            pass
-        self.child.wait() if self.child.isalive() else None
-        self.child.close()
+            assert time.monotonic() < end, f"it does not end:\n{self.text()}"
+        self.child.close(force=True)
         return self.child.exitstatus if self.child.exitstatus is not None else -1
 
 

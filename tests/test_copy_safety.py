@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import child_processes
 import copier
 import hostile
 import projects
@@ -20,14 +21,12 @@ MINE = {"README.md": "ours\n", "pyproject.toml": "[ours]\n", "notes.txt": "ours\
 
 def copy(template: Path | str, target: Path | str, *options: str, cwd: Path) -> tuple[int, str]:
     """Run `copier copy` without a terminal; return its exit code and all it printed."""
-    done = subprocess.run(
+    done = child_processes.run(
         [sys.executable, "-m", "copier", "copy", *options, str(template), str(target)],
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
     return done.returncode, done.stdout
 
@@ -81,14 +80,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
+    if subprocess.run(mount, capture_output=True, check=False, timeout=60).returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", str(folder)], check=True, timeout=60)
 
 
 def resize(disk: Path, option: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{option}", str(disk)], check=True)
+    words = ["mount", "-o", f"remount,{option}", str(disk)]
+    subprocess.run(words, check=True, timeout=60)
 
 
 def test_a_full_disk_leaves_no_new_folder(template: Path, disk: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import child_processes
 import projects
 import pytest
 from prefect_server import Server
@@ -69,10 +70,10 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("only root can mount a small disk")
     folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
     words = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=1777", "tmpfs", str(folder)]
-    mounted = subprocess.run(words, check=False).returncode == 0
+    mounted = subprocess.run(words, check=False, timeout=60).returncode == 0
     if mounted:
         yield folder
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", str(folder)], check=True, timeout=60)
     folder.rmdir()
     if not mounted:
         pytest.skip("this machine does not let root mount a small disk")
@@ -169,7 +170,7 @@ def test_the_prefect_server_goes_away_in_the_middle(
     # Somebody else writes, so that the run waits in the middle.
     warehouse = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     warehouse.execute("BEGIN IMMEDIATE")
-    started = subprocess.Popen(
+    started = child_processes.start(
         [str(python), "run.py", "in the middle"],
         cwd=tmp_path,
         env=projects.clean_environment(**settings, **retries),
@@ -182,13 +183,12 @@ def test_the_prefect_server_goes_away_in_the_middle(
         if "Beginning flow run" in line:
             break
     assert own_server.process is not None
-    own_server.process.kill()
-    own_server.process.wait()
+    child_processes.kill(own_server.process)
     if way == "restarted":
         own_server.start()
         own_server.wait()
     warehouse.execute("ROLLBACK")
-    printed = started.communicate()[0]
+    printed = started.communicate(timeout=300)[0]
     if way == "restarted":
         assert started.returncode == 0, printed
         assert "Finished in state Completed" in printed
@@ -232,7 +232,7 @@ def test_killed_flow_runs_and_run_again(
         name = f"killed {number}"
         command = [str(python), "run.py", name]
         env = projects.clean_environment(**settings)
-        started = subprocess.Popen(
+        started = child_processes.start(
             command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         assert started.stderr is not None
@@ -240,8 +240,7 @@ def test_killed_flow_runs_and_run_again(
             if b"Beginning flow run" in line:
                 break
         time.sleep(dice.uniform(0, 1.5))
-        started.kill()
-        started.wait()
+        child_processes.kill(started)
         started.stderr.close()
         printed = projects.run(python, "run.py", f"again {number}", cwd=tmp_path, **settings)
         assert "Completed" in printed

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import child_processes
 import projects
 import pytest
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 PREFIX = "MY_DATA_PROJECT_"
 TABLES = ("airlines", "airports", "planes", "flights", "weather")
-WAIT_SECONDS = 180
+WAIT_SECONDS = 600
 
 
 class Slack:
@@ -98,7 +99,7 @@ class Operator:
 
         def answer() -> Any:
             try:
-                with urllib.request.urlopen(request) as response:
+                with urllib.request.urlopen(request, timeout=180) as response:
                     return json.load(response), True
             except urllib.error.HTTPError as error:
                 if error.code != 503:
@@ -219,7 +220,7 @@ def operators(
     return made
 
 
-def start_worker(operator: Operator) -> subprocess.Popen[bytes]:
+def start_worker(operator: Operator) -> subprocess.Popen[Any]:
     """Start a worker that serves an environment."""
     # Nothing but the server's address: what runs need comes with their deployment.
     env = projects.clean_environment(**operator.env, PREFECT_WORKER_QUERY_SECONDS="1")
@@ -227,7 +228,9 @@ def start_worker(operator: Operator) -> subprocess.Popen[bytes]:
     command = [prefect, "worker", "start", "--pool", operator.deployment]
     folder = operator.source.parent
     with (folder / "worker.log").open("wb") as log:
-        return subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
+        return child_processes.start(
+            command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+        )
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +238,7 @@ def worker(operators: dict[str, Operator]) -> Iterator[None]:
     """Let a worker serve prod; nobody serves the others."""
     process = start_worker(operators["prod"])
     yield
-    process.terminate()
-    process.wait(30)
+    child_processes.stop(process, 60)
 
 
 @pytest.fixture(scope="module")
@@ -420,14 +422,13 @@ def test_a_worker_that_dies_alone_takes_its_run_along(
     served = start_worker(dev)
     with in_the_middle(dev) as (run, _):
         served.kill()
-        served.wait()
+        served.wait(60)
     assert dev.ended(run)["state_type"] == "CRASHED"
     assert "weather" not in dev.counts()
     served = start_worker(dev)
     assert dev.ended(dev.start("ingest-weather"))["state_type"] == "COMPLETED"
     assert dev.counts()["weather"] == rows["weather"]
-    served.terminate()
-    served.wait(30)
+    child_processes.stop(served, 60)
 
 
 @PROC
@@ -446,7 +447,7 @@ def test_a_machine_that_dies_with_its_run_alerts(
         wait_for(lambda: staging.ask("events/filter", filter=beat)["events"], "a heartbeat")
         for pid in (served.pid, *pids):
             os.kill(pid, signal.SIGKILL)
-        served.wait()
+        served.wait(60)
         assert staging.ask(f"flow_runs/{run}")["state_type"] == "RUNNING"
         assert staging.ended(run)["state_type"] == "CRASHED"
     assert "No sign of life" in slack.one(":red_circle: *ingest-weather* is lost in *staging*")

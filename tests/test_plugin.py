@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import child_processes
 import projects
 import pytest
 from environments import require_python
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the worker need
 
 TYPE = "my-system-process"
 MARK = "PREFECT_MY_SYSTEM_FLOW_RUN"
+
+WAIT_SECONDS = 300
+"""For what takes seconds where nothing else runs."""
 
 FLOWS = """
 import subprocess
@@ -134,7 +138,8 @@ def start(api: str, deployment: str, **variables: Any) -> str:
 
 def until(api: str, run: str, *types: str) -> dict[str, Any]:
     """Wait for a flow run to be in one of some states; the run."""
-    for _ in range(900):
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
         found = call(f"{api}/flow_runs/{run}")
         if found["state"]["type"] in types:
             return found
@@ -155,13 +160,19 @@ def processes(run: str) -> set[int]:
     return found
 
 
-def none_left(run: str) -> bool:
-    """Wait for the last process of a flow run to end."""
-    for _ in range(300):
-        if not processes(run):
+def count(run: str, wanted: Callable[[int], bool]) -> bool:
+    """Wait for a flow run to have as many processes as are wanted."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if wanted(len(processes(run))):
             return True
         time.sleep(0.1)
     return False
+
+
+def none_left(run: str) -> bool:
+    """Wait for the last process of a flow run to end."""
+    return count(run, lambda number: number == 0)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +191,7 @@ def deployments(python: Path, api: str, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def worker(
     python: Path, api: str, deployments: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+) -> Iterator[Callable[[], subprocess.Popen[Any]]]:
     """Give the worker that runs, or start one as `prefect worker start` does."""
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     env = projects.clean_environment(
@@ -189,21 +200,20 @@ def worker(
         PREFECT_HOME=str(log.parent),
         PYTHONPATH=deployments["folder"],
     )
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[subprocess.Popen[Any]] = []
 
-    def running() -> subprocess.Popen[bytes]:
+    def running() -> subprocess.Popen[Any]:
         if started and started[-1].poll() is None:
             return started[-1]
         command = [python.with_name("prefect"), "worker", "start", "--pool", "limited"]
         with log.open("ab") as output:
-            process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+            process = child_processes.start(command, env=env, stdout=output, stderr=output)
         started.append(process)
         return process
 
     yield running
     for process in started:
-        process.terminate()
-        process.wait()
+        child_processes.stop(process, 60)
 
 
 def test_prefect_finds_everything_by_itself(python: Path, api: str) -> None:
@@ -301,7 +311,7 @@ def test_prefect_rules_the_hook(
 ) -> None:
     (tmp_path / "settings.toml").write_text(f"[environment]\n{text}\n")
     chosen = {f"PREFECT_PLUGINS_{name}": value for name, value in settings.items()}
-    done = subprocess.run(
+    done = child_processes.run(
         [python, "-c", "import prefect, os; print('A_B:', os.environ.get('A_B'))"],
         env=projects.clean_environment(
             PREFECT_PLUGINS_ENABLED="1",
@@ -309,9 +319,9 @@ def test_prefect_rules_the_hook(
             PREFECT_HOME=str(tmp_path),
             **chosen,
         ),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         cwd=tmp_path,
     )
     assert done.returncode == code, done.stderr
@@ -319,7 +329,7 @@ def test_prefect_rules_the_hook(
 
 
 def test_a_worker_holds_runs_to_what_they_may(
-    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[bytes]]
+    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[Any]]
 ) -> None:
     worker()
     burn = f"{sys.executable} -c 'while True: pass'"
@@ -349,30 +359,29 @@ def test_wrong_job_variables_are_refused_at_once(api: str, deployments: dict[str
 
 
 def test_a_cancelled_run_leaves_nothing(
-    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[bytes]]
+    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[Any]]
 ) -> None:
     worker()
     run = start(api, deployments["stubborn"], grace_seconds=1)
     until(api, run, "RUNNING")
-    while len(processes(run)) < 4:  # supervisor, Prefect's command, engine, and the stubborn one
-        time.sleep(0.1)
+    # Supervisor, Prefect's command, engine, and the stubborn one.
+    assert count(run, lambda number: number >= 4)
     call(f"{api}/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     assert until(api, run, *ENDED)["state"]["type"] == "CANCELLED"
     assert none_left(run)
 
 
 def test_runs_outlive_their_worker_but_not_their_supervisor(
-    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[bytes]]
+    api: str, deployments: dict[str, str], worker: Callable[[], subprocess.Popen[Any]]
 ) -> None:
     first = worker()
     lasting = start(api, deployments["nap"])
     doomed = start(api, deployments["nap"], command="sleep 600")
     until(api, lasting, "RUNNING")
-    while len(processes(doomed)) < 2:
-        time.sleep(0.1)
+    assert count(doomed, lambda number: number >= 2)
     call(f"{api}/flow_runs/{doomed}/set_state", state={"type": "RUNNING"})
     first.kill()
-    first.wait()
+    first.wait(60)
     assert until(api, lasting, *ENDED)["state"]["type"] == "COMPLETED"
     assert none_left(lasting)
     supervisor = call(f"{api}/flow_runs/{doomed}")["infrastructure_pid"].rpartition(":")[2]

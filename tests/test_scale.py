@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import child_processes
 import projects
 import pytest
 from projects import tool
@@ -70,7 +71,7 @@ def scheduler(
     env = projects.clean_environment(PREFECT_API_URL=prefect_api, **databases)
     with logs.open("wb") as log:
         started = [
-            subprocess.Popen(
+            child_processes.start(
                 [str(bin_ / "dask"), role, *common, *words],
                 cwd=tmp_path,
                 env=env,
@@ -83,7 +84,7 @@ def scheduler(
             )
         ]
     try:
-        for _ in range(600):
+        for _ in range(1800):
             if found := re.search(r"Scheduler at: +(tcp://127\.0\.0\.1:\d+)", logs.read_text()):
                 break
             assert started[0].poll() is None, logs.read_text()
@@ -93,8 +94,7 @@ def scheduler(
         yield found[1]
     finally:
         for process in reversed(started):
-            process.terminate()
-            process.wait(30)
+            child_processes.stop(process, 30)
 
 
 def test_a_dask_scheduler_by_address(

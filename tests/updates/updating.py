@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import child_processes
 import copier
 import pathspec
+import projects
 import yaml
 from projects import KINDS as KINDS
 from projects import choices, questions
@@ -52,14 +54,14 @@ def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Compl
     Returns:
         The finished process.
     """
-    done = subprocess.run(
-        [str(part) for part in command],
+    done = child_processes.run(
+        command,
+        projects.RUN_SECONDS,
         cwd=cwd,
         text=True,
         encoding="utf-8",
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     if check and done.returncode:
         message = f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
