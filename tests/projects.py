@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,21 @@ def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
     if check and done.returncode != 0:
         raise AssertionError(f"{command} in {cwd}: exit {done.returncode}\n{done.stdout}")
     return done.stdout
+
+
+def gone(pid: int, seconds: float = 60) -> bool:
+    """Wait for a process to end, on Linux."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            # After the name, which may hold anything.
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def copy_content(target: Path) -> Path:

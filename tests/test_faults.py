@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import child_processes
+import postgres
 import projects
 import pytest
 from prefect_server import Server
@@ -208,6 +210,45 @@ def test_the_prefect_server_goes_away_in_the_middle(
     runs = {run["name"]: run["state_name"] for run in json.loads(listed)}
     assert runs["again"] == "Completed"
     assert runs["in the middle"] == ("Completed" if way == "restarted" else "Running")
+
+
+KILLED = """
+import sys
+import time
+from pathlib import Path
+
+import child_processes
+import postgres
+from prefect_server import Server
+
+child_processes.take_charge()
+module = postgres.load()
+database = module.Server(module.find_programs())
+database.start()
+server = Server(Path(sys.argv[1]), python=sys.argv[2])
+server.start()
+server.wait()
+print(database.data / "postmaster.pid", server.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_servers_end_with_a_killed_run(
+    everything: Path, migrated: Path, postgres_server: Any, prefect_api: str, tmp_path: Path
+) -> None:
+    """PostgreSQL, which leaves the process that starts it, and Prefect's server."""
+    (tmp_path / "run.py").write_text(KILLED)
+    modules = (Path(postgres.__file__).parent, Path(child_processes.__file__).parent)
+    env = projects.clean_environment(PYTHONPATH=os.pathsep.join(map(str, modules)))
+    command = [sys.executable, "run.py", migrated, everything / ".venv" / "bin" / "python"]
+    with child_processes.running(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        file, pid = process.stdout.readline().split()
+        pids = {int(pid), int(Path(file).read_text().split()[0])}
+        child_processes.kill(process)
+    assert all(projects.gone(pid) for pid in pids)
+    shutil.rmtree(Path(file).parents[1])
 
 
 @pytest.mark.large("faults")

@@ -78,7 +78,7 @@ def test_uv_does_not_meet_shims_that_fail(tmp_path: Path) -> None:
     program(tmp_path / "shims" / f"python{VERSION}", SHIM)
     words = ("uv", "python", "find", "--no-project", VERSION)
     environments.link_pythons(tmp_path / "pythons")
-    folders = (tmp_path / "pythons", tmp_path / "shims", Path(shutil.which("uv") or "").parent)
+    folders = (tmp_path / "pythons", tmp_path / "shims", os.environ["PATH"])
     path = os.pathsep.join(map(str, folders))
     found = projects.run(*words, cwd=tmp_path, PATH=path).strip()
     assert environments.try_python(found, VERSION)
@@ -122,20 +122,6 @@ time.sleep(600)
 """
 
 
-def gone(pid: int) -> bool:
-    """Wait for a process to end."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_what_does_not_end_is_killed_with_its_children() -> None:
     pipe = subprocess.PIPE
     process = child_processes.start([sys.executable, "-c", STUBBORN], stdout=pipe, text=True)
@@ -144,7 +130,7 @@ def test_what_does_not_end_is_killed_with_its_children() -> None:
     assert here == "here\n"
     child_processes.stop(process, 0.2)
     assert process.returncode == -signal.SIGKILL
-    assert gone(pid)
+    assert projects.gone(pid)
 
 
 def test_a_command_that_does_not_end_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +186,7 @@ def test_nothing_outlives_a_run_that_is_broken_off(way: str, tmp_path: Path) -> 
         process.send_signal(getattr(signal, way))
         process.wait(60)
         assert len(pids) == 3
-        assert all(gone(pid) for pid in pids)
+        assert all(projects.gone(pid) for pid in pids)
 
 
 @pytest.mark.parametrize(
