@@ -105,7 +105,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the settings of who runs this out of what is tested, and interpreters that fail."""
+    """Keep the settings of who runs this out of what is tested, and let uv find each Python."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         (home / "settings.yml").write_text("{}")

@@ -82,7 +82,7 @@ def require_python(version: str) -> str:
 
 
 def link_pythons(folder: Path) -> None:
-    """Fill a folder for the beginning of PATH: uv stops at the first interpreter that fails.
+    """Fill a folder for the beginning of PATH: uv finds no more of pyenv than its shims.
 
     Args:
         folder: Gets a link to the interpreter of each version that runs here.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import child_processes
 import environments
+import manifest
 import projects
 import pytest
 
@@ -74,17 +75,23 @@ def test_a_python_that_is_missing_is_a_reason_to_skip() -> None:
         environments.require_python(FUTURE)
 
 
-def test_uv_does_not_meet_shims_that_fail(tmp_path: Path) -> None:
+def test_uv_finds_what_no_shim_starts(tmp_path: Path) -> None:
     program(tmp_path / "shims" / f"python{VERSION}", SHIM)
-    words = ("uv", "python", "find", "--no-project", VERSION)
+    which = ("python", "-c", "import os; print(os.environ['UV'])")
+    uv = projects.run("uv", "run", "-q", "--no-project", *which, cwd=tmp_path).strip()
+    words = (uv, "python", "find", "--no-project", VERSION)
+    said = projects.run(*words, cwd=tmp_path, check=False, PATH=str(tmp_path / "shims"))
+    assert "127" in said
     environments.link_pythons(tmp_path / "pythons")
-    folders = (tmp_path / "pythons", tmp_path / "shims", os.environ["PATH"])
-    path = os.pathsep.join(map(str, folders))
-    found = projects.run(*words, cwd=tmp_path, PATH=path).strip()
-    assert environments.try_python(found, VERSION)
-    # Nor do those that the tests of this run start.
-    found = projects.run("uv", "python", "find", VERSION, cwd=tmp_path).strip()
-    assert environments.try_python(found, VERSION)
+    path = os.pathsep.join(map(str, (tmp_path / "pythons", tmp_path / "shims")))
+    assert environments.try_python(projects.run(*words, cwd=tmp_path, PATH=path).strip(), VERSION)
+
+
+@pytest.mark.parametrize("version", manifest.PYTHONS)
+def test_uv_finds_each_python_in_every_test(version: str, tmp_path: Path) -> None:
+    environments.require_python(version)
+    found = projects.run("uv", "python", "find", "--no-project", version, cwd=tmp_path).strip()
+    assert environments.try_python(found, version)
 
 
 def test_children_of_a_run_in_the_background_get_default_signals() -> None:
