@@ -120,7 +120,11 @@ def secrets(project: Path) -> None:
     found = [path.relative_to(project) for path in unseen(project, "**/*")]
     found = [path for path in found if path.parts[0] != "tests"]
     # How a docstring says where the password goes, and the checksum of public data.
-    options = ("--no-verify", "--exclude-lines", "user:password@host|SHA256")
+    options = (
+        "--no-verify",
+        "--exclude-lines",
+        "(user|token):(password|token)@|databricks://|SHA256",
+    )
     if found:
         projects.run("detect-secrets-hook", *options, *found, cwd=project)
 

@@ -194,7 +194,7 @@ def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
     tool(pipeline, "python", "-c", code, str(pipeline / "tests" / "data"), str(source))
     return {
         "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source}",
-        "MY_DATA_PROJECT_WAREHOUSE_URL": f"sqlite:///{tmp_path / 'warehouse.db'}",
+        "MY_DATA_PROJECT_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
     }
 
 

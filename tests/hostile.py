@@ -114,6 +114,8 @@ def emails() -> st.SearchStrategy[str]:
 def values(question: str, kind: str) -> list[str]:
     """Return the answers that a question with choices takes, for one kind of project."""
     details = projects.QUESTIONS[question]
+    if question == "engine":  # of which a new project has one
+        return ["dlt"] if kind == "pipeline" else []
     if jinja2.Template(str(details.get("when", True))).render(project_kind=kind) == "False":
         return []
     choices = details["choices"]

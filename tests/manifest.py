@@ -15,8 +15,6 @@ from projects import Answers
 PYTHONS = ("3.11", "3.12", "3.13")
 RUN_ON = "python"
 """Key of a row that is no answer: the Python that its project is run on."""
-LEFT = "demo"
-"""Another: that the project has left its demo behind, as its README says."""
 
 NAMES = (
     "",
@@ -26,8 +24,11 @@ NAMES = (
 )
 """Project names of every length; the empty one leaves the question at its default."""
 
-CODE = ("extras",)
+CODE = ("extras", "example")
 """Questions whose answer changes a project's code; others change single files."""
+HEAVY = ("mssql", "snowflake", "bigquery", "redshift", "databricks", "clickhouse", "motherduck")
+"""Extras that change dependencies only, and install much: large runs have them, the gate locks
+them."""
 
 
 def options(kind: str) -> dict[str, list[Any]]:
@@ -115,7 +116,11 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
     if everything:
         parameters["project_name"] = list(NAMES)
         return covering(kind, {**parameters, RUN_ON: list(PYTHONS)})
-    code = {name: values for name, values in parameters.items() if name.split(":")[0] in CODE}
+    code = {
+        name: values
+        for name, values in parameters.items()
+        if name.split(":")[0] in CODE and name.split(":")[-1] not in HEAVY
+    }
     found = covering(kind, code) if code else [{"project_kind": kind}]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
@@ -128,7 +133,6 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
             **({"project_name": name} if (name := NAMES[-number % len(NAMES)]) else {}),
             # All that changes single files, or nothing of it.
             "features": features if number % 4 in {1, 2} else [],
-            **({LEFT: "no demo"} if kind == "pipeline" and number == 1 else {}),
         }
         for number in range(max(len(found), len(PYTHONS)))
     ]

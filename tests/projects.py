@@ -47,7 +47,7 @@ EVERYTHING: Answers = {
     "ci": "gitlab",
     "license": "Apache-2.0",
     "minimum_python": "3.12",
-    "extras": ["postgres", "duckdb", "dask"],
+    "extras": ["postgres", "duckdb", "dask", "mysql", "filesystem"],
     "features": ["docs", "container", "agents"],
     "work_pool_type": "docker",
 }
@@ -145,13 +145,13 @@ def questions(content: str | None = None) -> dict[str, Any]:
         content: A `copier.yml`; by default that of the work tree.
 
     Returns:
-        The question's name and its details.
+        The question's name and its details; not `engine`, which nobody answers.
     """
     document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
     return {
         name: details
         for name, details in document.items()
-        if not name.startswith("_") and details.get("when") is not False
+        if not name.startswith("_") and details.get("when") is not False and name != "engine"
     }
 
 
@@ -161,7 +161,7 @@ def rendered(text: str, kind: str) -> str:
 
 
 def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
-    """List the values of a question with choices.
+    """List the values of a question with choices, or of one that is a yes or a no.
 
     Args:
         details: The question.
@@ -172,6 +172,8 @@ def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
     """
     if rendered(str(details.get("when", True)), kind) == "False":
         return []
+    if details.get("type") == "bool":
+        return [True, False]
     listed = details.get("choices", [])
     if isinstance(listed, str):
         listed = yaml.safe_load(rendered(listed, kind)) or []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import projects
 import pytest
+import warehouse_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # What the additions take part in; test_combinations.py runs the others, as generated.
 TESTS = {
     "pipeline": (
-        *("flows", "ingestion", "quality", "deployments", "demo"),
+        *("flows", "ingestion", "quality", "deployments", "sql"),
         *("count_orders", "report_orders_flow"),
     ),
     "library": (
@@ -65,24 +66,41 @@ def grown(
     projects.run("git", "init", "-q", cwd=folder)
     environments.sync(folder)
     commit(folder)
+    if kind == "pipeline":
+        make_orders(folder)
     for words in listed(folder, kind):
         add(folder, kind, words)
     return kind, folder
 
 
+def source(folder: Path) -> Path:
+    """Return where the database is of which a pipeline's added tables are."""
+    return folder.parent / "source.db"
+
+
+def make_orders(folder: Path) -> None:
+    """Make the table that the README adds."""
+    connection = sqlite3.connect(source(folder))
+    connection.execute(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT NOT NULL, updated_at DATETIME)"
+    )
+    connection.close()
+
+
 def add(folder: Path, kind: str, words: list[str]) -> None:
     """Look at an addition, make it, and fail to make it again."""
     command = (COMMANDS[kind], "add", *words)
+    env = {"MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source(folder)}"}
     patch = folder.parent / "patch"
-    patch.write_text(projects.tool(folder, *command, "--dry-run"))
+    patch.write_text(projects.tool(folder, *command, "--dry-run", **env))
     assert changed(folder) == []
-    printed = projects.tool(folder, *command)
+    printed = projects.tool(folder, *command, **env)
     assert [path for path in changed(folder) if f" {path}\n" not in printed] == []
     # What was shown is what was done.
     projects.run("git", "apply", "--check", "--reverse", patch, cwd=folder)
     assert patch.read_text().count("\n+++ b/") == len(changed(folder))
     commit(folder)
-    again = projects.tool(folder, *command, check=False)
+    again = projects.tool(folder, *command, check=False, **env)
     assert again.count("\n") == 1, again
     assert "already" in again
     assert changed(folder) == []
@@ -107,7 +125,8 @@ def test_what_is_added_passes_what_the_project_asks(
     assert changed(folder) == []
     tests = [f"tests/test_{name}.py" for name in TESTS[kind]]
     projects.tool(folder, "pytest", "-q", "--no-cov", *tests, PREFECT_TEST_API_URL=prefect_api)
-    new = [path for path in folder.glob("src/**/*.py") if "TODO" in path.read_text()]
+    files = [*folder.glob("src/**/*.py"), *folder.glob("src/**/*.sql")]
+    new = [path for path in files if "TODO" in path.read_text()]
     assert len(new) == sum(words[0] != "table" for words in listed(folder, kind))
     assert all(path.read_text().count("TODO") == 1 for path in new)
     projects.run("uv", "build", "-q", "--wheel", "-o", tmp_path, cwd=folder)
@@ -122,7 +141,7 @@ RUN = """
 from my_data_project.flows import ingestion_flow
 
 done = ingestion_flow.ingest_orders()
-print(f"read {done.read}, written {done.written}")
+print(f"read {done.read}, loaded {done.loaded}")
 """
 
 
@@ -130,20 +149,23 @@ print(f"read {done.read}, written {done.written}")
 def test_an_added_table_is_ingested(
     grown: tuple[str, Path], prefect_api: str, tmp_path: Path
 ) -> None:
+    """With the key and the cursor that `add` found in the source."""
     _, folder = grown
     (tmp_path / "run.py").write_text(RUN)
-    source = sqlite3.connect(tmp_path / "source.db")
-    source.execute("CREATE TABLE orders (id INTEGER, updated_at DATETIME, state TEXT)")
+    url = f"duckdb:///{tmp_path}/warehouse.duckdb"
     env = {
         "PREFECT_API_URL": prefect_api,
-        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{tmp_path}/source.db",
-        "MY_DATA_PROJECT_WAREHOUSE_URL": f"sqlite:///{tmp_path}/warehouse.db",
+        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source(folder)}",
+        "MY_DATA_PROJECT_WAREHOUSE_URL": url,
     }
-    for day, done in ((1, "read 1, written 1"), (2, "read 2, written 1")):
-        row = (day, f"2026-01-0{day} 12:00:00.000000", "paid")
-        with source:
-            source.execute("INSERT INTO orders VALUES (?, ?, ?)", row)
+    connection = sqlite3.connect(source(folder))
+    # The row at the watermark is read again: it may have changed since.
+    for day, done in ((1, "read 1, loaded 1"), (2, "read 2, loaded 2")):
+        with connection:
+            row = (day, "paid", f"2026-01-0{day} 12:00:00.000000")
+            connection.execute("INSERT INTO orders VALUES (?, ?, ?)", row)
         assert done in projects.tool(folder, "python", tmp_path / "run.py", **env)
-    warehouse = sqlite3.connect(tmp_path / "warehouse.db")
-    query = "SELECT * FROM orders ORDER BY id"
-    assert warehouse.execute(query).fetchall() == source.execute(query).fetchall()
+    connection.close()
+    query = "SELECT id, state, updated_at FROM raw.orders ORDER BY id"
+    wanted = [[day, "paid", f"2026-01-0{day} 12:00:00"] for day in (1, 2)]
+    assert warehouse_files.ask(folder, url, query) == wanted

@@ -152,6 +152,8 @@ def test_any_type_of_answer_to_any_question(
                     # Copier reads a list of YAML in a text, and nothing in what is empty.
                     asked = yaml.safe_load(answer) if isinstance(answer, str) else answer
                     assert set(read[question]) == set(asked)
+                elif projects.QUESTIONS[question]["type"] == "bool":
+                    assert read[question] in {True, False}
                 else:
                     assert read[question] == str(hostile.decoded(answer))
                 hostile.check_syntax(project)

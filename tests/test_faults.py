@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
-import sqlite3
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,59 +21,64 @@ import child_processes
 import postgres
 import projects
 import pytest
+import warehouse_files
 from prefect_server import Server
 from projects import tool
 
 INSIDE = projects.ROOT / "tests" / "inside"
-KINDS = ["sqlite", "postgres", "duckdb"]
+KINDS = ["duckdb", "postgresql"]
 SEED = "2013"
+PREFIX = "MY_DATA_PROJECT_"
+ENCODING = "ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
 
 
 @pytest.fixture
-def inside(everything: Path, tmp_path: Path) -> Path:
-    """Give a test a folder with the scripts that run inside the project, and its test helpers."""
+def inside(tmp_path: Path) -> Path:
+    """Give a test a folder with the scripts that run inside the project."""
     folder = tmp_path / "inside"
-    shutil.copytree(everything / "tests", folder / "tests")
-    for script in INSIDE.glob("*.py"):
-        shutil.copy(script, folder)
+    folder.mkdir()
+    for script in ("stores.py", "kills.py", "faults.py"):
+        shutil.copy(INSIDE / script, folder)
     return folder
 
 
-def script(project: Path, inside: Path, name: str, *words: str, **env: str) -> str:
-    """Run one of the scripts with the project's Python."""
-    python = project / ".venv" / "bin" / "python"
-    return projects.run(python, inside / name, *words, cwd=inside, **env)
+@pytest.fixture
+def script(everything: Path, inside: Path, postgres_server: Any) -> Any:
+    """Run one of the scripts with the project's Python; return what it printed."""
+
+    def run(name: str, *words: str, **env: str) -> str:
+        python = everything / ".venv" / "bin" / "python"
+        env = {"TEST_POSTGRES_URL": postgres_server.url, **env}
+        return projects.run(python, inside / name, *words, cwd=inside, **env)
+
+    return run
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_any_point_and_run_again(
-    kind: str,
-    everything: Path,
-    inside: Path,
-    postgres_server: Any,
-    pytestconfig: pytest.Config,
+    kind: str, script: Any, pytestconfig: pytest.Config
 ) -> None:
-    kills = 80 if "faults" in pytestconfig.getoption("--large") else 20
-    env = {"TEST_POSTGRES_URL": postgres_server.url}
-    printed = script(everything, inside, "kills.py", kind, str(kills), SEED, **env)
-    found = json.loads(printed.splitlines()[-1])
-    assert found["kills"] == kills
-    assert found["before"] > 0
+    """Full, incremental, append with and without a cursor, and a function's rows."""
+    kills = 60 if "faults" in pytestconfig.getoption("--large") else 4
+    found = json.loads(script("kills.py", kind, str(kills), SEED).splitlines()[-1])
+    assert len(found) == 5
+    for ends in found.values():
+        assert sum(number for end, number in ends.items() if end != "cut") == kills
+        assert ends["before"] > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_five_runs_at_once(kind: str, everything: Path, inside: Path, postgres_server: Any) -> None:
-    env = {"TEST_POSTGRES_URL": postgres_server.url}
-    assert "together: fine" in script(everything, inside, "faults.py", "together", kind, **env)
+def test_several_runs_at_once(kind: str, script: Any) -> None:
+    assert "together: fine" in script("faults.py", "together", kind)
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """Mount a disk of 32 MiB that every user may write to, or skip the test."""
+    """Mount a disk of 64 MiB that every user may write to, or skip the test."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small disk")
     folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    words = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=1777", "tmpfs", str(folder)]
+    words = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=1777", "tmpfs", str(folder)]
     mounted = subprocess.run(words, check=False, timeout=60).returncode == 0
     if mounted:
         yield folder
@@ -81,48 +88,114 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("this machine does not let root mount a small disk")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("duckdb", "large in duckdb:///.*: .*No space left on device. Make room, then run it"),
+        ("postgresql", "large in postgresql://.*: .*could not extend file .* Make room, then run"),
+        (
+            "spool",
+            "Cannot keep the rows in .*: .*No space left on device. Make room, or set TMPDIR",
+        ),
+    ],
+)
 def test_a_full_disk_is_one_clear_error(
-    kind: str, everything: Path, inside: Path, small_disk: Path, postgres_server: Any
+    what: str, message: str, script: Any, small_disk: Path
 ) -> None:
-    env = {"TEST_POSTGRES_URL": postgres_server.url}
-    printed = script(everything, inside, "faults.py", "full_disk", kind, str(small_disk), **env)
-    assert "PermanentError: Table 'large': Cannot write to" in printed
-    assert "Make room on its disk, then run it again." in printed
+    """In the warehouse, and where rows wait to be loaded."""
+    printed = script("faults.py", "full_disk", what, str(small_disk))
+    assert re.search(f"^PermanentError: {message}", printed, re.MULTILINE), printed
     assert "full disk: fine" in printed
 
 
-@pytest.mark.parametrize("way", ["cut", "restart"])
-def test_the_warehouse_goes_away_in_the_middle(
-    way: str,
-    everything: Path,
-    inside: Path,
-    sources: dict[str, str],
-    prefect_api: str,
-    postgres_server: Any,
+@pytest.mark.parametrize("way", ["source", "warehouse", "restart"])
+def test_a_database_goes_away_in_the_middle(
+    way: str, script: Any, prefect_api: str, postgres_server: Any
 ) -> None:
     """The flow run tries again by itself and completes; no row is lost or doubled."""
     server = postgres_server
     restart = [*server.user, str(server.programs / "pg_ctl"), "-D", str(server.data), "-l"]
-    restart += [
-        str(server.folder / "log"),
-        "-o",
-        server.options,
-        "-m",
-        "immediate",
-        "-w",
-        "restart",
-    ]
-    env = {
-        **sources,
-        "MY_DATA_PROJECT_WAREHOUSE_URL": server.create_database(),
-        "MY_DATA_PROJECT_BATCH_SIZE": "50",
-        "PREFECT_API_URL": prefect_api,
-    }
-    printed = script(everything, inside, "faults.py", "interrupted", way, *restart, **env)
-    assert "Completed" in printed
+    restart += [str(server.folder / "log"), "-o", server.options]
+    restart += ["-m", "immediate", "-w", "restart"]
+    words = restart if way == "restart" else []
+    printed = script("faults.py", "interrupted", way, *words, PREFECT_API_URL=prefect_api)
     assert "TransientError" in printed, "the retry is logged with its reason"
-    assert printed.splitlines()[-1] == "(169, 169)"
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-2:] == ["Completed: ", "(40000, 40000)"]
+
+
+@pytest.mark.parametrize(
+    ("source", "warehouse", "message"),
+    [
+        ("UTF8", "LATIN1", 'has no equivalent in encoding "LATIN1"'),
+        ("LATIN1", "UTF8", ""),
+        ("SQL_ASCII", "UTF8", "Column 'text' (text) of table 'odd' holds what string cannot"),
+        ("UTF8", "SQL_ASCII", ""),
+    ],
+)
+def test_settings_of_databases_change_no_value(
+    source: str, warehouse: str, message: str, script: Any
+) -> None:
+    words = (ENCODING.format(source), ENCODING.format(warehouse))
+    printed = script("faults.py", "encodings", *words)
+    assert "encodings: fine" in printed
+    assert message in printed
+
+
+@pytest.fixture
+def pgbouncer(postgres_server: Any, tmp_path: Path) -> Iterator[str]:
+    """Start PgBouncer in transaction mode before the server, or skip the test; its port."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("no PgBouncer here: install the package pgbouncer")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = postgres_server.folder / f"pgbouncer-{port}"
+    folder.mkdir(mode=0o755)
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={postgres_server.folder} user=tests\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\n"
+    )
+    with (tmp_path / "pgbouncer.log").open("wb") as log:
+        words = [*postgres_server.user, program, "-q", str(folder / "ini")]
+        started = child_processes.start(words, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            alive = started.poll() is None and time.monotonic() < deadline
+            assert alive, (tmp_path / "pgbouncer.log").read_text()
+            time.sleep(0.1)
+        yield str(port)
+    finally:
+        child_processes.stop(started)
+
+
+def test_a_pooler_in_transaction_mode(script: Any, pgbouncer: str) -> None:
+    """As source and as warehouse, from several processes."""
+    assert "pooled: fine" in script("faults.py", "pooled", pgbouncer)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "loading"),
+    [
+        ("postgresql", "postgresql", 1000),
+        # DuckDB works on 2,048 rows at a time, and keeps what its memory limit allows.
+        pytest.param("sqlite", "duckdb", None, marks=pytest.mark.large("faults")),
+    ],
+)
+def test_memory_is_bounded_by_bytes(
+    source: str, kind: str, loading: int | None, script: Any, pytestconfig: pytest.Config
+) -> None:
+    """Rows of 400 kB: 240 MB in the gate, 1.2 GB else."""
+    rows = 3000 if "faults" in pytestconfig.getoption("--large") else 600
+    printed = script("faults.py", "wide", source, kind, str(rows), "400000")
+    found = json.loads(printed.splitlines()[-1])
+    assert found["extract"] < 200, found  # MiB
+    assert loading is None or found["load"] < loading, found
 
 
 def test_without_a_prefect_server_nothing_starts(
@@ -136,14 +209,16 @@ def test_without_a_prefect_server_nothing_starts(
     }
     printed = tool(everything, "python", "-c", code, check=False, **env)
     assert "Failed to reach API at http://127.0.0.1:1/api/" in printed
-    assert not (tmp_path / "warehouse.db").exists()
+    assert not list(tmp_path.glob("warehouse*"))
 
 
 FLOW_RUN = """
 import sys
 from my_data_project.flows import ingestion_flow
-print(ingestion_flow.FLOWS["flights"].with_options(flow_run_name=sys.argv[1])().written, flush=True)
+print(ingestion_flow.FLOWS["flights"].with_options(flow_run_name=sys.argv[1])().loaded, flush=True)
 """
+
+COUNTED = "SELECT count(*), count(DISTINCT (time_hour, carrier, flight)) FROM raw.flights"
 
 
 @pytest.fixture
@@ -168,28 +243,25 @@ def test_the_prefect_server_goes_away_in_the_middle(
     (tmp_path / "run.py").write_text(FLOW_RUN)
     settings = {**sources, "PREFECT_API_URL": own_server.url}
     retries = {} if way == "restarted" else {"PREFECT_CLIENT_MAX_RETRIES": "1"}
-    url = settings["MY_DATA_PROJECT_WAREHOUSE_URL"]
-    # Somebody else writes, so that the run waits in the middle.
-    warehouse = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    warehouse.execute("BEGIN IMMEDIATE")
-    started = child_processes.start(
-        [str(python), "run.py", "in the middle"],
-        cwd=tmp_path,
-        env=projects.clean_environment(**settings, **retries),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert started.stdout is not None
-    for line in started.stdout:
-        if "Beginning flow run" in line:
-            break
-    assert own_server.process is not None
-    child_processes.kill(own_server.process)
-    if way == "restarted":
-        own_server.start()
-        own_server.wait()
-    warehouse.execute("ROLLBACK")
+    # Somebody else has the file open, so that the run waits in the middle.
+    with warehouse_files.held(everything, settings[f"{PREFIX}WAREHOUSE_URL"]):
+        started = child_processes.start(
+            [str(python), "run.py", "in the middle"],
+            cwd=tmp_path,
+            env=projects.clean_environment(**settings, **retries),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert started.stdout is not None
+        for line in started.stdout:
+            if "Beginning flow run" in line:
+                break
+        assert own_server.process is not None
+        child_processes.kill(own_server.process)
+        if way == "restarted":
+            own_server.start()
+            own_server.wait()
     printed = started.communicate(timeout=300)[0]
     if way == "restarted":
         assert started.returncode == 0, printed
@@ -201,10 +273,8 @@ def test_the_prefect_server_goes_away_in_the_middle(
         own_server.wait()
     again = projects.run(python, "run.py", "again", cwd=tmp_path, **settings)
     assert "Completed" in again
-    wanted = "SELECT COUNT(*), COUNT(DISTINCT time_hour || carrier || flight) FROM flights"
-    rows, keys = warehouse.execute(wanted).fetchone()
-    warehouse.close()
-    assert rows == keys == 169
+    url = settings[f"{PREFIX}WAREHOUSE_URL"]
+    assert warehouse_files.ask(everything, url, COUNTED) == [[169, 169]]
     words = ("flow-run", "ls", "--limit", "9", "--output", "json")
     listed = tool(everything, "prefect", "--no-prompt", *words, PREFECT_API_URL=own_server.url)
     runs = {run["name"]: run["state_name"] for run in json.loads(listed)}
@@ -263,13 +333,10 @@ def test_killed_flow_runs_and_run_again(
     dice = random.Random(SEED)
     python = everything / ".venv" / "bin" / "python"
     (tmp_path / "run.py").write_text(FLOW_RUN)
-    settings = {**sources, "PREFECT_API_URL": prefect_api, "MY_DATA_PROJECT_BATCH_SIZE": "5"}
-    source = sqlite3.connect(sources["MY_DATA_PROJECT_SOURCE_URL"].removeprefix("sqlite:///"))
-    wanted = source.execute("SELECT COUNT(*) FROM flights").fetchone()[0]
-    source.close()
+    settings = {**sources, "PREFECT_API_URL": prefect_api}
     states: list[str] = []
     for number in range(12):
-        settings["MY_DATA_PROJECT_WAREHOUSE_URL"] = postgres_server.create_database()
+        settings[f"{PREFIX}WAREHOUSE_URL"] = postgres_server.create_database()
         name = f"killed {number}"
         command = [str(python), "run.py", name]
         env = projects.clean_environment(**settings)
@@ -285,11 +352,8 @@ def test_killed_flow_runs_and_run_again(
         started.stderr.close()
         printed = projects.run(python, "run.py", f"again {number}", cwd=tmp_path, **settings)
         assert "Completed" in printed
-        with_key = "COUNT(DISTINCT (time_hour, carrier, flight))"
-        query = f"SELECT COUNT(*) || ' ' || {with_key} FROM flights"
-        assert postgres_server.ask(settings["MY_DATA_PROJECT_WAREHOUSE_URL"], query) == (
-            f"{wanted} {wanted}"
-        )
+        url = settings[f"{PREFIX}WAREHOUSE_URL"]
+        assert warehouse_files.ask(everything, url, COUNTED) == [[169, 169]]
         words = ("flow-run", "ls", "--limit", "200", "--output", "json")
         listed = tool(everything, "prefect", "--no-prompt", *words, PREFECT_API_URL=prefect_api)
         runs = {run["name"]: run["state_name"] for run in json.loads(listed)}

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import child_processes
 import projects
 import pytest
+import warehouse_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,8 @@ class Operator:
 
     def __init__(self, project: Path, name: str, api: str, folder: Path, **env: str) -> None:
         self.project, self.name, self.api = project, name, api
-        self.source, self.warehouse = folder / "source.db", folder / "warehouse.db"
+        self.source = folder / "source.db"
+        self.warehouse = f"duckdb:///{folder / 'warehouse.duckdb'}"
         self.env = {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "home"), **env}
         self.file = f"environments/{name}.env"
         self.deployment = f"my-data-project-{name}"
@@ -146,16 +148,22 @@ class Operator:
         assert {self.ended(run["id"])["state_type"] for run in runs} == {"COMPLETED"}
         return len(self.runs("transform"))
 
+    def look(self, *statements: str) -> list[Any]:
+        """Run statements in the warehouse and return the rows of the last one."""
+        return warehouse_files.ask(self.project, self.warehouse, *statements)
+
     def counts(self) -> dict[str, int]:
         """Return how many rows each table of the warehouse has."""
-        connection = sqlite3.connect(self.warehouse)
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        found = {
-            name: connection.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0]
-            for (name,) in names.fetchall()
-        }
-        connection.close()
-        return found
+        listing = "SELECT table_schema || '.' || table_name FROM information_schema.tables"
+        names = [name for (name,) in self.look(listing) if "._" not in name]
+        wanted = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in names)
+        return dict(self.look(wanted)) if names else {}
+
+    def built(self, run: str) -> set[str]:
+        """Return the derived tables that a transformation has built."""
+        which = {"flow_runs": {"id": {"any_": [run]}}}
+        found = self.ask("task_runs/filter", **which)
+        return {one["name"].removeprefix("build-") for one in found}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +206,7 @@ def operators(
         env = {
             "dev": {
                 f"{PREFIX}SOURCE_URL": f"sqlite:///{folder / 'dev' / 'source.db'}",
-                f"{PREFIX}WAREHOUSE_URL": f"sqlite:///{folder / 'dev' / 'warehouse.db'}",
+                f"{PREFIX}WAREHOUSE_URL": f"duckdb:///{folder / 'dev' / 'warehouse.duckdb'}",
             },
             "staging": {f"{PREFIX}{what}_AFTER_SECONDS": "10" for what in ("LATE", "LOST")},
             "prod": {},
@@ -210,7 +218,7 @@ def operators(
     for name in ("staging", "prod"):
         for block, value in (
             ("source-url", f"sqlite:///{made[name].source}"),
-            ("warehouse-url", f"sqlite:///{made[name].warehouse}"),
+            ("warehouse-url", made[name].warehouse),
             ("slack-webhook", slack.url),
         ):
             secrets += [f"my-data-project-{name}-{block}", value]
@@ -278,7 +286,7 @@ def test_environments_differ_in_their_file_alone(operators: dict[str, Operator])
             "5 * * * *",
             "UTC",
             False,
-            f"sqlite:///{operators['dev'].warehouse}",
+            operators["dev"].warehouse,
             "",
         ),
         "staging": (
@@ -310,10 +318,10 @@ def test_an_ingestion_starts_the_transformation(
     assert done["name"].startswith("all tables, 20")
     transformed = prod.transformed()
     found = prod.counts()
-    assert {name: found[name] for name in TABLES} == rows
-    assert found["delays_by_carrier"] > 0
-    # The flow of a single table is no ingestion as a whole.
-    assert prod.ended(prod.start("ingest-airlines"))["state_type"] == "COMPLETED"
+    assert {name: found[f"raw.{name}"] for name in TABLES} == rows
+    assert found["marts.delays_by_carrier"] > 0
+    # The flow of a single table, with a schedule of its own, is no ingestion as a whole.
+    assert prod.ended(prod.start("ingest-flights"))["state_type"] == "COMPLETED"
     assert len(prod.runs("transform")) == transformed
 
 
@@ -321,43 +329,52 @@ def test_a_backfill_runs_on_a_worker(operators: dict[str, Operator], worker: Non
     """From the command to the transformation that follows it."""
     prod = operators["prod"]
     before = len(prod.runs("transform"))
-    for path, value in ((prod.source, 777), (prod.warehouse, -1)):
-        connection = sqlite3.connect(path)
-        connection.execute("UPDATE flights SET dep_delay = ?", [value])
-        connection.commit()
-        connection.close()
+    with sqlite3.connect(prod.source) as connection:
+        connection.execute("UPDATE flights SET dep_delay = 777")
+    connection.close()
+    prod.look("UPDATE raw.flights SET dep_delay = -1", "SELECT 1")
     window = ("--since", "2013-11-01", "--until", "2013-11-04")
     printed = prod("my-data-project", "backfill", "flights", *window, "--on-worker")
     assert "Completed: http" in printed
-    connection = sqlite3.connect(prod.warehouse)
     inside = "time_hour >= '2013-11-01' AND time_hour < '2013-11-04'"
-    count = "SELECT COUNT(*) FROM flights WHERE dep_delay = 777"
-    assert connection.execute(f"{count} AND {inside}").fetchone()[0] > 0
-    assert connection.execute(f"{count} AND NOT ({inside})").fetchone()[0] == 0
-    connection.close()
+    changed = "FROM raw.flights WHERE dep_delay = 777"
+    ((of_window, of_others),) = prod.look(
+        f"SELECT count(*) FILTER (WHERE {inside}), count(*) FILTER (WHERE NOT ({inside})) {changed}"
+    )
+    assert of_window > 0
+    assert of_others == 0
     prod.transformed(before)
-    shown = prod("my-data-project", "status")
-    assert "ingest-all (manual)" in shown
-    assert "Completed" in shown
+    shown = json.loads(prod("my-data-project", "status", "--json"))
+    states = {row["deployment"]: row["state"] for row in shown["deployments"]}
+    assert states["ingest-all/my-data-project-prod-manual"] == "Completed"
 
 
-def test_a_failed_ingestion_alerts_and_starts_nothing(
+def test_a_failed_table_alerts_and_stops_only_what_reads_it(
     operators: dict[str, Operator], worker: None, slack: Slack
 ) -> None:
     prod = operators["prod"]
-    before = len(prod.runs("transform"))
-    connection = sqlite3.connect(prod.source)
-    connection.execute("ALTER TABLE planes RENAME TO aircraft")
-    connection.close()
+    before = {run["id"] for run in prod.runs("transform")}
+
+    def rename(old: str, new: str) -> None:
+        connection = sqlite3.connect(prod.source)
+        connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        connection.close()
+
+    rename("weather", "climate")
     failed = prod.ended(prod.start("ingest-all"))
+    rename("climate", "weather")
     assert failed["state_type"] == "FAILED"
     message = slack.one(":red_circle: *ingest-all* failed in *prod*")
     page = prod.api.removesuffix("/api") + f"/runs/flow-run/{failed['id']}"
     assert f"<{page}|all tables, 20" in message
-    assert "*Reason:* 1 of 5 tables failed: planes: There is no table 'planes'" in message
-    assert "*To do:* Mend the cause" in message
+    assert "*Reason:* 1 of 5 tables failed. weather: The source has no table 'weather'" in message
+    assert "*To do:* Fix the cause" in message
     assert "hunter2" not in (prod.source.parent / "worker.log").read_text()
-    assert len(prod.runs("transform")) == before
+    prod.transformed(len(before))
+    (run, *_) = [run for run in prod.runs("transform") if run["id"] not in before]
+    assert run["parameters"] == {"without": ["weather"]}
+    built = wait_for(lambda: prod.built(run["id"]), "the tasks of the transformation")
+    assert built == {"delays_by_carrier"}
 
 
 def processes_of(run: str) -> list[int]:
@@ -376,17 +393,14 @@ def processes_of(run: str) -> list[int]:
 
 @contextlib.contextmanager
 def in_the_middle(operator: Operator) -> Iterator[tuple[str, list[int]]]:
-    """Let a run wait in the middle, because somebody else writes to its warehouse.
+    """Let a run wait in the middle, because somebody else has its warehouse.
 
     Yields:
         The run, and the processes that execute it.
     """
-    connection = sqlite3.connect(operator.warehouse, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    run = operator.start("ingest-weather")
-    yield run, wait_for(lambda: processes_of(run), "the process of the run")
-    connection.execute("ROLLBACK")
-    connection.close()
+    with warehouse_files.held(operator.project, operator.warehouse):
+        run = operator.start("ingest-all", "-manual", only=["weather"])
+        yield run, wait_for(lambda: processes_of(run), "the process of the run")
 
 
 # Only Linux lists the environment of processes, which says whose run they are; the gate runs there.
@@ -400,7 +414,7 @@ def test_a_killed_run_alerts(operators: dict[str, Operator], worker: None, slack
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         assert prod.ended(run)["state_type"] == "CRASHED"
-    message = slack.one(":red_circle: *ingest-weather* crashed in *prod*")
+    message = slack.one(":red_circle: *ingest-all* crashed in *prod*")
     assert "SIGKILL" in message
     assert "Nothing is half loaded" in message
 
@@ -408,9 +422,22 @@ def test_a_killed_run_alerts(operators: dict[str, Operator], worker: None, slack
 def test_a_run_that_nobody_starts_alerts(
     operators: dict[str, Operator], late_run: str, slack: Slack
 ) -> None:
-    message = slack.one(":hourglass: *ingest-all* is late in *staging*")
+    message = slack.one(":red_circle: *ingest-all* is late in *staging*")
     assert f"/runs/flow-run/{late_run}|" in message
     assert "serves the work pool my-data-project-staging" in message
+
+
+def test_a_run_whose_worker_died_before_it_began_alerts(
+    operators: dict[str, Operator], slack: Slack
+) -> None:
+    """It would stay Pending for ever, and hold its place in the limit of its deployment."""
+    staging = operators["staging"]
+    run = staging.start("transform")
+    staging.ask(f"flow_runs/{run}/set_state", state={"type": "PENDING"}, force=True)
+    assert staging.ended(run)["state_type"] == "CRASHED"
+    message = slack.one(":red_circle: *transform* is stuck in *staging*")
+    assert "A worker took it 10 seconds ago" in message
+    assert "run it again" in message
 
 
 @PROC
@@ -424,10 +451,12 @@ def test_a_worker_that_dies_alone_takes_its_run_along(
         served.kill()
         served.wait(60)
     assert dev.ended(run)["state_type"] == "CRASHED"
-    assert "weather" not in dev.counts()
+    assert "raw.weather" not in dev.counts()
     served = start_worker(dev)
-    assert dev.ended(dev.start("ingest-weather"))["state_type"] == "COMPLETED"
-    assert dev.counts()["weather"] == rows["weather"]
+    assert (
+        dev.ended(dev.start("ingest-all", "-manual", only=["weather"]))["state_type"] == "COMPLETED"
+    )
+    assert dev.counts()["raw.weather"] == rows["weather"]
     child_processes.stop(served, 60)
 
 
@@ -450,4 +479,4 @@ def test_a_machine_that_dies_with_its_run_alerts(
         served.wait(60)
         assert staging.ask(f"flow_runs/{run}")["state_type"] == "RUNNING"
         assert staging.ended(run)["state_type"] == "CRASHED"
-    assert "No sign of life" in slack.one(":red_circle: *ingest-weather* is lost in *staging*")
+    assert "No sign of life" in slack.one(":red_circle: *ingest-all* is lost in *staging*")

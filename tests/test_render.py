@@ -59,6 +59,7 @@ GOOD = [
     {"package_name": "_private"},
     {"user_email": "a.b+c@xn--80ak6aa92e.com"},
     {"user_name": "李雷"},
+    {"project_kind": "library", "project_name": "dlt"},  # which only pipelines install
     {"user_name": "x" * 500},
 ]
 
@@ -80,6 +81,7 @@ BAD = [
         "like my-prefect; the project itself uses prefect.",
     ),
     ({"project_name": "docker"}, "type another, like my-docker; the project itself uses docker."),
+    ({"project_name": "dlt"}, "type another, like my-dlt; the project itself uses dlt."),
     ({"project_name": "pytest--cov"}, "the project itself uses pytest--cov."),
     ({"project_name": "python"}, "the project's environment has a command python."),
     ({"project_name": "1a"}, "type another, like my-1a; no package can be called 1a."),

@@ -159,11 +159,8 @@ def prefect_server(_server_url: str) -> Iterator[str]:
     Yields:
         URL of its API, already in Prefect's settings.
     """
-    from prefect.settings import PREFECT_API_URL
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
-    from prefect.settings import temporary_settings
+    from prefect import settings
 
-    with temporary_settings(
-        {PREFECT_API_URL: _server_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    ):
+    quiet = {settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with settings.temporary_settings({settings.PREFECT_API_URL: _server_url, **quiet}):
         yield _server_url

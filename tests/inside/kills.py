@@ -1,219 +1,264 @@
 """Kill ingestions with SIGKILL at seeded points, run them again, compare with a clean run.
 
-Runs inside a generated project: `python kills.py WAREHOUSE COUNT SEED`. Each attempt is a fork
-of one process that has imported everything and opened nothing. Half of the kills hit an exact
-event (the n-th call or return of a function, Python's or C's), the other half a random moment,
-which may be inside a call: in the middle of a commit, say. Prints one line of JSON.
+Runs inside a generated project: `python kills.py WAREHOUSE COUNT SEED`, COUNT for each way to
+load. Each attempt is a fork of one process that has imported everything and opened nothing. Kills
+hit the begin or end of a statement in the warehouse, or whatever Python audits, such as opening,
+moving and removing files, or a random moment, which may be in the middle of a commit. PostgreSQL
+also ends all connections to source and warehouse at a statement. Prints one line of JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import random
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "tests")
-
-import databases
-from my_data_project.common import locks, merge, staging, state
+import stores
+from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
+from my_data_project.common import errors
 from my_data_project.common.table import Table
+from my_data_project.tasks import ingestion
+from stores import Store, fork
 
-TABLES = {
+PREFIX = "MY_DATA_PROJECT_"
+WAYS = {
+    "full": Table(name="prices"),
     "incremental": Table(name="orders", key=("id",), mode="incremental", cursor="changed"),
-    "full": Table(name="prices", key=("id", "part")),
+    "append": Table(name="events", mode="append", cursor="number"),
+    "append, no cursor": Table(name="visits", mode="append"),
+    "function": Table(name="pages", key=("id",), mode="incremental", cursor="number"),
 }
-BATCH = 40
-"""Small, so that a load has several batches."""
+COLUMNS = "id INTEGER, number INTEGER, changed TIMESTAMP, amount DOUBLE PRECISION, note TEXT"
+CODE = (
+    *("import", "compile", "exec", "object.", "sys.", "code.", "cpython.", "marshal."),
+    "builtins.",
+)
+"""What is audited without anything happening outside of the process."""
+
+Row = tuple[Any, ...]
+Events = Counter[str]
+_seen = Events()
+_last: tuple[str, int] | None = None
 
 
-def ingest(source: str, warehouse: str, table: Table) -> None:
-    """Do what `tasks.ingestion.ingest_table` does, without Prefect."""
-    state.prepare(warehouse)
-    with locks.table_lock(warehouse, table.name, 30):
-        try:
-            extraction = staging.extract(source, warehouse, table, batch_size=BATCH)
-            merge.publish(warehouse, table, extraction)
-        except BaseException:
-            staging.discard(warehouse, table)
-            raise
+def die() -> None:
+    """End this process as a machine does that loses its power."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fork(work: Callable[[], Any], kill_after: float | None = None) -> Any:
-    """Do the work in a child and return its result; None if it was killed."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            result = work()
-        except BaseException as error:
-            result = error
-        with os.fdopen(writing, "wb") as pipe:
-            pickle.dump(result, pipe)
-        os._exit(0)
-    os.close(writing)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    with os.fdopen(reading, "rb") as pipe:
-        sent = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return None
-    result = pickle.loads(sent)
-    if isinstance(result, BaseException):
-        raise result
-    return result
+def cut() -> None:
+    """Let PostgreSQL end all connections to source and warehouse."""
+    for name in ("SOURCE", "WAREHOUSE"):
+        stores.cut(os.environ[f"{PREFIX}{name}_URL"])
 
 
-def counted(work: Callable[[], Any], stop_at: int | None) -> Callable[[], int]:
-    """Return work that counts its calls and returns, and kills itself at one of them."""
+_fault = die
 
-    def run() -> int:
-        count = 0
 
-        def profile(_frame: object, _event: str, _argument: object) -> None:
-            nonlocal count
-            count += 1
-            if count == stop_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+def event(kind: str) -> None:
+    """Count an event; at the one that was chosen, let the fault happen."""
+    _seen[kind] += 1
+    if (kind, _seen[kind]) == _last:
+        _fault()
 
-        sys.setprofile(profile)
-        try:
-            work()
-        finally:
-            sys.setprofile(None)
-        return count
+
+def watch(client: type, *methods: str) -> None:
+    """Make calls of a client events, when they begin and when they end."""
+
+    def watched(do: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any, **named: Any) -> Any:
+            event("statement")
+            done = do(*given, **named)
+            event("statement")
+            return done
+
+        return called
+
+    for name in methods:
+        setattr(client, name, watched(getattr(client, name)))
+
+
+def unwrap() -> None:
+    """Let tasks be functions: there is no flow run here."""
+    ingestion.extract_table = ingestion.extract_table.fn  # type: ignore[attr-defined]
+    ingestion.load_table = ingestion.load_table.fn  # type: ignore[attr-defined]
+
+
+def ingest(table: Table, rows: Any = None) -> Any:
+    """Ingest a table, once `unwrap` was called."""
+    return ingestion.ingest_table(table, rows=rows)
+
+
+def counted(
+    work: Callable[[], Any],
+    fault_at: tuple[str, int] | None = None,
+    fault: Callable[[], None] = die,
+) -> Callable[[], tuple[Events, float]]:
+    """Return work that gives the number of its events and its seconds, with a fault at one."""
+
+    def run() -> tuple[Events, float]:
+        global _last, _fault
+        _last, _fault, start = fault_at, fault, time.perf_counter()
+        sys.addaudithook(lambda name, _: None if name.startswith(CODE) else event("other"))
+        work()
+        return _seen, time.perf_counter() - start
 
     return run
 
 
-def snapshot(database: Any, name: str) -> tuple[Any, ...]:
-    """Return the rows of a table and its state, or that there is none."""
-    names = database.tables()
-    rows = tuple(database.rows(name)) if name in names else None
-    known: tuple[Any, ...] = ()
-    if "_ingestion_state" in names:
-        query = "SELECT watermark FROM _ingestion_state WHERE table_name = ?"
-        known = tuple(database(query, name))
-    return rows, known
+def snapshot(warehouse: Store, table: Table) -> tuple[list[Row], list[Row], list[str | None]]:
+    """Return the rows of completed loads, those of others, and the watermarks of the former."""
+    names = warehouse.tables("raw")
+    rows: list[Row] = []
+    marks: list[Row] = []
+    complete: set[str] = set()
+    if "_dlt_loads" in names:
+        complete = {load for (load,) in warehouse("SELECT load_id FROM raw._dlt_loads")}
+    if table.name in names:
+        wanted = "id, number, changed, amount, note, _dlt_load_id"
+        rows = warehouse(f"SELECT {wanted} FROM raw.{table.name}")
+    if "_ingestions" in names:
+        wanted = "watermark, _dlt_load_id"
+        query = f"SELECT {wanted} FROM raw._ingestions WHERE table_name = '{table.name}'"
+        marks = warehouse(f"{query} ORDER BY loaded_at")
+    return (
+        sorted((comparable(row[:-1]) for row in rows if row[-1] in complete), key=repr),
+        sorted((comparable(row[:-1]) for row in rows if row[-1] not in complete), key=repr),
+        [mark for mark, load in marks if load in complete],
+    )
 
 
-def change(database: Any, table: Table, dice: random.Random) -> None:
+def comparable(row: Row) -> Row:
+    """Return a row of the source as the warehouse's driver gives it, or the other way round."""
+    id_, number, changed, amount, note = row
+    return id_, number, str(changed)[:19], f"{amount:.6f}", note
+
+
+def change(source: Store, way: str, dice: random.Random) -> None:
     """Add, change and (full) delete some rows of the source."""
-    highest = (database(f"SELECT MAX(id) FROM {table.name}") or [0])[0] or 0
-    # Never falls: a cursor that did would lose rows in a clean run too.
-    newest = str(datetime(2013, 1, 1) + timedelta(seconds=highest))
-    rows = [
-        (highest + number, "ab"[number % 2], newest, f"{dice.random():.6f}", None)
+    table = WAYS[way].name
+    (highest,) = source(f"SELECT coalesce(max(id), 0) FROM {table}")[0]
+    # Never falls: a cursor that did would lose rows in a clean run too. Some rows share it.
+    newest = (highest + 30) // 60
+    when = datetime(2013, 1, 1) + timedelta(seconds=newest)
+    rows = ", ".join(
+        f"({highest + number}, {newest + number // 60}, '{when + timedelta(seconds=number // 60)}',"
+        f" {dice.random():.6f}, {dice.choice(['NULL', repr('ä b')])})"
         for number in range(1, dice.randint(60, 160))
-    ]
-    values = ", ".join(
-        f"({a}, '{b}', '{c}', {d}, {'NULL' if dice.random() < 0.3 else repr('ä ' + b)})"
-        for a, b, c, d, _ in rows
     )
-    database(f"INSERT INTO {table.name} VALUES {values}")
-    some = f"id % 7 = {dice.randint(0, 6)}"
-    database(
-        f"UPDATE {table.name} SET amount = {dice.random():.6f}, changed = '{newest}' WHERE {some}"
-    )
-    if table.mode == "full":
-        database(f"DELETE FROM {table.name} WHERE id % 11 = {dice.randint(0, 10)}")
+    statements = [f"INSERT INTO {table} VALUES {rows}"]
+    if way in {"full", "incremental", "function"}:
+        (number, latest) = source(f"SELECT max(number), max(changed) FROM {table}")[0]
+        some = f"id % 7 = {dice.randint(0, 6)}"
+        stamp = f", number = {number}, changed = '{latest}'" if highest else ""
+        statements += [f"UPDATE {table} SET amount = {dice.random():.6f}{stamp} WHERE {some}"]
+    if way == "full":
+        statements += [f"DELETE FROM {table} WHERE id % 11 = {dice.randint(0, 10)}"]
+    source(*statements)
 
 
-def comparable(rows: Any) -> Any:
-    """Return rows so that databases with other types compare."""
-    return sorted(
-        tuple(
-            f"{float(value):.6f}" if index == 3 else str(value).removesuffix(".000000")
-            for index, value in enumerate(row)
-        )
-        for row in rows or ()
-    )
+def pages(source: Store, since: int | None) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a table as somebody's own function would."""
+    names = [part.split()[0] for part in COLUMNS.split(", ")]
+    rows = source(f"SELECT * FROM pages WHERE number >= {since or 0}")
+    for start in range(0, len(rows), 40):
+        page = [dict(zip(names, row, strict=True)) for row in rows[start : start + 40]]
+        yield [{**row, "changed": datetime.fromisoformat(str(row["changed"]))} for row in page]
 
 
-def main(kind: str, attempts: int, seed: int) -> None:
-    dice = random.Random(f"{kind} {seed}")
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    ends: Counter[str] = Counter()
-    kinds = ["sqlite", kind] if kind != "sqlite" else ["sqlite"]
-    # Made in this process, so that a server of the tests lives as long as it; nothing stays open.
-    sources = {one: databases.create(one, folder / f"source-{one}.db") for one in kinds}
-    for one, source in sources.items():
-        moment = "DATETIME" if one == "sqlite" else "TIMESTAMP"
-        for table in TABLES.values():
-            columns = f"id INTEGER, part TEXT, changed {moment}, amount DOUBLE PRECISION, note TEXT"
-            fork(lambda: source(f"CREATE TABLE {table.name} ({columns})"))
-    warehouses: dict[str, Any] = {}
-    done = 0
-    while done < attempts:
-        one = dice.choice(kinds)
-        source, table = sources[one], TABLES[dice.choice(list(TABLES))]
-        if one not in warehouses or dice.random() < 0.15:
-            path = folder / f"warehouse-{one}-{done}.db"
-            warehouses[one] = databases.create(kind, path)
-        warehouse = warehouses[one]
-        fork(lambda: change(source, table, dice))
-        dice.random()  # the child's throws are not seen here
-        before = fork(lambda: snapshot(warehouse, table.name))
-        wanted = comparable(fork(lambda: source.rows(table.name)))
-        spare = fork_copy(kind, warehouse, folder / "spare.db")
-        work = lambda: ingest(source.url, warehouse.url, table)
-        # A clean run on a copy tells what should come out, in how many events and seconds.
-        clean = lambda: ingest(source.url, spare.url, table)
-        start = time.perf_counter()
-        events = fork(counted(clean, None))
-        seconds = time.perf_counter() - start
-        after = fork(lambda: snapshot(spare, table.name))
-        assert comparable(after[0]) == wanted, "the clean run itself is wrong"
-        if done % 2:
-            # Most events belong to reading; publishing at the end deserves as many kills.
-            first = 1 if done % 4 == 1 else events - events // 5
-            fork(counted(work, dice.randint(first, events)))
+def try_way(way: str, kind: str, source: Store, warehouse: Store, kills: int, seed: str) -> Counter:
+    """Kill loads of one way, and compare each time."""
+    dice, table, ends = random.Random(f"{seed} {kind} {way}"), WAYS[way], Counter[str]()
+    given: Any = (lambda since=None: pages(source, since)) if way == "function" else None
+    work = lambda: ingest(table, given)
+    events, seconds, loaded = Events(statement=40, other=800), 0.5, list[Row]()
+    marks: list[str | None] = []
+    for attempt in range(kills):
+        change(source, way, dice)
+        before = loaded
+        now = sorted(map(comparable, source(f"SELECT * FROM {table.name}")), key=repr)
+        keeps = way == "append, no cursor"
+        after = sorted(loaded + now, key=repr) if keeps else now
+        where = f"{kind}, {way}, attempt {attempt}"
+        at = {kind: (kind, dice.randint(1, number)) for kind, number in sorted(events.items())}
+        match attempt % (4 if kind == "postgresql" else 3):
+            case 0:
+                fork(counted(work, at["statement"]))
+            case 1:
+                fork(work, kill_after=dice.uniform(0, seconds))
+            case 2:
+                fork(counted(work, at["other"]))
+            case _:
+                try:
+                    fork(counted(work, at["statement"], cut))
+                except errors.TransientError:
+                    ends["cut"] += 1
+        rows, others, found = fork(lambda: snapshot(warehouse, table))
+        if len(found) > len(marks):
+            ends["complete"] += 1
+            assert (rows, others) == (after, []), f"{where}: a watermark is ahead of its rows"
+            if keeps:
+                before, after = after, sorted(after + now, key=repr)
+        elif others:
+            # Published, but dlt had not yet said so: the next run puts the same rows again.
+            ends["published"] += 1
+            visible = sorted(rows + others, key=repr)
+            assert keeps or visible == after, f"{where}: half a load is visible"
+            assert not keeps or rows == before, f"{where}: rows are missing"
         else:
-            fork(work, kill_after=dice.uniform(0, seconds * 0.8))
-        found = fork(lambda: snapshot(warehouse, table.name))
-        if found == before:
             ends["before"] += 1
-        elif found == after:
-            ends["after"] += 1
-        else:
-            raise AssertionError(f"attempt {done}: a kill left half a load: {found[1]} {before[1]}")
-        fork(work)
-        again = fork(lambda: snapshot(warehouse, table.name))
-        assert again == after, f"attempt {done}: not as after a clean run: {again[1]} {after[1]}"
-        left = [name for name in fork(warehouse.tables) if name.startswith(("_staging", "_key"))]
-        assert not left, f"attempt {done}: {left}"
-        done += 1
-    print(json.dumps({"kills": done, **ends}))
+            assert rows == before, f"{where}: the published rows have gone"
+        events, seconds = fork(counted(work))
+        rows, others, marks = fork(lambda: snapshot(warehouse, table))
+        assert rows == after, f"{where}: {len(rows)} rows, not {len(after)} as after a clean run"
+        assert not others, f"{where}: rows of a load that never ended"
+        newest = max(number for _, number, *_ in now)
+        latest = str(max(row[2] for row in now)).replace(" ", "T")
+        wanted = {"number": str(newest), "changed": latest, None: None}[table.cursor]
+        assert marks[-1] == wanted, f"{where}: the watermark is {marks[-1]}, not {wanted}"
+        loaded = rows
+    return ends
 
 
-def fork_copy(kind: str, warehouse: Any, path: Path) -> Any:
-    """Copy a warehouse, so that a clean run can be compared with one that was killed."""
-    if kind == "postgres":
-        import postgres_server
+def main(kind: str, kills: int, seed: str) -> None:
+    """Try all ways to load into one warehouse."""
+    unwrap()
+    watch(
+        DuckDbSqlClient if kind == "duckdb" else Psycopg2SqlClient,
+        *("execute_query", "commit_transaction", "open_connection", "close_connection"),
+    )
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        tempfile.tempdir = name  # what a killed run leaves there
+        folder = Path(name)
+        source, warehouse = (
+            stores.create(which, folder) for which in ("sqlite" if kind == "duckdb" else kind, kind)
+        )
+        os.environ[f"{PREFIX}SOURCE_URL"] = source.url
+        os.environ[f"{PREFIX}WAREHOUSE_URL"] = warehouse.url
+        os.environ[f"{PREFIX}BATCH_BYTES"] = "4096"
+        source(*(f"CREATE TABLE {table.name} ({COLUMNS})" for table in WAYS.values()))
+        ends = {way: try_way(way, kind, source, warehouse, kills, seed) for way in WAYS}
+        staging = fork(lambda: [left(warehouse, table) for table in WAYS.values()])
+        assert not any(staging), f"rows are left in staging: {staging}"
+    print(json.dumps(ends))
 
-        copy = databases.Database.__new__(databases.KINDS[kind])
-        copy.url = postgres_server.create_database(warehouse.url)
-        return copy
-    for suffix in ("", "-wal", "-shm", ".wal"):
-        target = path.with_name(path.name + suffix)
-        target.unlink(missing_ok=True)
-        part = warehouse.path.with_name(warehouse.path.name + suffix)
-        if part.exists():
-            target.write_bytes(part.read_bytes())
-    return databases.KINDS[kind](path)
+
+def left(warehouse: Store, table: Table) -> int:
+    """Return how many rows of a table a load has left in its staging area."""
+    if table.name not in warehouse.tables("raw_staging"):
+        return 0
+    return int(warehouse(f"SELECT count(*) FROM raw_staging.{table.name}")[0][0])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

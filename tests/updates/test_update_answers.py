@@ -91,7 +91,9 @@ def test_question_that_is_gone(
 
 # Questions that ask, offer or suggest something else for each kind; the others are the same
 # for all, and take turns over them.
-OF_A_KIND = ("project_name", "project_description", "work_pool_type", "extras", "features")
+OF_A_KIND = (
+    *("project_name", "project_description", "work_pool_type", "extras", "example", "features"),
+)
 
 
 @pytest.mark.parametrize(

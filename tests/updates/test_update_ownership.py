@@ -17,8 +17,7 @@ SETTINGS: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encodi
 
 def excluded() -> list[str]:
     """Read the patterns that `_exclude` holds during an update."""
-    (entry,) = SETTINGS["_exclude"]
-    lines = entry.strip().splitlines()
+    lines = SETTINGS["_exclude"][0].strip().splitlines()
     assert lines[0] == "{% if _copier_operation == 'update' %}"
     assert lines[-1] == "{% endif %}"
     return lines[1:-1]
@@ -34,6 +33,17 @@ def test_seeds_depend_on_no_answer() -> None:
     for pattern in SETTINGS["_skip_if_exists"]:
         assert "{" not in pattern
         assert pattern.startswith("/"), f"{pattern} would match in any folder"
+
+
+def test_what_is_kept_of_an_own_engine_asks_for_answers_that_are_there() -> None:
+    """The old release is rendered with these patterns too, and knows nothing of an engine."""
+    assert len(SETTINGS["_exclude"]) == 2
+    lines = SETTINGS["_exclude"][1].strip().splitlines()
+    assert lines[0].startswith("{% if project_kind == 'pipeline' and ")
+    assert "(engine is defined and engine == 'own')" in lines[0]
+    assert "(engine is not defined and _copier_operation == 'update')" in lines[0]
+    assert lines[-1] == "{% endif %}"
+    assert all(line.startswith("/") for line in lines[1:-1])
 
 
 def test_nothing_needs_trust() -> None:

@@ -24,6 +24,7 @@ import copier
 import pathspec
 import projects
 import yaml
+from manifest import HEAVY
 from projects import KINDS as KINDS
 from projects import choices, questions
 
@@ -121,6 +122,17 @@ def seed_patterns(content: str | None = None) -> list[str]:
     """Read the patterns of the files that an update leaves alone."""
     document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
     return list(document["_skip_if_exists"])
+
+
+def kept_patterns() -> list[str]:
+    """Read the patterns of what an update leaves to a pipeline that has its own engine."""
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return list(document["_exclude"][1].strip().splitlines()[1:-1])
+
+
+def has_own_engine(content: str, kind: str) -> bool:
+    """Tell whether projects of a release, by its `copier.yml`, have an engine of their own."""
+    return kind == "pipeline" and "engine" not in yaml.safe_load(content)
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -365,7 +377,7 @@ def covering(content: str, kind: str) -> list[dict[str, Any]]:
         if name == "project_kind" or not listed:
             continue
         if details.get("multiselect"):
-            values[name] = [[], listed, *([one] for one in listed)]
+            values[name] = [[], listed, *([one] for one in listed if one not in HEAVY)]
         else:
             values[name] = listed
     count = max(map(len, values.values()))

@@ -10,13 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger
-from prefect.artifacts import create_link_artifact
-from prefect.artifacts import create_markdown_artifact
-from prefect.artifacts import create_table_artifact
-from prefect.context import FlowRunContext
-from prefect.context import TaskRunContext
+import prefect.context
+from prefect import artifacts
 from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +38,8 @@ def logger(name: str) -> Logger:
 
 def in_run() -> bool:
     """Tell whether a flow run or task run is in progress here."""
-    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+    contexts = (prefect.context.FlowRunContext, prefect.context.TaskRunContext)
+    return any(context.get() is not None for context in contexts)
 
 
 def artifact_key(*parts: str) -> str:
@@ -67,7 +65,7 @@ def table_artifact(key: str, rows: Sequence[dict[str, Any]], description: str) -
         description: Markdown shown above the table.
     """
     if in_run():
-        create_table_artifact(table=list(rows), key=key, description=description)
+        artifacts.create_table_artifact(table=list(rows), key=key, description=description)
 
 
 def markdown_artifact(key: str, text: str, description: str) -> None:
@@ -79,7 +77,7 @@ def markdown_artifact(key: str, text: str, description: str) -> None:
         description: One line shown in the list of artifacts.
     """
     if in_run():
-        create_markdown_artifact(markdown=text, key=key, description=description)
+        artifacts.create_markdown_artifact(markdown=text, key=key, description=description)
 
 
 def link_artifact(key: str, url: str, text: str) -> None:
@@ -91,4 +89,4 @@ def link_artifact(key: str, url: str, text: str) -> None:
         text: What it says.
     """
     if in_run():
-        create_link_artifact(link=url, link_text=text, key=key)
+        artifacts.create_link_artifact(link=url, link_text=text, key=key)

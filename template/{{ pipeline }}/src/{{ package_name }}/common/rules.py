@@ -1,4 +1,9 @@
-"""What must hold for a table, described as data; `common.quality` evaluates it."""
+"""What must hold for a table, described as data; `common.checks` evaluates it.
+
+Rules about the rows themselves (not null, unique, accepted values, range, row count, own SQL)
+of severity `fail` are checked before the rows are published. Rules that compare tables, and all
+of severity `warn`, are checked in the warehouse afterwards.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import date, datetime, timedelta
+    from decimal import Decimal
+
+    Value = bool | int | float | str | date | datetime | Decimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +33,53 @@ class NotNull(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Unique(Rule):
-    """No two rows agree in all of the columns."""
+    """No two rows agree in all of the columns; as in SQL, rows with a null agree with none."""
 
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptedValues(Rule):
+    """Every value of the column is one of these; nulls are left to `NotNull`."""
+
+    column: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range(Rule):
+    """Every value of the column lies between the bounds, which are included."""
+
+    column: str
+    minimum: Value | None = None
+    maximum: Value | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCount(Rule):
+    """The table has at least, and at most, so many rows."""
+
+    minimum: int = 1
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped(Rule):
+    """A load drops at most so many rows: those without a key or cursor, and duplicates."""
+
+    maximum: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sql(Rule):
+    """A rule of your own: a condition in SQL that every row fulfils; null counts as fulfilled.
+
+    For example `Sql(name="arrives after it departs", condition="arrived >= departed")`. It is
+    written in DuckDB's SQL, whatever the warehouse.
+    """
+
+    name: str
+    condition: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +89,6 @@ class ForeignKey(Rule):
     column: str
     references: str
     referenced_column: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowCount(Rule):
-    """The table has at least, and at most, so many rows."""
-
-    minimum: int = 1
-    maximum: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

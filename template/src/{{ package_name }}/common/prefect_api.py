@@ -1,0 +1,45 @@
+"""Prefect's server: what goes wrong on the way to it, as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+from prefect.settings import PREFECT_API_URL
+
+from . import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn errors of Prefect's client into one that says which server it is.
+
+    Raises:
+        PermanentError: The server refuses a request.
+        TransientError: It does not answer, or not for the moment.
+    """
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise _sentence(error) from error
+    except RuntimeError as error:
+        # Prefect's own "Failed to reach API"; our errors are of a subclass.
+        if type(error) is RuntimeError and isinstance(error.__cause__, httpx.HTTPError):
+            raise _sentence(error.__cause__) from error
+        raise
+
+
+def _sentence(error: httpx.HTTPError) -> Exception:
+    where = re.sub("//[^/@]*@", "//", PREFECT_API_URL.value() or "")
+    server = f"Prefect's server{where and f' at {where}'}"
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        if status >= 500 or status == 429:
+            return errors.TransientError(f"{server} is in trouble: {status}. See its log.")
+        return errors.PermanentError(f"{server} refuses: {status}. See its log, and your login.")
+    return errors.TransientError(f"{server} does not answer ({type(error).__name__}).")

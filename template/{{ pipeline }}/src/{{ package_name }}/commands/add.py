@@ -1,0 +1,250 @@
+"""Add to this project what projects grow by: a table, a derived table, a flow or a task.
+
+A table is an entry in flows/tables.py, with what the source says of it. The others are new files
+with a test each; a flow goes into prefect.yaml as well. What cannot be done is refused before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import keyword
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common import errors
+from . import discover
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "add a table, a derived table, a flow or a task to this project"
+PACKAGE = __name__.partition(".")[0]
+PARTS = {
+    "table": "a table of the source, with the key and cursor that are found there",
+    "derived": "a table made by a SELECT statement, with its test",
+    "flow": "a flow, with its deployment and its test",
+    "task": "a task, with its test",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare what can be added."""
+    words = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
+    for part, text in PARTS.items():
+        word = words.add_parser(part, help=text, description=f"Add {text}.")
+        word.add_argument("name", metavar="NAME")
+        word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+        if part == "table":
+            word.add_argument("--source", metavar="S", help="a named source, SOURCE_URLS__<S>")
+            word.add_argument("--schema", metavar="S", help="its schema in the source")
+            word.add_argument("--target", metavar="T", help="its name in the warehouse")
+            word.add_argument("--key", metavar="A,B", help="columns that tell its rows apart")
+            word.add_argument("--cursor", metavar="C", help="column that never falls")
+            word.add_argument("--mode", choices=("full", "incremental", "append"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Plan the changes, then make them or show them.
+
+    Raises:
+        PermanentError: Something is in the way. Nothing was written.
+    """
+    changes = _table(arguments) if arguments.part == "table" else _files(arguments)
+    apply(changes, dry_run=arguments.dry_run)
+    if not arguments.dry_run:
+        print(f"Next: put what is yours into {next(iter(changes))}, then run `uv run pytest`.")
+
+
+def _table(arguments: argparse.Namespace) -> dict[str, str]:
+    source, schema, name = arguments.source, arguments.schema, arguments.name
+    listed, taken = discover.read_list(source, schema)
+    if name in listed and arguments.target is None:
+        message = f"flows/tables.py has {name} already; --target reads it once more."
+        raise errors.PermanentError(message)
+    [found] = discover.reflect(source, schema, name)
+    key = [column for column in re.split(" *, *", arguments.key or "") if column]
+    for column in (*key, *filter(None, [arguments.cursor])):
+        if column not in found.columns:
+            message = f"{name} has no column {column!r}. Columns: {', '.join(found.columns)}."
+            raise errors.PermanentError(message)
+    given = {"target": arguments.target, "cursor": arguments.cursor, "mode": arguments.mode}
+    entry = discover.propose(found, taken, source=source, schema=schema, key=key, **given)
+    return {discover.TABLES: discover.insert([entry])}
+
+
+def _files(arguments: argparse.Namespace) -> dict[str, str]:
+    part, name = arguments.part, arguments.name
+    words = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
+    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name) or name in words:
+        message = f"{name!r} is no name: take up to 40 small letters, digits and _, no word of"
+        raise errors.PermanentError(f"{message} Python.")
+    if part == "derived" and name in discover.read_list(None, None)[1]:
+        raise errors.PermanentError(f"There is a table {name} already: take another name.")
+    names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-")}
+    names |= {"module": f"{name.removesuffix('_flow')}_flow", "words": name.replace("_", " ")}
+    changes: dict[str, str] = {}
+    for template, text in FILES[part].items():
+        path = string.Template(template).substitute(names)
+        if (_root() / path).exists():
+            raise errors.PermanentError(f"{path} exists already: take another name.")
+        if re.search(rf"^(from|import) .*\b{name}\b", text, re.MULTILINE):
+            raise errors.PermanentError(f"{name} is the name of what {path} needs.")
+        changes[path] = string.Template(text).substitute(names)
+        if path.endswith(".py"):
+            changes[path] = tidy(path, changes[path])
+    if part == "flow":
+        changes["prefect.yaml"] = _deploy(f"{PACKAGE}.flows.{names['module']}.{name}")
+    return changes
+
+
+def _deploy(entrypoint: str) -> str:
+    """Return prefect.yaml with one more deployment, which shares name, tags and work pool."""
+    import yaml
+
+    text = read("prefect.yaml")
+    by_hand = f"prefect.yaml is not laid out as it was: put {entrypoint} into it by hand."
+    try:
+        before = yaml.safe_load(text)
+        root = yaml.compose(text, yaml.SafeLoader).value
+        listed = next(node for key, node in root if key.value == "deployments")
+        # Comments at the left margin belong to what follows.
+        head = re.sub(r"(\n(#.*)?)*\Z", "", text[: listed.end_mark.index])
+        lines = ("- name: *name", f"  entrypoint: {entrypoint}", "  tags: *tags")
+        indent = f"\n{' ' * listed.start_mark.column}"
+        entry = indent.join(("\n", *lines, "  work_pool: *work_pool"))
+        new = f"{head}{entry}\n{text[len(head) :].removeprefix(chr(10))}"
+        after = yaml.safe_load(new)
+        added = after["deployments"].pop()
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration) as error:
+        raise errors.PermanentError(by_hand) from error
+    if after != before or added.get("entrypoint") != entrypoint:
+        raise errors.PermanentError(by_hand)
+    return new
+
+
+def apply(changes: dict[str, str], *, dry_run: bool) -> None:
+    """Write files, or show what would change as a diff."""
+    for path, text in changes.items():
+        target = _root() / path
+        old = read(path) if target.exists() else None
+        if dry_run:
+            lines = ((old or "").splitlines(keepends=True), text.splitlines(keepends=True))
+            names = ("/dev/null" if old is None else f"a/{path}", f"b/{path}")
+            print("".join(difflib.unified_diff(*lines, *names)), end="")
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        newline = "\r\n" if old is not None and b"\r\n" in target.read_bytes() else "\n"
+        target.write_text(text, encoding="utf-8", newline=newline)
+        print(f"{'wrote' if old is None else 'changed'} {path}")
+
+
+def read(path: str) -> str:
+    """Return the text of a file of the project; refuse what is not there or no text."""
+    try:
+        return (_root() / path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.PermanentError(f"{path} cannot be read: {error}.") from error
+
+
+def _root() -> Path:
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "src" / PACKAGE).is_dir():
+            return folder
+    raise errors.PermanentError(f"The project of {PACKAGE} is not here: go to its folder first.")
+
+
+def tidy(path: str, text: str) -> str:
+    """Return the text of a Python file as the project's ruff would have it."""
+    for words in (("check", "--fix-only"), ("format",)):
+        done = subprocess.run(  # noqa: S603 - the project's own ruff, on the project's own text
+            [sys.executable, "-m", "ruff", *words, "--quiet", "--stdin-filename", path, "-"],
+            cwd=_root(),
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode:
+            raise errors.PermanentError(f"ruff cannot format {path}: {done.stderr.strip()}")
+        text = done.stdout
+    return text
+
+
+TASK = '''"""The task $name."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..common import retries, warehouse
+
+
+# Not cached: it depends on what is in the warehouse, not on its arguments.
+@task(
+    task_run_name="$title-{table}",
+    retries=retries.ATTEMPTS,
+    retry_delay_seconds=retries.DELAYS_SECONDS,
+    retry_condition_fn=retries.only_transient,
+    cache_policy=NO_CACHE,
+)
+def $name(table: str) -> int:
+    """Count the rows of an ingested table."""
+    # TODO: put your own step here, with what it needs as arguments; describe it above.
+    with warehouse.connect() as w:
+        return int(w.query(f"SELECT COUNT(*) FROM {w.name(w.raw, table)}")[0][0])
+'''
+FLOW = '''"""The flow $title."""
+
+from prefect import flow
+
+from ..common import runs
+from ..tasks import notifications
+
+
+@flow(
+    name="$title",
+    flow_run_name=lambda: runs.name_run("$words"),
+    on_failure=[notifications.alert_on_failure],
+    on_crashed=[notifications.alert_on_failure],
+)
+def $name() -> bool:
+    """Post a message, and tell whether a webhook is set."""
+    # TODO: put your own tasks here; say above what they do.
+    return notifications.send_slack_alert("$words: done.")
+'''
+TASK_TEST = """from $package.common import warehouse
+from $package.tasks import $name as module
+
+
+def test_rows_are_counted() -> None:
+    with warehouse.connect() as w:
+        w.execute(f"CREATE SCHEMA {w.quote(w.raw)}")
+        w.execute(f"CREATE TABLE {w.name(w.raw, 'numbers')} AS SELECT 1 AS id")
+    assert module.$name.fn("numbers") == 1
+"""
+FLOW_TEST = """from $package.flows import $module as module
+
+
+def test_without_a_webhook_nothing_is_posted(prefect_server: str) -> None:
+    assert module.$name() is False
+"""
+SQL = """-- TODO: say here what a row stands for, and select it FROM raw.<table>.
+SELECT 1 AS id
+"""
+CASES = """# tests/sql_cases.py says how to write cases.
+one row is made:
+  given: {}
+  expect:
+    - {id: 1}
+"""
+FILES = {
+    "derived": {f"src/{PACKAGE}/sql/$name.sql": SQL, f"src/{PACKAGE}/sql/$name.yml": CASES},
+    "flow": {f"src/{PACKAGE}/flows/$module.py": FLOW, "tests/test_$module.py": FLOW_TEST},
+    "task": {f"src/{PACKAGE}/tasks/$name.py": TASK, "tests/test_$name.py": TASK_TEST},
+}
+"""What each part is made of: the texts of files by their paths."""

@@ -1,0 +1,139 @@
+"""Schema drift: what fits the table that is in the warehouse, and what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+
+from . import errors, settings
+
+if TYPE_CHECKING:
+    from .extraction import Extraction
+    from .warehouse import Warehouse
+
+LOAD_ID = "_dlt_load_id"
+"""Column that dlt adds to every table it makes: the load that brought the row."""
+
+
+def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None) -> Extraction:
+    """Make what was extracted fit the table in the warehouse, as the table's policies say.
+
+    Args:
+        opened: The warehouse.
+        extraction: What was extracted.
+        there: Columns of the table in the warehouse, as dlt describes them; None if it is new.
+
+    Returns:
+        The extraction, without columns that are to be left out.
+
+    Raises:
+        PermanentError: It does not fit; the message names the column and what to do.
+    """
+    _check_names(opened, extraction)
+    if there is None:
+        return dataclasses.replace(extraction, is_new=True)
+    if not extraction.schema.names:  # a function without a row does not say which columns it has
+        return extraction
+    table, target = extraction.table, extraction.table.target_name
+    if LOAD_ID not in there:
+        raise errors.PermanentError(
+            f"{opened.raw}.{target} in {opened.described} was not made by this pipeline, which"
+            f" therefore does not write to it: give the table another target."
+        )
+    wanted = py_arrow_to_table_schema_columns(extraction.schema)
+    kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
+    new = [name for name in wanted if name not in kept]
+    gone = [name for name in kept if name not in wanted]
+    if new and table.on_new_column == "fail":
+        raise errors.PermanentError(
+            f"{table.name!r} has new columns in the source: {', '.join(new)}. Leave them out"
+            f" with exclude={tuple(new)!r}, or add them with on_new_column='evolve'."
+        )
+    if gone and table.on_missing_column == "fail":
+        instead = f" (new there: {', '.join(new)})" if new else ""
+        raise errors.PermanentError(
+            f"{table.name!r} has no column {', '.join(gone)} in the source any more"
+            f"{instead}. If that is right: keep it in"
+            " the warehouse, null in new rows, with on_missing_column='ignore'; drop it with"
+            f" 'evolve'; or load the table anew: uv run {settings.PROJECT} reset {target} --drop."
+        )
+    for name in wanted.keys() & kept.keys():
+        if not _fits(kept[name], wanted[name]):
+            raise errors.PermanentError(
+                f"Column {name!r} of {target!r} is {_words(kept[name])} in the warehouse, but"
+                f" {_words(wanted[name])} in the source, and no value may be changed to fit. Load"
+                f" the table anew: uv run {settings.PROJECT} reset {target} --drop."
+            )
+    if gone and table.on_missing_column == "evolve":
+        opened.execute(
+            *(
+                f"ALTER TABLE {opened.name(opened.raw, target)} DROP COLUMN {opened.quote(name)}"
+                for name in gone
+            )
+        )
+        opened.forget_schema(target)
+    if new and table.on_new_column == "ignore":
+        fields = [field for field in extraction.schema if field.name not in new]
+        return dataclasses.replace(extraction, schema=pa.schema(fields))
+    return extraction
+
+
+def _check_names(opened: Warehouse, extraction: Extraction) -> None:
+    """Refuse names that the warehouse would cut off or take for one another."""
+    capabilities, target = opened.client.capabilities, extraction.table.target_name
+    names = extraction.schema.names
+    longest = {target: capabilities.max_identifier_length}
+    longest |= dict.fromkeys(names, capabilities.max_column_identifier_length)
+    for name, length in longest.items():
+        if len(name.encode()) > length:
+            raise errors.PermanentError(
+                f"{name!r} is longer than the {length} bytes that {opened.dialect} allows a"
+                " name. Read a view with a shorter one, or give the table a target."
+            )
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.startswith("_dlt_"):
+            raise errors.PermanentError(
+                f"Column {name!r} of {target!r} has a name that dlt keeps for itself: leave it"
+                f" out with exclude=({name!r},)."
+            )
+        if opened.jobs.schema.naming.normalize_identifier(name) != name:
+            raise errors.PermanentError(
+                f"Column {name!r} of {target!r} has a quote, a line break or an outer blank in its"
+                f" name: read a view with another one, or leave it out with exclude=({name!r},)."
+            )
+        sensitive = capabilities.has_case_sensitive_identifiers
+        other = seen.setdefault(name if sensitive else name.lower(), name)
+        if other != name:
+            raise errors.PermanentError(
+                f"Columns {other!r} and {name!r} of {target!r} differ in case only, which"
+                f" {opened.dialect} cannot tell apart. Read a view with other names, or leave"
+                f" one out with exclude=({name!r},)."
+            )
+
+
+def _fits(old: Any, new: Any) -> bool:
+    """Tell whether a column keeps every value of another type."""
+    before, after = _type(old), _type(new)
+    if before == "decimal" and after in {"decimal", "bigint"}:
+        precision, scale = old.get("precision") or 38, old.get("scale") or 0
+        digits = (19, 0) if after == "bigint" else (new.get("precision"), new.get("scale") or 0)
+        return scale >= digits[1] and precision - scale >= digits[0] - digits[1]
+    if before == after == "timestamp":
+        zone = new.get("timezone", True)
+        return old.get("timezone", zone) == zone
+    return before == after or {before, after} == {"text", "json"}
+
+
+def _type(column: Any) -> str:
+    return "decimal" if column["data_type"] == "wei" else str(column["data_type"])
+
+
+def _words(column: Any) -> str:
+    if _type(column) == "decimal":
+        return f"decimal({column.get('precision') or 38},{column.get('scale') or 0})"
+    zone = "" if column.get("timezone", True) else " without a time zone"
+    return f"{_type(column)}{zone if column['data_type'] == 'timestamp' else ''}"

@@ -1,0 +1,554 @@
+"""Extraction: what is new in a source becomes a file of clean rows.
+
+The rows wait in an Arrow file, so memory stays flat, a bad load can be kept out, and loading
+needs the source no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import math
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pyarrow import ipc
+
+from . import columns as types
+from . import db_utils, errors, failures, readers, reporting, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .loading import Receipt
+    from .table import Table
+
+Bound = datetime | date | int | float | Decimal | str
+"""A value of a cursor."""
+
+Rows = Callable[..., Iterable[Any]]
+"""A function that yields rows, pages of rows, DataFrames or Arrow tables, or gives a dlt resource.
+
+If it has a parameter `since`, it gets the watermark: None at first."""
+
+AHEAD = timedelta(days=1)
+"""A time cursor further in the future is loaded, but does not move the watermark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Rows to read again: those whose cursor is at or above `since` and below `until`.
+
+    It never moves the watermark: what lies between it and the window may not have been read.
+
+    Attributes:
+        since: Lowest cursor value, as text: a date or time in ISO format, or a number.
+        until: Where the window ends, itself not included; None leaves it open.
+    """
+
+    since: str
+    until: str | None = None
+
+    @classmethod
+    def parse(cls, since: str | None, until: str | None) -> Window | None:
+        """Make a window of the parameters of a flow; None without any.
+
+        Raises:
+            PermanentError: It ends but does not begin.
+        """
+        if since is None and until is not None:
+            raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
+        return None if since is None else cls(since=since, until=until)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """Rows of a table that wait to be loaded.
+
+    Attributes:
+        table: The table.
+        source: Where they came from, without secrets.
+        key: Its key; empty without one.
+        file: Arrow IPC file with the rows.
+        schema: Its columns.
+        json: Those that hold JSON.
+        rows_read: Rows read, with those that were dropped.
+        rows: Rows in the file.
+        watermark: Newest cursor value once they are loaded, as text.
+        state: State of the dlt resource that gave them, as JSON.
+        based_on: The load whose watermark it started from.
+        is_new: Whether the table is not in the warehouse yet.
+    """
+
+    table: Table
+    source: str
+    key: tuple[str, ...]
+    file: Path
+    schema: pa.Schema
+    json: frozenset[str]
+    rows_read: int
+    rows: int
+    watermark: str | None = None
+    state: str | None = None
+    based_on: str | None = None
+    is_new: bool = False
+
+
+def extract(
+    table: Table,
+    folder: Path,
+    *,
+    receipt: Receipt | None,
+    window: Window | None = None,
+    rows: Rows | None = None,
+) -> Extraction:
+    """Read what is new in a table.
+
+    Args:
+        table: The table.
+        folder: Where the file of rows goes.
+        receipt: The last load of the table; None reads all of it.
+        window: Read this part again instead.
+        rows: Gives the rows of a table that is none of a database.
+
+    Raises:
+        PermanentError: The source or one of its values does not fit; the message says which.
+        TransientError: The source is away for the moment.
+    """
+    if receipt is not None and receipt.mode == "reset":
+        receipt = dataclasses.replace(receipt, watermark=None, state=None, rows_read=0)
+    file = folder / "rows.arrow"
+    with _places():
+        if rows is None:
+            found = _from_database(table, file, receipt, window)
+        else:
+            found = _from_function(table, file, receipt, window, rows)
+    found = _clean(found, window)
+    if window is not None:
+        watermark = receipt.watermark if receipt else None
+    else:
+        watermark = _watermark(found) or (receipt.watermark if receipt else None)
+    _guard(found, receipt)
+    return dataclasses.replace(
+        found, watermark=watermark, based_on=receipt.load_id if receipt else None
+    )
+
+
+@functools.cache
+def _places() -> threading.BoundedSemaphore:
+    """Return what lets so many threads of this process read at once as the settings allow."""
+    return threading.BoundedSemaphore(settings.load().max_workers)
+
+
+def _from_database(
+    table: Table, file: Path, receipt: Receipt | None, window: Window | None
+) -> Extraction:
+    url = db_utils.source_url(table.source)
+    described = db_utils.describe(url)
+    _keep_apart(url, described)
+    columns = readers.columns(url, table)
+    schema = pa.schema([(column.name, column.type) for column in columns])
+    primary = sorted((c.primary_key, c.name) for c in columns if c.primary_key)
+    key = table.key or tuple(name for _, name in primary)
+    _require(table, described, schema, key)
+    since, until = _bounds(table, schema, receipt, window)
+    # Older versions of a row must not replace a newer one: where a key has several rows, those
+    # after the window are read as well, and dropped together with what they replace.
+    whole = set(key) == {name for _, name in primary}
+    batches = readers.read(
+        url,
+        table,
+        columns,
+        since=since,
+        until=until if whole else None,
+        batch_bytes=settings.load().batch_bytes,
+    )
+    return Extraction(
+        table=table,
+        source=described,
+        key=key,
+        file=file,
+        schema=schema,
+        json=frozenset(column.name for column in columns if column.is_json),
+        rows_read=(count := _write(file, schema, batches)),
+        rows=count,
+    )
+
+
+def _keep_apart(url: str, described: str) -> None:
+    source = db_utils.file_of(db_utils.parse_url(url))
+    target = db_utils.file_of(db_utils.parse_url(db_utils.warehouse_url()))
+    if source is not None and target is not None and source.resolve() == target.resolve():
+        raise errors.PermanentError(f"Source and warehouse are one file, {described}: use two.")
+
+
+def _require(table: Table, where: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
+    cursor = [table.cursor] if table.cursor else []
+    if missing := [name for name in (*key, *cursor) if name not in schema.names]:
+        message = f"Table {table.name!r} in {where} has no column {', '.join(missing)}."
+        raise errors.PermanentError(message)
+    if table.mode == "incremental" and not key:
+        raise errors.PermanentError(
+            f"Table {table.name!r} in {where} has no primary key: give it a key, or load it with"
+            " mode='full' or 'append', which keep every row."
+        )
+
+
+def _from_function(
+    table: Table, file: Path, receipt: Receipt | None, window: Window | None, rows: Rows
+) -> Extraction:
+    """Let dlt find the columns of rows, pages, DataFrames or Arrow tables."""
+    import dlt
+    from dlt.common.json import json  # whose times stay times
+    from dlt.extract import DltResource
+
+    source = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__name__)}()"
+    if table.where or table.schema or table.source:
+        message = f"Table {table.name!r}: where, schema and source are for tables of a database."
+        raise errors.PermanentError(f"{message} Leave them to {source}.")
+    watermark = window.since if window else (receipt.watermark if receipt else None)
+    arguments: dict[str, Any] = {}
+    if "since" in inspect.signature(rows).parameters:
+        since = _guess(watermark) if watermark else None
+        if since is not None and table.lookback is not None and window is None:
+            since = _earlier(table, since)
+        arguments = {"since": since}
+    with (
+        failures.explained(f"{table.name} from {source}"),
+        tempfile.TemporaryDirectory(prefix="extract-") as folder,
+    ):
+        pipeline = dlt.pipeline(
+            "extract",
+            pipelines_dir=folder,
+            destination=dlt.destinations.duckdb(":memory:", naming_convention="direct"),
+        )
+        if receipt is not None and receipt.state and window is None:
+            with pipeline.managed_state() as state:
+                state.update({"sources": json.typed_loads(receipt.state)})
+        given: Any = rows(**arguments)
+        resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
+        resource.max_table_nesting = 0  # lists and dicts become JSON, not tables of their own
+        resource.apply_hints(columns=_hints(table))
+        resource.add_map(_checker(table))
+        pipeline.extract(resource, table_name=table.target_name, loader_file_format="parquet")
+        sources = pipeline.state.get("sources")
+        pipeline.normalize()
+        found = Path(folder).rglob(f"new_jobs/{_job_name(table.target_name)}.*.parquet")
+        hints = pipeline.default_schema.tables.get(table.target_name, {}).get("columns", {})
+        batches = pads.dataset([str(path) for path in sorted(found)], format="parquet")
+        names = [
+            name
+            for name in batches.schema.names
+            if not name.startswith("_dlt_") and name not in table.exclude
+            if table.columns is None or name in table.columns
+        ]
+        if mixed := [name for name in names if hints.get(name, {}).get("variant")]:
+            column, _, kind = mixed[0].rpartition("▶v_")
+            both = f"{hints[column]['data_type']} and {kind}"
+            raise errors.PermanentError(
+                f"Column {column!r} of {table.name!r} holds {both}: say which it is to be, as in"
+                f" types={{{column!r}: 'text'}}."
+            )
+        schema = pa.schema([_widest(batches.schema.field(name), table) for name in names])
+        json_columns = {name for name in names if hints.get(name, {}).get("data_type") == "json"}
+        read = (
+            batch.cast(schema) for batch in batches.to_batches(columns=names, batch_size=20_000)
+        )
+        count = _write(file, schema, read)
+    key = table.key or ()
+    if count:  # without a row, nothing says which columns there are
+        _require(table, source, schema, key)
+    return Extraction(
+        table=table,
+        source=source,
+        key=key,
+        file=file,
+        schema=schema,
+        json=frozenset(json_columns),
+        rows_read=count,
+        rows=count,
+        state=json.typed_dumps(sources) if sources else None,
+    )
+
+
+def _job_name(table: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in table)
+
+
+def _checker(table: Table) -> Callable[[Any], Any]:
+    """Return what refuses rows or tables that dlt would change: names, NaN and infinity."""
+    from dlt.common.normalizers.naming.direct import NamingConvention
+
+    naming, known = NamingConvention(), set[str]()
+
+    def check(item: Any) -> Any:
+        is_row = isinstance(item, dict)
+        names = item if is_row else getattr(getattr(item, "schema", None), "names", ())
+        for name in names:
+            if name not in known and naming.normalize_identifier(name) != name:
+                message = f"Column {name!r} of {table.name!r} has a quote, a line break or an"
+                raise errors.PermanentError(f"{message} outer blank in its name: rename it.")
+            known.add(name)
+        # On its way through dlt's files, null would come of it.
+        if is_row and (odd := [name for name, value in item.items() if _is_odd(value)]):
+            message = f"Column {odd[0]!r} of {table.name!r} holds NaN or infinity, of which dlt"
+            raise errors.PermanentError(f"{message} would make a null: yield Arrow, or None.")
+        return item
+
+    return check
+
+
+def _is_odd(value: Any) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case dict():
+            return any(map(_is_odd, value.values()))
+        case list() | tuple():
+            return any(map(_is_odd, value))
+        case _:
+            return False
+
+
+def _hints(table: Table) -> dict[str, Any]:
+    """Return the types that a table asks for, as dlt takes them."""
+    from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+
+    fields = [pa.field(name, _kind(table, name)) for name in table.types]
+    hints: dict[str, Any] = dict(py_arrow_to_table_schema_columns(pa.schema(fields)))
+    for name in (name for name, kind in table.types.items() if kind == "json"):
+        hints[name]["data_type"] = "json"
+    return hints
+
+
+def _kind(table: Table, column: str) -> pa.DataType:
+    type_ = types.parse(table.types[column])
+    if type_ is None:
+        message = f"Table {table.name!r}: types has {table.types[column]!r} for column {column!r};"
+        raise errors.PermanentError(f"{message} there are {', '.join(types.TYPES)}.")
+    return type_
+
+
+def _widest(field: pa.Field, table: Table) -> pa.Field:
+    """Return a column with the type that the table asks for, or that every load of it has."""
+    if field.name in table.types:
+        return pa.field(field.name, _kind(table, field.name))
+    type_ = field.type
+    if pa.types.is_integer(type_) and not pa.types.is_uint64(type_):
+        type_ = pa.int64()
+    elif pa.types.is_floating(type_):
+        type_ = pa.float64()
+    elif pa.types.is_timestamp(type_):
+        type_ = pa.timestamp("us", "UTC" if type_.tz else None)
+    elif pa.types.is_large_string(type_) or pa.types.is_dictionary(type_):
+        type_ = pa.string()
+    return pa.field(field.name, type_)
+
+
+def _write(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    count = 0
+    try:
+        with pa.OSFile(str(file), "wb") as sink, ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                if batch.num_rows:
+                    writer.write_batch(batch)
+                    count += batch.num_rows
+    except OSError as error:
+        message = f"Cannot keep the rows in {file.parent}: {error}. Make room, or set TMPDIR."
+        raise errors.PermanentError(message) from error
+    return count
+
+
+@functools.cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """Return one DuckDB for all tables of this process: each takes 20 ms of CPU time to make."""
+    connection = duckdb.connect()
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+@contextlib.contextmanager
+def query(extraction: Extraction) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give SQL over the rows of an extraction, as the table `rows`."""
+    with (
+        _duckdb().cursor() as connection,
+        pa.memory_map(str(extraction.file)) as mapped,
+        ipc.open_file(mapped) as reader,
+    ):
+        # Nothing is copied: only the columns that a query needs are read from the disk.
+        connection.register("rows", reader.read_all())
+        yield connection
+
+
+def _clean(found: Extraction, window: Window | None) -> Extraction:
+    """Drop rows without a key or cursor, and all but the newest row of each key."""
+    table = found.table
+    keep = [f"{_quote(name)} IS NOT NULL" for name in found.key]
+    cursor = _quote(table.cursor) if table.cursor else "NULL"
+    if table.cursor and table.cursor_nulls != "keep":
+        keep.append(f"{cursor} IS NOT NULL")
+    if not found.rows or not keep:
+        return found
+    keys = ", ".join(map(_quote, found.key))
+    with query(found) as connection:
+        where = " AND ".join(keep)
+        (kept,) = _one(connection, f"SELECT count(*) FILTER (WHERE {where}) FROM rows")
+        if found.rows > kept and table.cursor is not None and table.cursor_nulls == "fail":
+            (nulls,) = _one(connection, f"SELECT count(*) FROM rows WHERE {cursor} IS NULL")
+            if nulls:
+                message = f"{nulls:,} rows of {table.name!r} have no {table.cursor}."
+                raise errors.PermanentError(
+                    f"{message} cursor_nulls='drop' leaves them out, 'keep' loads them each time."
+                )
+        doubled = 0
+        if keys:
+            groups = f"SELECT count(*) - 1 AS n FROM rows WHERE {where} GROUP BY {keys}"
+            (doubled,) = _one(connection, f"SELECT coalesce(sum(n), 0) FROM ({groups})")
+        if kept == found.rows and not doubled and not (window and window.until):
+            return found
+        statement = f"SELECT * FROM rows WHERE {where}"
+        if doubled:
+            # The newest row of a key stays, and of equally new ones any.
+            number = f"row_number() OVER (PARTITION BY {keys} ORDER BY {cursor} DESC) = 1"
+            statement += f" QUALIFY {number}"
+        if window and window.until and table.cursor:
+            until = _literal(_bound(window.until, found.schema.field(table.cursor).type))
+            statement = f"SELECT * FROM ({statement}) WHERE {cursor} < {until}"
+        file = found.file.with_name("clean.arrow")
+        reader = connection.sql(statement).to_arrow_reader(20_000)
+        count = _write(file, found.schema, (batch.cast(found.schema) for batch in reader))
+    found.file.unlink()
+    return dataclasses.replace(found, file=file, rows=count)
+
+
+def _watermark(found: Extraction) -> str | None:
+    """Return the newest cursor value that is no mistake, as text."""
+    cursor = found.table.cursor
+    if cursor is None or not found.rows:
+        return None
+    type_, column = found.schema.field(cursor).type, _quote(cursor)
+    where = "TRUE"
+    if pa.types.is_floating(type_):
+        where = f"isfinite({column})"
+    elif pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+        limit = datetime.now(tz=UTC).replace(tzinfo=None) + AHEAD
+        where = f"{column} <= TIMESTAMP '{limit.isoformat(' ')}'"
+    with query(found) as connection:
+        newest, ahead = _one(
+            connection,
+            f"SELECT max({column}) FILTER (WHERE {where}),"
+            f" count(*) FILTER (WHERE NOT ({where})) FROM rows",
+        )
+    if ahead:
+        reporting.logger(__name__).warning(
+            "%s: %s rows have a %s that is in the future or no number; they are loaded, and do"
+            " not move the watermark",
+            found.table.name,
+            f"{ahead:,}",
+            cursor,
+        )
+    if newest is None:
+        return None
+    return newest.isoformat() if isinstance(newest, date) else str(newest)
+
+
+def _guard(found: Extraction, receipt: Receipt | None) -> None:
+    """Refuse a full load that has lost most of its rows."""
+    table = found.table
+    before = receipt.rows_loaded if receipt and receipt.mode == "full" else 0
+    if table.mode != "full" or not before or table.max_shrink == 1:
+        return
+    # Small tables may halve any day; none may be suddenly empty.
+    if found.rows == 0 or (before >= 100 and found.rows < before * (1 - table.max_shrink)):
+        raise errors.PermanentError(
+            f"{table.name!r} has {found.rows:,} rows in {found.source}, after {before:,} in the"
+            " last load: the published ones stay. If that is right, let the table go through"
+            f" once: uv run {settings.PROJECT} reset {table.target_name}; or set max_shrink."
+        )
+
+
+def _bounds(
+    table: Table, schema: pa.Schema, receipt: Receipt | None, window: Window | None
+) -> tuple[Bound | None, Bound | None]:
+    """Return where reading begins and ends; None where it does not."""
+    if table.cursor is None:
+        return None, None
+    type_ = schema.field(table.cursor).type
+    is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
+    is_time = pa.types.is_timestamp(type_) or pa.types.is_date(type_)
+    if not (is_number or is_time or pa.types.is_decimal(type_) or pa.types.is_string(type_)):
+        message = f"Column {table.cursor!r} of {table.name!r} is {type_}, which cannot be a cursor."
+        raise errors.PermanentError(f"{message} Take a number, a date, a time or a text.")
+    if window is not None:
+        since = _bound(window.since, type_)
+        until = None if window.until is None else _bound(window.until, type_)
+        if until is not None and until <= since:  # type: ignore[operator]
+            message = f"The window from {window.since} to {window.until} is empty."
+            raise errors.PermanentError(message)
+        return since, until
+    if receipt is None or receipt.watermark is None:
+        return None, None
+    since = _bound(receipt.watermark, type_)
+    if table.lookback is None:
+        return since, None
+    return _earlier(table, since), None
+
+
+def _earlier(table: Table, since: Any) -> Any:
+    """Return where reading begins with the table's lookback."""
+    try:
+        return since - table.lookback
+    except (TypeError, OverflowError):
+        message = f"Table {table.name!r}: lookback {table.lookback!r} does not fit its cursor."
+        raise errors.PermanentError(message) from None
+
+
+def _bound(text: str, type_: pa.DataType) -> Bound:
+    try:
+        if pa.types.is_timestamp(type_):
+            when = datetime.fromisoformat(text)
+            if when.tzinfo is not None:
+                when = when.astimezone(UTC)
+            return when.replace(tzinfo=UTC if type_.tz else None)
+        if pa.types.is_date(type_):
+            return datetime.fromisoformat(text).date()
+        if pa.types.is_integer(type_):
+            return int(text)
+        if pa.types.is_floating(type_):
+            return float(text)
+        return Decimal(text) if pa.types.is_decimal(type_) else text
+    except (ValueError, ArithmeticError):
+        raise errors.PermanentError(f"{text!r} does not fit a cursor of type {type_}.") from None
+
+
+def _guess(text: str) -> Any:
+    """Return a watermark as the value that a function of yours once yielded."""
+    for parse in (int, float, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            return parse(text)
+    return text
+
+
+def _literal(value: Bound) -> str:
+    text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
+    quoted = "'" + text.replace("'", "''") + "'"
+    return text if isinstance(value, int | float | Decimal) else quoted
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    return connection.execute(sql).fetchall()[0]

@@ -1,0 +1,103 @@
+"""What databases and dlt raise, as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from . import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Classes of SQLSTATE that pass: connection, resources (but for a full disk), locks, shutdown.
+_TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57P0|58")
+_TRANSIENT_WORDS = re.compile(
+    r"connection (refused|reset|timed out|is lost|was closed)|server closed the connection"
+    r"|terminating connection|could not connect|connection failed|starting up|shutting down"
+    r"|too many (clients|connections)|deadlock|database is (locked|busy)|lock timeout"
+    r"|could not set lock on file|conflicting lock|write-write conflict|transaction conflict"
+    r"|timed? ?out|broken pipe|eof detected|lost connection|server has gone away"
+    r"|different configuration than existing",
+    re.IGNORECASE,
+)
+_FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|(password|token)=[^&\s]+", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn what databases and dlt raise into one sentence, and keep its cause.
+
+    Args:
+        where: What was worked on, without secrets.
+
+    Raises:
+        PermanentError: It cannot be cured by trying again.
+        TransientError: It may pass.
+    """
+    try:
+        yield
+    except (errors.PermanentError, errors.TransientError):
+        raise
+    except (ImportError, TypeError, AttributeError):
+        raise  # a fault of the code, or a driver that is missing
+    except Exception as error:  # drivers share no base class
+        raise explain(error, where) from error
+
+
+def explain(error: BaseException, where: str) -> errors.PermanentError | errors.TransientError:
+    """Return the sentence for an error of a database or of dlt."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, errors.PermanentError | errors.TransientError):
+            return link
+    root = chain[-1]
+    text = _sentence(chain)
+    states = [_state(link) for link in chain]
+    state = next((found for found in states if found), "")
+    message = f"{where}: {text}"
+    if _FULL_DISK.search(text):
+        return errors.PermanentError(f"{message} Make room, then run it again.")
+    if _TRANSIENT_STATES.match(state) or _TRANSIENT_WORDS.search(text):
+        return errors.TransientError(message)
+    if isinstance(root, ConnectionError | TimeoutError):
+        return errors.TransientError(message)
+    return errors.PermanentError(message)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it, the first cause last."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = (
+            getattr(found, "dbapi_exception", None)  # dlt's, and below SQLAlchemy's
+            or (found.orig if isinstance(found, sa.exc.DBAPIError) else None)
+            or getattr(found, "exception", None)
+            or getattr(found, "client_exception", None)
+            or found.__cause__
+        )
+
+
+def _state(error: BaseException) -> str:
+    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def _sentence(chain: list[BaseException]) -> str:
+    """Return the first line that says something, without a password."""
+    text = next((str(link) for link in reversed(chain) if str(link).strip()), "")
+    # dlt keeps only the text of what a load job raised: its last line that names an error.
+    if "Traceback (most recent call last)" in text:
+        named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
+        text = named[-1] if named else text
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = line or type(chain[-1]).__name__
+    shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}=...", line)[:500]
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."

@@ -1,0 +1,176 @@
+"""Flow runs: what they are called, Prefect's server they are on, and runs in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from prefect import get_client, runtime
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    PREFECT_SERVER_LOGGING_LEVEL,
+    temporary_settings,
+)
+
+from . import errors, prefect_api, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from types import ModuleType
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+    from ..tasks.ingestion import IngestionResult
+
+NO_TABLE = (
+    "flows/tables.py lists no table yet:"
+    f" `uv run {settings.PROJECT} discover` proposes those of the source,"
+    f" `uv run {settings.PROJECT} add table NAME` adds one."
+)
+
+
+def deployment_name() -> str:
+    """Return what the deployments of the current environment are called in `prefect.yaml`."""
+    return f"{settings.PROJECT}-{settings.load().environment}"
+
+
+def name_run(what: str) -> str:
+    """Name the current flow run, such as `flights from 2026-01-01, 2026-01-31 06:05 UTC`.
+
+    Args:
+        what: What the flow is about, unless its parameter `only` says so.
+    """
+    parameters: dict[str, Any] = runtime.flow_run.parameters
+    text = ", ".join(parameters.get("only") or [what])
+    for word, name in (("from", "since"), ("to", "until")):
+        text += f" {word} {parameters[name]}" if parameters.get(name) else ""
+    start: Any = runtime.flow_run.scheduled_start_time
+    return f"{text}, {start:%Y-%m-%d %H:%M} UTC"
+
+
+@contextlib.contextmanager
+def connect() -> Iterator[SyncPrefectClient]:
+    """Open a client of Prefect's server; what goes wrong inside is one sentence.
+
+    Raises:
+        PermanentError: No server is named, or it refuses a request.
+        TransientError: It does not answer.
+    """
+    if not PREFECT_API_URL.value():
+        # Prefect would start a server of its own, which knows nothing.
+        message = "PREFECT_API_URL is not set: name Prefect's server, or use an environment's file."
+        raise errors.PermanentError(message)
+    with prefect_api.explained(), get_client(sync_client=True) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def local_server() -> Iterator[None]:
+    """Let flows run in this process; without a server of yours, one lives as long as they do.
+
+    Prefect would end that server when the process ends, and its last words would follow the
+    result. Here it has all logs and events, and is gone, before anything else is printed.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.server.api.server import SubprocessASGIServer
+
+    with temporary_settings(
+        set_defaults={
+            PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,  # it makes its database first
+            PREFECT_SERVER_ANALYTICS_ENABLED: False,  # it would print an error when offline
+            PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
+        }
+    ):
+        try:
+            yield
+        finally:
+            APILogWorker.drain_all(timeout=10)
+            EventsWorker.drain_all(timeout=10)
+            SubprocessASGIServer().stop()
+
+
+def load_flows() -> ModuleType:
+    """Import the flows of the tables.
+
+    Raises:
+        PermanentError: An entry of flows/tables.py cannot work.
+    """
+    try:
+        from ..flows import ingestion_flow
+    except (TypeError, ValueError) as error:
+        raise errors.PermanentError(f"flows/tables.py: {error}") from error
+    return ingestion_flow
+
+
+def find_tables(names: Collection[str]) -> list[str]:
+    """Return the names of this project's tables in the warehouse.
+
+    Args:
+        names: Those that have to be among them.
+
+    Raises:
+        PermanentError: One is not, or there is no table at all.
+    """
+    tables = list(load_flows().list_tables())
+    if not tables:
+        raise errors.PermanentError(NO_TABLE)
+    if unknown := [name for name in names if name not in tables]:
+        listed = ", ".join(tables)
+        raise errors.PermanentError(f"There is no table {', '.join(unknown)}. Tables: {listed}.")
+    return tables
+
+
+def ingest_here(
+    only: list[str] | None = None, since: str | None = None, until: str | None = None
+) -> list[IngestionResult]:
+    """Run the flow `ingest_all` in this process.
+
+    Raises:
+        PermanentError: There is no such table, or the run failed.
+        TransientError: Prefect's server does not answer.
+    """
+    find_tables(only or ())
+    if PREFECT_API_URL.value():
+        with connect() as client:  # before a run that would fail at length
+            client.read_flows(limit=1)
+    with local_server():
+        return load_flows().ingest_all(only, since, until)
+
+
+def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    """Return the deployments of this project and environment, by their two tags."""
+    tags = DeploymentFilterTags(all_=[settings.PROJECT, deployment_name()])
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(
+        deployment_filter=DeploymentFilter(tags=tags), limit=200, offset=len(found)
+    ):
+        found += page
+    return found
+
+
+def is_orphaned(deployment: DeploymentResponse) -> bool:
+    """Tell whether `prefect.yaml`, if it is here, has no such deployment any more."""
+    path = Path("prefect.yaml")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if content.get("name") != settings.PROJECT:
+        return False
+    variables = {**os.environ, f"{settings.ENV_PREFIX}ENVIRONMENT": settings.load().environment}
+
+    def filled(text: str) -> str:  # as Prefect does it: empty where nothing is set
+        return re.sub(r"\{\{ *\$(\w+) *\}\}", lambda found: variables.get(found[1], ""), text)
+
+    entries = content.get("deployments") or ()
+    listed = {(filled(entry["name"]), entry.get("entrypoint")) for entry in entries}
+    return (deployment.name, deployment.entrypoint) not in listed

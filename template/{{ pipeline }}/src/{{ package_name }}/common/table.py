@@ -1,0 +1,170 @@
+"""A table to ingest, described as data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import timedelta
+
+    from .rules import Rule
+
+Mode = Literal["full", "incremental", "append"]
+OnDrift = Literal["evolve", "ignore", "fail"]
+OnNull = Literal["drop", "keep", "fail"]
+
+_UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
+"""Names that are dlt's or the receipts', or that cannot be a file's, which dlt makes of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of a source, and how it gets into the warehouse.
+
+    Attributes:
+        name: Name of the table in the source.
+        key: Columns that tell its rows apart. None takes the primary key of the source; without
+            one, `full` and `append` keep every row, duplicates too.
+        mode: `full` reads the whole table each time and replaces it; `incremental` reads what the
+            cursor says is new and merges it by the key; `append` adds what is new.
+        cursor: Column that never falls as rows come in or change, for `incremental` and `append`.
+        lookback: Rows this much older than the newest one are read again, for late arrivals;
+            a `timedelta`, or for a cursor of numbers an `int`.
+        schema: Schema of the table in the source; None means the default one.
+        rules: What must hold for it.
+        source: Name of the source, as in `SOURCE_URLS__<NAME>`; None means `SOURCE_URL`.
+        target: Name of the table in the warehouse; None means the same name.
+        columns: The only columns to read; None reads all.
+        exclude: Columns not to read.
+        where: Condition in the source's SQL that rows have to fulfil to be read.
+        types: Type in the warehouse, by column, where the source's does not do: `text`, `bigint`,
+            `double`, `decimal(p,s)`, `bool`, `date`, `time`, `timestamp`, `timestamptz`,
+            `binary`, `json`.
+        on_new_column: What a new column of the source does: `evolve` adds it, `ignore` leaves it
+            out, `fail` fails the load.
+        on_missing_column: What a column that is gone from the source does: `fail` fails the load,
+            `ignore` leaves nulls in new rows, `evolve` drops it from the warehouse.
+        cursor_nulls: What rows without a cursor do: `drop` counts and drops them, `keep` loads
+            them each time, `fail` fails the load.
+        max_shrink: Share of its rows that a `full` load may lose; more fails the load. 1 lets
+            it lose all.
+    """
+
+    name: str
+    key: tuple[str, ...] | None = None
+    mode: Mode = "full"
+    cursor: str | None = None
+    lookback: timedelta | int | None = None
+    schema: str | None = None
+    rules: tuple[Rule, ...] = ()
+    source: str | None = None
+    target: str | None = None
+    columns: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    where: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    on_new_column: OnDrift = "evolve"
+    on_missing_column: OnDrift = "fail"
+    cursor_nulls: OnNull = "drop"
+    max_shrink: float = 0.5
+
+    @property
+    def target_name(self) -> str:
+        """Its name in the warehouse."""
+        return self.target or self.name
+
+    def __post_init__(self) -> None:
+        """Refuse a description that could not work, where it is written."""
+        what = f"Table {self.name!r}"
+        for argument in ("key", "rules", "columns", "exclude"):
+            value = getattr(self, argument)
+            if value is not None and not isinstance(value, tuple):  # (x) is x without a comma
+                message = f"{what}: {argument} must be a tuple, such as ({value!r},)."
+                raise TypeError(message)
+        for argument, choices in (
+            ("mode", Mode),
+            ("on_new_column", OnDrift),
+            ("on_missing_column", OnDrift),
+            ("cursor_nulls", OnNull),
+        ):
+            if getattr(self, argument) not in get_args(choices):
+                listed = ", ".join(repr(choice) for choice in get_args(choices))
+                raise ValueError(f"{what}: {argument} is one of {listed}.")
+        if _UNUSABLE.search(self.target_name):
+            raise ValueError(f"{what} needs another name in the warehouse: give it a target.")
+        if self.key == () or self.columns == ():
+            raise ValueError(f"{what}: an empty tuple names no column; leave it out instead.")
+        if self.mode == "incremental" and self.cursor is None:
+            raise ValueError(f"{what}: mode='incremental' needs a cursor.")
+        if self.mode == "full" and self.cursor is not None:
+            raise ValueError(f"{what}: a cursor goes with mode='incremental' or 'append'.")
+        if self.lookback is not None and self.cursor is None:
+            raise ValueError(f"{what}: lookback goes with a cursor.")
+        if self.cursor_nulls == "keep" and self.mode == "append":
+            raise ValueError(f"{what}: mode='append' would add rows without a cursor each time.")
+        if not 0 <= self.max_shrink <= 1:
+            raise ValueError(f"{what}: max_shrink is a share between 0 and 1.")
+        needed = {*(self.key or ()), *([self.cursor] if self.cursor else [])}
+        unread = needed & set(self.exclude)
+        if self.columns is not None:
+            unread |= needed - set(self.columns)
+        if unread:
+            raise ValueError(f"{what}: key and cursor must be read: {', '.join(sorted(unread))}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllTables:
+    """All tables of a schema, as they are when a run begins; each is loaded whole.
+
+    Attributes:
+        schema: The schema in the source; None means the default one.
+        source: Name of the source; None means `SOURCE_URL`.
+        exclude: Names of tables to leave out, such as those with an entry of their own.
+        target_prefix: What the names in the warehouse begin with, such as `crm_`.
+        template: What else holds for each of them.
+    """
+
+    schema: str | None = None
+    source: str | None = None
+    exclude: tuple[str, ...] = ()
+    target_prefix: str = ""
+    template: Table = field(default_factory=lambda: Table(name="any"))
+
+    def expand(self, names: Iterable[str]) -> tuple[Table, ...]:
+        """Return an entry for each of the names that is not excluded."""
+        return tuple(
+            replace(
+                self.template,
+                name=name,
+                schema=self.schema,
+                source=self.source,
+                target=f"{self.target_prefix}{name}",
+            )
+            for name in names
+            if name not in self.exclude
+        )
+
+
+Entry = Table | AllTables
+
+
+def check_targets(tables: Iterable[Table]) -> None:
+    """Refuse tables that would share one name in the warehouse.
+
+    Names that differ only in case are one name to most warehouses.
+
+    Raises:
+        ValueError: Two tables have one name; the message says what to do.
+    """
+    seen: dict[str, Table] = {}
+    for table in tables:
+        other = seen.setdefault(table.target_name.lower(), table)
+        if other is not table:
+            raise ValueError(
+                f"flows/tables.py has two tables {table.target_name!r} for the warehouse:"
+                f" give one of them another target, such as target='{table.schema or 'other'}"
+                f"_{table.name}'."
+            )

@@ -1,0 +1,54 @@
+"""One flow for each table, made from the table's description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import Flow, flow
+
+from ..common import runs
+from ..common.extraction import Window
+from ..tasks import ingestion, notifications
+
+if TYPE_CHECKING:
+    from ..common.extraction import Rows
+    from ..common.table import Table
+
+IngestionFlow = Flow[..., ingestion.IngestionResult]
+
+
+def flow_attribute(table: str) -> str:
+    """Return the name under which a table's flow stands in its module."""
+    return f"ingest_{table}"
+
+
+def create_ingestion_flow(table: Table, *, module: str, rows: Rows | None = None) -> IngestionFlow:
+    """Make the flow that ingests one table.
+
+    A worker finds a flow by importing a name from a module. The flow therefore gets the
+    address at which the caller has to put it: `flow_attribute(table.target_name)` in `module`.
+
+    Args:
+        table: The table.
+        module: Name of the module that will hold the flow, usually `__name__`.
+        rows: A function that yields the rows, pages, DataFrames or Arrow tables of what is no
+            database table, or gives a dlt resource; None reads the table from its source.
+
+    Returns:
+        The flow `ingest-<table>`. Its parameters `since` and `until` make it read a window
+        of the cursor again.
+    """
+    name = table.target_name
+
+    def ingest(since: str | None = None, until: str | None = None) -> ingestion.IngestionResult:
+        return ingestion.ingest_table(table, Window.parse(since, until), rows)
+
+    ingest.__name__ = ingest.__qualname__ = flow_attribute(name)
+    ingest.__module__ = module
+    ingest.__doc__ = f"Ingest the table {name} ({table.mode})."
+    return flow(
+        name=f"ingest-{name}",
+        flow_run_name=lambda: runs.name_run(name),
+        on_failure=[notifications.alert_on_failure],
+        on_crashed=[notifications.alert_on_failure],
+    )(ingest)

@@ -1,0 +1,147 @@
+"""The flows that a worker runs: one for each table, and one for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.futures import wait
+
+from ..common import (
+    db_utils,
+    errors,
+    loading,
+    readers,
+    reporting,
+    runners,
+    runs,
+    settings,
+    warehouse,
+)
+from ..common.extraction import Window
+from ..common.table import AllTables, Table, check_targets
+from ..tasks import ingestion, notifications, quality
+from . import factory, tables
+
+if TYPE_CHECKING:
+    from ..common.loading import Receipt
+
+FLOWS: dict[str, factory.IngestionFlow] = {}
+for _table in (entry for entry in tables.TABLES if isinstance(entry, Table)):
+    FLOWS[_table.target_name] = factory.create_ingestion_flow(_table, module=__name__)
+    # A worker imports the flow by this name, as prefect.yaml gives it.
+    globals()[factory.flow_attribute(_table.target_name)] = FLOWS[_table.target_name]
+check_targets(entry for entry in tables.TABLES if isinstance(entry, Table))
+
+
+def list_tables() -> dict[str, Table]:
+    """Return the tables of the list by their name in the warehouse.
+
+    An entry for all tables of a schema stands for those that are there now.
+
+    Raises:
+        PermanentError: A source cannot be read.
+        ValueError: Two tables have one name in the warehouse.
+    """
+    found: list[Table] = []
+    for entry in tables.TABLES:
+        if isinstance(entry, AllTables):
+            url = db_utils.source_url(entry.source)
+            found += entry.expand(readers.list_tables(url, entry.schema))
+        else:
+            found.append(entry)
+    check_targets(found)
+    return {table.target_name: table for table in found}
+
+
+# Tasks, not subflows: a Prefect server on SQLite refuses to create a subflow while it records
+# other task runs, and the wait for the next attempt doubles each time.
+@task(task_run_name="ingest-{table.target_name}", cache_policy=NO_CACHE)
+def run_table(
+    table: Table, window: Window | None, receipts: dict[str, Receipt]
+) -> ingestion.IngestionResult:
+    """Ingest one table, as a task that a task runner can spread."""
+    return ingestion.ingest_table(table, window, receipts=receipts)
+
+
+@flow(
+    name="ingest-all",
+    flow_run_name=lambda: runs.name_run("all tables"),
+    on_failure=[notifications.alert_on_failure],
+    on_crashed=[notifications.alert_on_failure],
+)
+def ingest_all(
+    only: list[str] | None = None, since: str | None = None, until: str | None = None
+) -> list[ingestion.IngestionResult]:
+    """Ingest the tables side by side, then check the quality of each.
+
+    A table that fails keeps none of the others from being loaded and checked; it fails the run
+    at the end. Rules may compare tables, so they are checked when all tables are in.
+
+    Args:
+        only: Names of tables in the warehouse; none means all of them.
+        since: Read rows again from this cursor value on, instead of what is new: a date or
+            time in ISO format, or a number. Tables of mode `full` are read whole either way.
+        until: Where that window ends, itself not included; none leaves it open.
+
+    Returns:
+        What was done, in the order of the table list.
+
+    Raises:
+        PermanentError: A table does not exist, or at least one failed or broke a rule.
+    """
+    listed = list_tables()
+    if not listed:
+        raise errors.PermanentError(runs.NO_TABLE)
+    names = list(listed) if only is None else only
+    if unknown := [name for name in names if name not in listed]:
+        message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
+        raise errors.PermanentError(message)
+    window = Window.parse(since, until)
+    started = runners.create_task_runner(settings.load())
+    receipts = loading.read_receipts()
+    with started as runner:
+        futures = {
+            name: runner.submit(
+                run_table,
+                {
+                    "table": listed[name],
+                    "window": window,
+                    "receipts": {name: receipts[name]} if name in receipts else {},
+                },
+            )
+            for name in names
+        }
+        wait(list(futures.values()))
+    failures = {
+        name: str(future.state.result(raise_on_failure=False) or future.state.message)
+        for name, future in futures.items()
+        if not future.state.is_completed()
+    }
+    results = [future.result() for name, future in futures.items() if name not in failures]
+    rows = [dataclasses.asdict(result) for result in results]
+    rows += [{"table": name, "failed": reason} for name, reason in failures.items()]
+    reporting.table_artifact("ingestion", rows, "What the last ingestion did, by table")
+    checked = [listed[name] for name in names if name not in failures and listed[name].rules]
+    if checked:
+        with warehouse.connect():
+            # States, not results: one broken rule must not keep the others from being checked.
+            states = {t.target_name: quality.check_quality(t, return_state=True) for t in checked}
+        failures |= {
+            name: str(state.result(raise_on_failure=False))
+            for name, state in states.items()
+            if not state.is_completed()
+        }
+    # What starts the derived tables: prefect.yaml has the trigger.
+    emit_event(
+        event="ingestion.ended",
+        resource={"prefect.resource.id": f"ingestion.{runs.deployment_name()}"},
+        payload={"failed": sorted(failures)},
+    )
+    if failures:
+        details = " ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise errors.PermanentError(f"{len(failures)} of {len(names)} tables failed. {details}")
+    return results

@@ -1,0 +1,941 @@
+"""Loads of every mode into every warehouse. Runs inside a generated project."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import json
+import logging
+import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pyarrow as pa
+import pytest
+from bench import Bench, embedded, query_sqlite, use_bench
+from my_data_project.common import errors, extraction, loading, rules, settings, warehouse
+from my_data_project.common.table import Table
+from my_data_project.tasks import ingestion
+
+bench = use_bench
+
+FULL = Table(name="t")
+APPEND = Table(name="t", mode="append")
+BY_TIME = Table(name="t", mode="append", cursor="at")
+MERGE = Table(name="t", key=("id",), mode="incremental", cursor="at")
+
+
+def day(number: int) -> dt.datetime:
+    return dt.datetime(2024, 1, number, tzinfo=dt.UTC)
+
+
+def row(id_: int | None, at: int | None, v: str = "") -> dict[str, Any]:
+    return {"id": id_, "at": None if at is None else day(at), "v": v}
+
+
+def ids(bench: Bench, columns: str = "id, v") -> list[tuple[Any, ...]]:
+    return bench.rows("t", columns)
+
+
+# Rows: none is lost without being counted.
+
+
+@pytest.mark.parametrize("table", [FULL, APPEND], ids=["full", "append"])
+def test_rows_without_a_key_all_arrive(bench: Bench, table: Table) -> None:
+    bench.source(
+        "CREATE TABLE t (who INTEGER, page TEXT)",
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)"
+        " INSERT INTO t SELECT nullif(i % 7, 0), nullif('p' || (i % 3), 'p0') FROM n",
+    )
+    done = bench.ingest(table)
+    assert (done.read, done.loaded, done.dropped) == (10_000, 10_000, 0)
+    assert bench.rows("t") == sorted(bench.source("SELECT * FROM t"), key=repr)
+
+
+@embedded
+def test_a_primary_key_is_found_in_the_source(bench: Bench) -> None:
+    bench.source(
+        "CREATE TABLE t (v TEXT, at TIMESTAMP, b INTEGER, a INTEGER, PRIMARY KEY (a, b))",
+        "INSERT INTO t VALUES ('x', '2024-01-01 00:00:00', 1, 1)",
+    )
+    table = Table(name="t", mode="incremental", cursor="at")
+    bench.ingest(table)
+    bench.source("UPDATE t SET v = 'y'", "INSERT INTO t VALUES ('z', '2024-01-02', 2, 1)")
+    bench.ingest(table)
+    assert bench.rows("t", "a, b, v") == [(1, 1, "y"), (1, 2, "z")]
+
+
+@embedded
+def test_incremental_without_a_key_is_refused_before_anything_is_read(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP)")
+    table = Table(name="t", mode="incremental", cursor="at")
+    with pytest.raises(errors.PermanentError, match=r"no primary key: give it a key, or .*append"):
+        bench.ingest(table)
+    assert bench.columns("t") == []
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_the_newest_row_of_a_key_stays_and_the_others_are_counted(bench: Bench, mode: Any) -> None:
+    rows = [row(1, 2, "new"), row(1, 1, "old"), row(2, 1), row(None, 3), row(1, None, "null")]
+    table = Table(name="t", key=("id",), mode=mode, cursor="at" if mode != "full" else None)
+    done = bench.ingest(table, rows)
+    assert (done.read, done.loaded, done.dropped) == (5, 2, 3)
+    assert bench.receipt("t").rows_dropped == 3
+    assert [id_ for id_, _ in ids(bench)] == [1, 2]
+    if mode == "incremental":
+        assert ids(bench) == [(1, "new"), (2, "")]
+
+
+@embedded
+def test_a_load_that_drops_more_than_its_rule_allows_is_kept_out(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), rules=(rules.Dropped(maximum=1),))
+    bench.ingest(table, [row(1, 1), row(None, 1)])
+    with pytest.raises(errors.PermanentError, match=r"at most 1 rows dropped.*2 dropped"):
+        bench.ingest(table, [row(1, 1), row(None, 1), row(1, 1, "x"), row(2, 1)])
+    assert ids(bench) == [(1, "")]
+
+
+@embedded
+def test_rows_without_a_cursor_are_dropped_and_counted(bench: Bench) -> None:
+    assert bench.ingest(MERGE, [row(1, 1), row(2, None)]).dropped == 1
+    assert ids(bench) == [(1, "")]
+
+
+def test_rows_without_a_cursor_are_kept_if_wanted(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="at", cursor_nulls="keep")
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', 'a'), (2, NULL, 'b')")
+    assert bench.ingest(table).dropped == 0
+    bench.source("UPDATE t SET v = 'c' WHERE id = 2", "INSERT INTO t VALUES (3, NULL, 'd')")
+    bench.ingest(table)
+    assert ids(bench) == [(1, "a"), (2, "c"), (3, "d")]
+
+
+@embedded
+def test_rows_without_a_cursor_fail_the_load_if_wanted(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="at", cursor_nulls="fail")
+    bench.ingest(table, [row(1, 1)])
+    with pytest.raises(errors.PermanentError, match=r"2 rows of 't' have no at\. cursor_nulls='d"):
+        bench.ingest(table, [row(2, None), row(3, None), row(4, 2)])
+    assert ids(bench) == [(1, "")]
+    bench.ingest(MERGE, [row(2, None), row(4, 2)])  # as the message says
+    assert ids(bench) == [(1, ""), (4, "")]
+
+
+# Watermarks: never ahead of the rows, never beyond what a mistake can move.
+
+
+def test_incremental_merges_what_is_new_and_what_has_changed(bench: Bench) -> None:
+    bench.source(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)",
+        "INSERT INTO t VALUES (1, '2024-01-01', 'a'), (2, '2024-01-02', 'b')",
+    )
+    assert bench.ingest(MERGE).loaded == 2
+    assert bench.receipt("t").watermark == "2024-01-02T00:00:00"
+    # Row 1 lies below the watermark; row 2 equals it and changed; row 3 equals it and is late.
+    bench.source(
+        "UPDATE t SET v = 'x'",
+        "INSERT INTO t VALUES (3, '2024-01-02', 'c'), (4, '2024-01-03', 'd')",
+    )
+    assert bench.ingest(MERGE).loaded == 3
+    assert ids(bench) == [(1, "a"), (2, "x"), (3, "c"), (4, "d")]
+    assert bench.ingest(MERGE).loaded == 1
+
+
+@embedded
+def test_lookback_reads_late_rows(bench: Bench) -> None:
+    table = Table(
+        name="t", key=("id",), mode="incremental", cursor="at", lookback=dt.timedelta(days=2)
+    )
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-05', '')")
+    bench.ingest(table)
+    bench.source("INSERT INTO t VALUES (2, '2024-01-02', ''), (3, '2024-01-03', '')")
+    bench.ingest(table)
+    assert [id_ for id_, _ in ids(bench)] == [1, 3]
+    assert bench.receipt("t").watermark == "2024-01-05T00:00:00"
+
+
+@embedded
+@pytest.mark.parametrize(
+    ("type_", "values", "lookback"),
+    [
+        ("INTEGER", [1, 5, 4, 9], 1),
+        ("DATE", ["'2024-01-01'", "'2024-01-05'", "'2024-01-04'", "'2024-01-09'"], dt.timedelta(1)),
+        ("TEXT", ["'a'", "'e'", "'e'", "'i'"], None),
+        ("DECIMAL(9,2)", ["1.25", "5.50", "5", "9.75"], 1),
+    ],
+)
+def test_a_cursor_may_be_a_number_a_date_or_a_text(
+    bench: Bench, type_: str, values: list[Any], lookback: Any
+) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="at", lookback=lookback)
+    bench.source(f"CREATE TABLE t (id INTEGER PRIMARY KEY, at {type_})")
+    for batch in (values[:2], values[2:]):
+        for value in batch:
+            bench.source(f"INSERT INTO t (at) VALUES ({value})")
+        bench.ingest(table)
+    assert bench.rows("t", "id") == [(1,), (2,), (3,), (4,)]
+
+
+@embedded
+def test_a_lookback_that_does_not_fit_its_cursor_is_refused(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="at", lookback=3)
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01')")
+    bench.ingest(table)
+    with pytest.raises(errors.PermanentError, match="lookback 3 does not fit its cursor"):
+        bench.ingest(table)
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -math.inf], ids=str)
+def test_a_cursor_that_is_no_number_does_not_move_the_watermark(
+    bench: Bench, strange: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    def seen(since: Any = None) -> Iterator[Any]:
+        bounds.append(since)
+        yield pa.Table.from_pylist(values)
+
+    bounds: list[Any] = []
+    values = [{"id": 1, "at": 1.5}, {"id": 2, "at": strange}]
+    bench.ingest(MERGE, seen)
+    assert "1 rows have a at that is in the future or no number" in caplog.text
+    assert bench.receipt("t").watermark == "1.5"
+    values = [{"id": 3, "at": 2.5}]
+    bench.ingest(MERGE, seen)
+    assert bounds == [None, 1.5]
+    assert bench.rows("t", "id") == [(1,), (2,), (3,)]
+    assert str(strange) in {str(value) for (value,) in bench.rows("t", '"at"')}
+
+
+@pytest.mark.parametrize("type_", ["TIMESTAMP", "DATE"])
+def test_a_cursor_in_the_future_does_not_move_the_watermark(
+    bench: Bench, type_: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.source(
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, at {type_}, v TEXT)",
+        "INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2999-12-31', '')",
+    )
+    with caplog.at_level(logging.WARNING):
+        bench.ingest(MERGE)
+    assert "1 rows have a at that is in the future" in caplog.text
+    bench.source("INSERT INTO t VALUES (3, '2024-01-02', '')")
+    bench.ingest(MERGE)
+    assert [id_ for id_, _ in ids(bench)] == [1, 2, 3]
+    assert bench.receipt("t").watermark is not None
+    assert str(bench.receipt("t").watermark).startswith("2024-01-02")
+
+
+@embedded
+def test_only_cursors_in_the_future_leave_the_watermark_as_it_was(bench: Bench) -> None:
+    rows = [{"id": 1, "at": dt.datetime(2999, 1, 1, tzinfo=dt.UTC), "v": ""}]
+    bench.ingest(MERGE, rows)
+    assert bench.receipt("t").watermark is None
+    bench.ingest(MERGE, [row(2, 3)])
+    bench.ingest(MERGE, rows)
+    assert bench.receipt("t").watermark == "2024-01-03T00:00:00+00:00"
+
+
+def test_nothing_new_keeps_the_watermark(bench: Bench) -> None:
+    bench.ingest(MERGE, [row(1, 3)])
+    bench.ingest(MERGE, [])
+    receipt = bench.receipt("t")
+    assert (receipt.watermark, receipt.rows_loaded) == ("2024-01-03T00:00:00+00:00", 0)
+    assert ids(bench) == [(1, "")]
+
+
+def test_a_receipt_of_a_load_that_did_not_end_does_not_count(bench: Bench) -> None:
+    bench.ingest(MERGE, [row(1, 3)])
+    names = ", ".join(["table_name", "source", "mode", "rows_read", "rows_loaded", "rows_dropped"])
+    bench.execute(
+        f"INSERT INTO raw._ingestions ({names}, watermark, loaded_at, _dlt_load_id)"
+        " VALUES ('t', 's', 'incremental', 1, 1, 0, '2999-01-01', '2999-01-01 00:00:00+00', 'x')"
+    )
+    assert bench.receipt("t").watermark == "2024-01-03T00:00:00+00:00"
+
+
+@embedded
+def test_rows_that_break_a_rule_do_not_move_the_watermark(bench: Bench) -> None:
+    table = Table(
+        name="t",
+        key=("id",),
+        mode="incremental",
+        cursor="at",
+        rules=(rules.AcceptedValues(column="v", values=("a", "b")),),
+    )
+    bench.ingest(table, [row(1, 1, "a")])
+    with pytest.raises(errors.PermanentError, match="v is one of a, b: 1"):
+        bench.ingest(table, [row(2, 2, "b"), row(3, 3, "c")])
+    assert ids(bench) == [(1, "a")]
+    assert bench.receipt("t").watermark == "2024-01-01T00:00:00+00:00"
+    bench.ingest(table, [row(2, 2, "b"), row(3, 3, "a")])
+    assert ids(bench) == [(1, "a"), (2, "b"), (3, "a")]
+
+
+# Windows: what is read again never moves the watermark, never brings back what is old.
+
+
+def test_a_window_is_read_again_and_the_watermark_stays(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    for number in range(1, 6):
+        bench.source(f"INSERT INTO t VALUES ({number}, '2024-01-0{number}', 'a')")
+    bench.ingest(MERGE)
+    bench.source("UPDATE t SET v = 'b'")
+    done = bench.ingest(MERGE, since="2024-01-02", until="2024-01-04")
+    assert (done.read, done.loaded) == (2, 2)
+    assert ids(bench) == [(1, "a"), (2, "b"), (3, "b"), (4, "a"), (5, "a")]
+    assert bench.receipt("t").watermark == "2024-01-05T00:00:00"
+    bench.ingest(MERGE, since="2024-01-04T00:00:00+00:00")
+    assert [v for _, v in ids(bench)] == ["a", "b", "b", "b", "b"]
+
+
+@embedded
+def test_after_a_window_alone_the_next_load_reads_all(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2024-01-02', '')")
+    bench.ingest(MERGE, since="2024-01-02")
+    assert bench.receipt("t").watermark is None
+    bench.ingest(MERGE)
+    assert [id_ for id_, _ in ids(bench)] == [1, 2]
+
+
+def test_a_window_brings_back_no_older_version_of_a_row(bench: Bench) -> None:
+    """The source keeps every version, and the key is not its primary key."""
+    bench.source(
+        "CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)",
+        "INSERT INTO t VALUES (1, '2024-01-01', 'old'), (1, '2024-01-09', 'new'),"
+        " (2, '2024-01-01', 'only')",
+    )
+    bench.ingest(MERGE)
+    bench.ingest(MERGE, since="2024-01-01", until="2024-01-05")
+    assert ids(bench) == [(1, "new"), (2, "only")]
+
+
+@embedded
+def test_a_window_of_a_function_brings_back_no_older_version_of_a_row(bench: Bench) -> None:
+    versions = [row(1, 1, "old"), row(1, 9, "new"), row(2, 1, "only")]
+    bench.ingest(MERGE, versions)
+    versions[-1]["v"] = "again"
+    bench.ingest(MERGE, versions, since="2024-01-01", until="2024-01-05")
+    assert ids(bench) == [(1, "new"), (2, "again")]
+
+
+def test_a_window_of_a_table_that_appends_adds_no_row_twice(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2024-01-02', '')")
+    bench.ingest(BY_TIME)
+    bench.ingest(BY_TIME, since="2024-01-01", until="2024-01-02")
+    assert [id_ for id_, _ in ids(bench)] == [1, 2]
+
+
+@embedded
+@pytest.mark.parametrize(
+    ("since", "until", "message"),
+    [
+        (None, "2024-01-01", "needs a beginning"),
+        ("2024-01-05", "2024-01-05", "is empty"),
+        ("yesterday", None, "'yesterday' does not fit a cursor"),
+    ],
+)
+def test_a_window_that_is_none_is_refused(
+    bench: Bench, since: str | None, until: str | None, message: str
+) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    with pytest.raises(errors.PermanentError, match=message):
+        bench.ingest(MERGE, since=since, until=until)
+
+
+@embedded
+def test_a_window_of_a_full_table_reads_it_whole(bench: Bench) -> None:
+    bench.ingest(FULL, [row(1, 1), row(2, 2)], since="2024-01-02", until="2024-01-03")
+    assert bench.count("t") == 2
+
+
+# Append.
+
+
+def test_append_by_a_cursor_adds_no_row_twice_and_misses_none(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2024-01-02', '')")
+    bench.ingest(BY_TIME)
+    # Two equal rows, late, with the cursor's newest value; and one that is newer.
+    bench.source(
+        "INSERT INTO t VALUES (3, '2024-01-02', ''), (3, '2024-01-02', ''), (4, '2024-01-03', '')"
+    )
+    bench.ingest(BY_TIME)
+    bench.ingest(BY_TIME)
+    assert [id_ for id_, _ in ids(bench)] == [1, 2, 3, 3, 4]
+
+
+def test_append_keeps_rows_that_are_gone_from_the_source(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', '')")
+    bench.ingest(BY_TIME)
+    bench.source("DELETE FROM t", "INSERT INTO t VALUES (2, '2024-01-02', '')")
+    bench.ingest(BY_TIME)
+    assert [id_ for id_, _ in ids(bench)] == [1, 2]
+
+
+def test_append_without_a_cursor_adds_all_that_it_is_given(bench: Bench) -> None:
+    for _ in range(2):
+        bench.ingest(APPEND, [row(1, 1), row(1, 1), row(None, None)])
+    assert ids(bench) == [(1, "")] * 4 + [(None, "")] * 2
+
+
+def test_rows_of_a_load_that_died_are_removed_before_more_are_added(bench: Bench) -> None:
+    bench.ingest(APPEND, [row(1, 1)])
+    names = "id, v, _dlt_load_id" + (", _dlt_id" if "_dlt_id" in _all_columns(bench) else "")
+    values = "9, 'half', '123.456'" + (", 'a'" if "_dlt_id" in names else "")
+    bench.execute(f"INSERT INTO raw.t ({names}) VALUES ({values})")
+    bench.ingest(APPEND, [row(2, 2)])
+    assert ids(bench) == [(1, ""), (2, "")]
+
+
+def _all_columns(bench: Bench) -> set[str]:
+    with warehouse.connect() as opened:
+        return set(opened.columns("raw", "t")["t"])
+
+
+# Full loads.
+
+
+def test_a_full_load_replaces_all(bench: Bench) -> None:
+    bench.ingest(FULL, [row(1, 1), row(2, 1)])
+    bench.ingest(FULL, [row(2, 2), row(3, 2)])
+    assert [id_ for id_, _ in ids(bench)] == [2, 3]
+
+
+def test_a_full_load_that_is_suddenly_empty_is_refused_until_it_is_confirmed(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)")
+    bench.ingest(FULL)
+    bench.source("DELETE FROM t")
+    with pytest.raises(errors.PermanentError, match=r"my-data-project reset t; or set max_shrink"):
+        bench.ingest(FULL)
+    assert bench.rows("t") == [(1,)]
+    bench.reset("t")
+    assert bench.rows("t") == [(1,)]
+    bench.ingest(FULL)
+    assert bench.rows("t") == []
+
+
+@embedded
+def test_a_full_load_that_lost_most_of_its_rows_is_refused(bench: Bench) -> None:
+    def rows(count: int) -> list[dict[str, int]]:
+        return [{"id": number} for number in range(count)]
+
+    bench.ingest(FULL, rows(200))
+    with pytest.raises(errors.PermanentError, match="max_shrink"):
+        bench.ingest(FULL, rows(99))
+    assert bench.count("t") == 200
+    bench.ingest(Table(name="t", max_shrink=0.9), rows(99))
+    bench.ingest(FULL, rows(40))  # a small table may halve
+    bench.ingest(Table(name="t", max_shrink=1), [])
+    assert bench.count("t") == 0
+
+
+# Reset.
+
+
+def test_after_a_reset_the_next_load_reads_all(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2024-01-02', '')")
+    bench.ingest(MERGE)
+    bench.source("UPDATE t SET v = 'x'")
+    bench.ingest(MERGE)
+    assert ids(bench) == [(1, ""), (2, "x")]
+    bench.reset("t")
+    assert bench.ingest(MERGE).loaded == 2
+    assert ids(bench) == [(1, "x"), (2, "x")]
+    assert bench.receipt("t").watermark == "2024-01-02T00:00:00"
+
+
+def test_a_reset_may_drop_the_table(bench: Bench) -> None:
+    bench.ingest(MERGE, [row(1, 1), row(2, 2)])
+    bench.reset("t", drop=True)
+    assert bench.columns("t") == []
+    bench.ingest(MERGE, [{"id": "now a text", "at": day(1), "more": 1}])
+    assert bench.rows("t", "id, more") == [("now a text", 1)]
+
+
+def test_a_reset_before_the_first_load_does_no_harm(bench: Bench) -> None:
+    bench.reset("t", drop=True)
+    bench.ingest(MERGE, [row(1, 1)])
+    assert ids(bench) == [(1, "")]
+
+
+# First loads without rows.
+
+
+@pytest.mark.parametrize("table", [FULL, APPEND, BY_TIME, MERGE], ids=["full", "plain", "by", "m"])
+def test_a_first_load_without_rows_makes_the_table(bench: Bench, table: Table) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.ingest(table)
+    assert bench.columns("t") == ["id", "at", "v"]
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', 'a')")
+    bench.ingest(table)
+    assert ids(bench) == [(1, "a")]
+
+
+@pytest.mark.parametrize("table", [FULL, MERGE], ids=["full", "merge"])
+def test_a_function_that_yields_nothing_at_first_does_no_harm(bench: Bench, table: Table) -> None:
+    assert bench.ingest(table, []).loaded == 0
+    bench.ingest(table, [row(1, 1)])
+    assert ids(bench) == [(1, "")]
+
+
+# Sources that are no tables.
+
+THREE = [{"id": number, "at": day(number), "v": "x" * number} for number in (1, 2, 3)]
+ARROW = pa.Table.from_pylist(THREE)
+SHAPES: dict[str, Any] = {
+    "rows": lambda: THREE,
+    "pages": lambda: [THREE[:1], THREE[1:]],
+    "mixed": lambda: [THREE[0], THREE[1:]],
+    "arrow": lambda: [ARROW.slice(0, 1), ARROW.slice(1)],
+    "batches": lambda: ARROW.to_batches(),
+    "resource": lambda: dlt.resource(THREE, name="other"),
+}
+if importlib.util.find_spec("pandas"):
+    SHAPES["frames"] = lambda: [ARROW.to_pandas()]
+
+
+@embedded
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_function_may_give_rows_in_any_shape(bench: Bench, shape: str) -> None:
+    done = bench.ingest(MERGE, SHAPES[shape])
+    assert (done.read, done.loaded) == (3, 3)
+    assert ids(bench) == [(1, "x"), (2, "xx"), (3, "xxx")]
+    assert bench.receipt("t").watermark == "2024-01-03T00:00:00+00:00"
+    assert "<lambda>()" in bench.receipt("t").source
+
+
+@embedded
+def test_a_function_gets_the_watermark_if_it_asks_for_it(bench: Bench) -> None:
+    seen: list[Any] = []
+
+    def rates(since: dt.datetime | None = None) -> Iterator[Any]:
+        seen.append(since)
+        yield row(len(seen), len(seen))
+
+    for _ in range(3):
+        bench.ingest(MERGE, rates)
+    bench.ingest(MERGE, rates, since="2023-12-01")
+    assert seen == [None, day(1), day(2), dt.datetime(2023, 12, 1)]
+    assert len(ids(bench)) == 4
+    bench.reset("t")
+    bench.ingest(MERGE, rates)
+    assert seen[-1] is None
+
+
+def counter(asked: list[Any]) -> Any:
+    """Return a function that gives a resource of dlt: two more numbers each time."""
+    begin = dlt.sources.incremental("n", initial_value=0)
+
+    def api() -> Any:
+        @dlt.resource(name="items")
+        def items(at: Any = begin) -> Iterator[Any]:
+            asked.append(at.last_value)
+            yield [{"id": n, "n": n} for n in range(at.last_value + 1, at.last_value + 3)]
+
+        return items
+
+    return api
+
+
+@embedded
+def test_a_resource_of_dlt_goes_on_where_it_ended(bench: Bench) -> None:
+    asked: list[Any] = []
+    for _ in range(3):
+        bench.ingest(APPEND, counter(asked))
+    assert asked == [0, 2, 4]
+    assert bench.rows("t", "id") == [(n,) for n in range(1, 7)]
+    assert json.loads(str(bench.receipt("t").state))
+    bench.reset("t", drop=True)
+    bench.ingest(APPEND, counter(asked))
+    assert asked[-1] == 0
+
+
+@embedded
+def test_a_resource_whose_load_failed_does_not_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    bench.ingest(APPEND, counter(asked))
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load", _fail)
+        with pytest.raises(errors.TransientError):
+            bench.ingest(APPEND, counter(asked))
+    bench.ingest(APPEND, counter(asked))
+    assert asked == [0, 2, 2]
+    assert bench.count("t") == 4
+
+
+def _fail(*_: object) -> Any:
+    raise errors.TransientError("The warehouse is away.")
+
+
+@embedded
+def test_types_of_a_function_do_not_hang_on_one_load(bench: Bench) -> None:
+    """Small numbers at first, large ones later; Arrow of 32 bits, rows of Python."""
+    small = pa.table({"id": pa.array([1], pa.int32()), "v": pa.array([0.5], pa.float32())})
+    bench.ingest(APPEND, [small])
+    bench.ingest(APPEND, [{"id": 2**40, "v": 0.1}])
+    assert bench.rows("t", "id, v") == [(1, 0.5), (2**40, 0.1)]
+
+
+def test_lists_and_dicts_become_json(bench: Bench) -> None:
+    rows = [{"id": 1, "v": {"a": [1, {"b": None}], "ä": "\"'\\"}}, {"id": 2, "v": None}]
+    table = Table(name="t", key=("id",))
+    for _ in range(2):
+        bench.ingest(table, rows)
+    found = [value for (value,) in bench.rows("t", "v") if value is not None]
+    assert [json.loads(value) if isinstance(value, str) else value for value in found] == [
+        rows[0]["v"]
+    ]
+    assert bench.query("SELECT count(*) FROM raw.t WHERE v IS NULL") == [(1,)]
+    got = "v->>'ä'" if bench.kind == "duckdb" else "v::json->>'ä'"
+    assert bench.query(f"SELECT {got} FROM raw.t WHERE id = 1") == [("\"'\\",)]
+
+
+def test_json_of_a_database_stays_json(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, v JSON)")
+    bench.source("""INSERT INTO t VALUES (1, '{"a": 1}'), (2, NULL)""")
+    bench.ingest(FULL)
+    bench.ingest(FULL)
+    value = bench.rows("t", "v")[-1][0] or bench.rows("t", "v")[0][0]
+    assert (json.loads(value) if isinstance(value, str) else value) == {"a": 1}
+
+
+@embedded
+@pytest.mark.parametrize("value", [math.nan, -math.inf, {"a": [math.nan]}], ids=str)
+def test_numbers_that_dlt_would_make_nulls_are_refused(bench: Bench, value: Any) -> None:
+    with pytest.raises(errors.PermanentError, match="Column 'v' of 't' holds NaN or inf"):
+        bench.ingest(FULL, [[{"id": 1, "v": None}, {"id": 2, "v": value}]])
+    assert bench.columns("t") == []
+
+
+@embedded
+def test_times_of_a_function_without_a_zone_are_in_utc(bench: Bench) -> None:
+    rows = [{"id": 1, "at": dt.datetime(2024, 1, 1, 12)}]
+    bench.ingest(FULL, rows)
+    bench.ingest(FULL, [pa.Table.from_pylist(rows)])
+    assert bench.query('SELECT epoch("at") FROM raw.t') == [(day(1).timestamp() + 43200,)]
+
+
+@embedded
+def test_an_error_within_a_function_is_one_sentence(bench: Bench) -> None:
+    def broken() -> Iterator[Any]:
+        yield row(1, 1)
+        raise ValueError("page 2 has no results")
+
+    with pytest.raises(errors.PermanentError, match=r"^t from .*broken\(\): page 2 has no results"):
+        bench.ingest(FULL, broken)
+    assert bench.columns("t") == []
+
+
+@embedded
+def test_a_function_without_the_key_or_cursor_is_refused(bench: Bench) -> None:
+    with pytest.raises(errors.PermanentError, match=r"'t' in .* has no column id, at\."):
+        bench.ingest(MERGE, [{"v": 1}])
+
+
+# What the table asks of the source.
+
+
+@embedded
+def test_columns_conditions_and_types_are_the_tables_to_choose(bench: Bench) -> None:
+    bench.source(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, secret TEXT, amount TEXT, gone BOOLEAN)",
+        "INSERT INTO t VALUES (1, 's', '1.50', 0), (2, 's', '2.25', 1), (3, 's', '3', 0)",
+    )
+    table = Table(
+        name="t", exclude=("secret",), where="gone = 0 OR id > 5", types={"amount": "decimal(9,2)"}
+    )
+    bench.ingest(table)
+    assert bench.columns("t") == ["id", "amount", "gone"]
+    assert bench.rows("t", "id, amount") == [(1, Decimal("1.50")), (3, Decimal("3.00"))]
+    bench.ingest(Table(name="t", target="u", columns=("id",)))
+    assert bench.rows("u") == [(1,), (2,), (3,)]
+
+
+def test_two_tables_of_one_name_have_two_targets(bench: Bench) -> None:
+    crm = bench.folder / "crm.db"
+    query_sqlite(crm, "CREATE TABLE orders (id INTEGER)", "INSERT INTO orders VALUES (2)")
+    bench.source("CREATE TABLE orders (id INTEGER)", "INSERT INTO orders VALUES (1)")
+    bench.set("SOURCE_URLS__CRM", f"sqlite:///{crm}")
+    bench.ingest(Table(name="orders"))
+    bench.ingest(Table(name="orders", source="crm", target="crm_orders"))
+    assert (bench.rows("orders"), bench.rows("crm_orders")) == ([(1,)], [(2,)])
+    assert set(loading.read_receipts()) == {"orders", "crm_orders"}
+    assert bench.receipt("crm_orders").source.endswith("crm.db")
+
+
+@embedded
+def test_a_source_without_a_url_is_named(bench: Bench) -> None:
+    with pytest.raises(errors.PermanentError, match=r"no source 'erp': set \w+SOURCE_URLS__ERP"):
+        bench.ingest(Table(name="orders", source="erp"))
+
+
+def test_names_that_differ_in_a_letter_stay_two_tables(bench: Bench) -> None:
+    names = ["заказы", "данные", "a b", "a_b", "Größe", "grösse", "a-b [c]"]
+    for number, name in enumerate(names):
+        bench.ingest(Table(name=name, key=("Zähler 1",)), [{"Zähler 1": number, "ö.x": None}])
+    for number, name in enumerate(names):
+        assert bench.rows(name, '"Zähler 1"') == [(number,)]
+
+
+@embedded
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a\nb", " id"])
+def test_a_column_whose_name_would_change_is_refused(bench: Bench, name: str) -> None:
+    quoted = name.replace('"', '""')
+    bench.source(f'CREATE TABLE t (num INTEGER, "{quoted}" INTEGER)', "INSERT INTO t VALUES (1, 2)")
+    for rows in (None, [pa.table({"num": [1], name: [1]})], [{"num": 1, name: 1}]):
+        with pytest.raises(errors.PermanentError, match="has a quote, a line break or an outer"):
+            bench.ingest(FULL, rows)
+    bench.ingest(Table(name="t", exclude=(name,)))  # as the message says
+    assert bench.rows("t") == [(1,)]
+
+
+def test_columns_that_differ_in_case_are_two_or_refused(bench: Bench) -> None:
+    rows = [{"id": 1, "ID": 2}]
+    if bench.kind == "postgres":
+        bench.ingest(FULL, rows)
+        assert bench.rows("t") == [(1, 2)]
+        return
+    with pytest.raises(errors.PermanentError, match=r"'id' and 'ID' of 't' differ in case only"):
+        bench.ingest(FULL, rows)
+    assert bench.columns("t") == []
+
+
+def test_a_name_that_is_too_long_is_refused(bench: Bench) -> None:
+    long = "ä" * 40
+    if bench.kind == "duckdb":
+        bench.ingest(Table(name=long), [{long: 1}])
+        assert bench.rows(long) == [(1,)]
+        return
+    for table, rows in ((Table(name=long), [{"id": 1}]), (FULL, [{long: 1}])):
+        with pytest.raises(errors.PermanentError, match=r"is longer than the 63 bytes"):
+            bench.ingest(table, rows)
+    bench.ingest(Table(name=long, target="short"), [{"id": 1}])
+    assert bench.count("short") == 1
+
+
+# The warehouse.
+
+
+def test_a_table_that_the_pipeline_did_not_make_is_never_written_to(bench: Bench) -> None:
+    bench.ingest(Table(name="other"), [row(1, 1)])
+    bench.execute("CREATE TABLE raw.t (id BIGINT)", "INSERT INTO raw.t VALUES (7)")
+    for table in (FULL, APPEND, Table(name="t", key=("id",), mode="incremental", cursor="id")):
+        with pytest.raises(errors.PermanentError, match=r"raw\.t in .* was not made by this"):
+            bench.ingest(table, [{"id": 1}])
+    assert bench.query("SELECT * FROM raw.t") == [(7,)]
+    bench.ingest(Table(name="t", target="mine"), [{"id": 1}])  # as the message says
+    assert bench.rows("mine") == [(1,)]
+
+
+def test_source_and_warehouse_may_share_a_server_but_no_table(bench: Bench) -> None:
+    """Whatever the two URLs look like: the warehouse has a schema of its own."""
+    if bench.kind == "duckdb":
+        bench.execute("CREATE TABLE main.t (id BIGINT)", "INSERT INTO main.t VALUES (7)")
+        bench.set("SOURCE_URL", bench.url.replace("warehouse.duckdb", "./warehouse.duckdb"))
+        with pytest.raises(errors.PermanentError, match="Source and warehouse are one file"):
+            bench.ingest(FULL)
+        assert bench.query("SELECT * FROM main.t") == [(7,)]
+        return
+    bench.execute("CREATE TABLE public.t (id BIGINT PRIMARY KEY)", "INSERT INTO t VALUES (7)")
+    bench.set("SOURCE_URL", f"{bench.url}{'&' if '?' in bench.url else '?'}sslmode=disable")
+    for _ in range(2):
+        bench.ingest(FULL)
+    assert bench.query("SELECT * FROM public.t") == [(7,)] == bench.query("SELECT id FROM raw.t")
+    with pytest.raises(errors.PermanentError, match="_dlt_load_id"):  # its own table as source
+        bench.ingest(Table(name="t", schema="raw"))
+    bench.execute("CREATE SCHEMA other", "CREATE TABLE other.t (id BIGINT)")
+    bench.set("RAW_SCHEMA", "other")
+    with pytest.raises(errors.PermanentError, match="was not made by this pipeline"):
+        bench.ingest(Table(name="t", schema="other"))
+
+
+@embedded
+def test_a_folder_that_cannot_be_written_is_one_sentence(bench: Bench) -> None:
+    (bench.folder / "file").write_text("")
+    bench.set("WAREHOUSE_URL", f"duckdb:///{bench.folder}/file/warehouse.duckdb")
+    with pytest.raises(errors.PermanentError, match=r"Cannot write to duckdb.*file"):
+        loading.read_receipts()
+    bench.set("WAREHOUSE_URL", bench.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///w.db", "SQLite is a source, no warehouse: use duckdb"),
+        ("oracle://me@db/x", "type 'oracle' is not supported. There are: .*postgresql"),
+        ("duckdb://", "needs a file"),
+        ("postgresql://a,b/x", "host=first,second"),
+    ],
+)
+def test_a_warehouse_that_cannot_be_is_refused(
+    url: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url)
+    with pytest.raises(errors.PermanentError, match=message):
+        loading.read_receipts()
+
+
+def test_a_server_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://me:hunter2@127.0.0.1:1/x"
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url)
+    with pytest.raises(errors.TransientError, match="refused") as caught:
+        loading.read_receipts()
+    assert "hunter2" not in str(caught.value)
+
+
+# Several at the same time.
+
+
+def test_a_run_that_another_one_overtook_reads_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', 'a'), (2, '2024-01-02', 'a')")
+    load = loading.load
+    others: list[Any] = []
+
+    def overtaken(found: Any) -> Any:
+        if not others:
+            others.append("once")
+            bench.source("UPDATE t SET v = 'b'", "INSERT INTO t VALUES (3, '2024-01-03', 'b')")
+            others.append(bench.ingest(MERGE).loaded)
+        return load(found)
+
+    monkeypatch.setattr(loading, "load", overtaken)
+    bench.ingest(MERGE)
+    assert others == ["once", 3]
+    assert ids(bench) == [(1, "b"), (2, "b"), (3, "b")]
+    assert bench.receipt("t").watermark == "2024-01-03T00:00:00"
+
+
+@pytest.mark.parametrize("table", [MERGE, BY_TIME], ids=["incremental", "append"])
+def test_runs_of_one_table_at_the_same_time_end_right(bench: Bench, table: Table) -> None:
+    bench.source(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+        " INSERT INTO t SELECT i, datetime('2024-01-01', '+' || i || ' hours'), '' FROM n",
+    )
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bench.ingest, [table] * 4))
+    assert bench.rows("t", "id") == [(n,) for n in sorted(range(1, 501), key=lambda n: f"({n},)")]
+
+
+def extract(table: Table, rows: list[Any], folder: Path) -> extraction.Extraction:
+    folder.mkdir()
+    receipt = loading.read_receipts().get(table.target_name)
+    return extraction.extract(table, folder, receipt=receipt, rows=lambda: iter(rows))
+
+
+def test_tables_that_are_ready_together_are_loaded_together(bench: Bench) -> None:
+    tickets = [
+        loading._Ticket(extract(Table(name=name), [{"id": 1}], bench.folder / name))
+        for name in ("a", "b", "c")
+    ]
+    loading._load_all(tickets)
+    assert len({ticket.result().load_id for ticket in tickets}) == 1
+    assert [bench.rows(name) for name in ("a", "b", "c")] == [[(1,)]] * 3
+
+
+@pytest.mark.parametrize("mode", ["full", "append"])
+def test_one_table_that_fails_stops_only_itself(bench: Bench, mode: Any) -> None:
+    names = ("a", "b", "c")
+    tables = [Table(name=name, mode=mode) for name in names]
+    for table in tables:
+        bench.ingest(table, [{"id": 1, "v": "x"}])
+    bench.execute("ALTER TABLE raw.b ALTER COLUMN v SET NOT NULL")
+    rows = [{"id": 2, "v": None}, {"id": 3, "v": "y"}]
+    tickets = [loading._Ticket(extract(table, rows, bench.folder / table.name)) for table in tables]
+    loading._load_all(tickets)
+    failed = tickets[1].exception()
+    assert isinstance(failed, errors.PermanentError)
+    assert str(failed).startswith("b in ")
+    assert "\n" not in str(failed)
+    assert "null" in str(failed).lower()
+    for name in ("a", "c"):
+        assert {id_ for (id_,) in bench.rows(name, "id")} >= {2, 3}
+    assert bench.rows("b", "id") == [(1,)]
+    bench.execute("ALTER TABLE raw.b ALTER COLUMN v DROP NOT NULL")
+    bench.ingest(tables[1], rows)
+    assert {id_ for (id_,) in bench.rows("b", "id")} >= {2, 3}
+
+
+@embedded
+def test_a_table_that_does_not_fit_stops_only_itself(bench: Bench) -> None:
+    bench.ingest(Table(name="b"), [{"id": 1, "v": 1}])
+    tickets = [
+        loading._Ticket(extract(Table(name=name), [{"id": 1}], bench.folder / name))
+        for name in ("a", "b")
+    ]
+    loading._load_all(tickets)
+    assert tickets[0].result().rows_loaded == 1
+    assert "has no column v" in str(tickets[1].exception())
+
+
+@embedded
+def test_a_warehouse_that_is_away_fails_all_that_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets = [
+        loading._Ticket(extract(Table(name=name), [{"id": 1}], bench.folder / name))
+        for name in ("a", "b")
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "receipts", _fail)
+        loading._load_all(tickets)
+    assert all(isinstance(t.exception(), errors.TransientError) for t in tickets)
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)  # threads share a file of DuckDB
+def test_a_second_run_waits_for_the_lock_and_gives_up_in_time(bench: Bench) -> None:
+    bench.ingest(FULL, [row(1, 1)])
+    bench.set("LOCK_TIMEOUT_SECONDS", "0")
+    entered, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with warehouse.table_locks(["t"]):
+            entered.set()
+            done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(60)
+    try:
+        with pytest.raises(errors.TransientError):
+            bench.ingest(FULL, [row(2, 2)])
+    finally:
+        done.set()
+        holder.join()
+    assert ids(bench) == [(1, "")]
+
+
+@embedded
+def test_a_load_leaves_nothing_in_the_temporary_folder(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    bench.ingest(MERGE, [row(1, 1)])
+    with pytest.raises(errors.PermanentError):
+        bench.ingest(MERGE, [{"v": 1}])
+    assert list(folder.iterdir()) == []
+
+
+@embedded
+def test_the_result_tells_what_was_done(bench: Bench) -> None:
+    result = bench.ingest(Table(name="t", target="u", key=("id",)), [row(1, 1), row(None, 1)])
+    assert isinstance(result, ingestion.IngestionResult)
+    assert (result.table, result.read, result.loaded, result.dropped) == ("u", 2, 1, 1)
+    assert result.seconds > 0

@@ -1,0 +1,59 @@
+"""Each sentence of a pipeline's docs/guarantees.md names a test that holds it."""
+
+from __future__ import annotations
+
+import re
+
+import projects
+from projects import Render
+
+HERE = projects.ROOT / "tests"
+LISTED = re.findall(
+    r"^\| (?!Words)([^|-].+) \| (\w+) \|$", (HERE / "guarantees.md").read_text(), re.MULTILINE
+)
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
+
+
+def sentences(page: str) -> list[str]:
+    """Return the sentences and the rows of tables of a page, without headings."""
+    found: list[str] = []
+    for part in re.split(r"\n\n|\n(?=\|)|\n(?=[-\d])", page):
+        text = " ".join(part.split())
+        if text.startswith("|"):
+            found += [] if text.startswith("|---") else [text]
+        elif not text.startswith("#"):
+            found += SENTENCE.split(re.sub(r"^\d\. |^- ", "", text))
+    return found
+
+
+def test_each_sentence_is_held_by_a_test(render: Render) -> None:
+    page = (render(extras=["dask"]) / "docs" / "guarantees.md").read_text()
+    plain = " ".join(page.split())
+    assert [words for words, _ in LISTED if words not in plain] == []
+    held = {words for words, _ in LISTED}
+    # Headers of tables, and what only explains the sentence before it.
+    explained = (
+        *("| In the source", "| Fault", "| Source", "Each sentence here", "What is new is read"),
+        *("So the watermark", "What is refused is named", "While its columns", "Between machines"),
+        *(
+            "The rules about rows",
+            "It is",
+            "The schema also has",
+            "`raw_staging`",
+            "Derived tables",
+        ),
+        "The workers read the settings",
+    )
+    loose = [
+        sentence
+        for sentence in sentences(page)
+        if not any(words in sentence for words in held)
+        and not sentence.lstrip("*").startswith(explained)
+    ]
+    assert loose == []
+
+
+def test_each_test_exists(render: Render) -> None:
+    files = [*HERE.rglob("test_*.py"), *(render(extras=["dask"]) / "tests").glob("test_*.py")]
+    there = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    assert [name for _, name in LISTED if name not in there] == []

@@ -1,0 +1,173 @@
+"""Who has which engine: a new pipeline has dlt, one of before 0.5 keeps its own."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING
+
+import copier
+import pytest
+import updating
+import yaml
+from updating import ANSWERS, CURRENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from updating import TemplateRepository
+
+OWN = [
+    ref
+    for ref, content in updating.release_copier_yml().items()
+    if ref != CURRENT and updating.has_own_engine(content, "pipeline")
+]
+"""Releases whose pipelines have an engine of their own."""
+ENDS = sorted({OWN[0], OWN[-1]}, key=updating.version)
+PIPELINE = {"project_kind": "pipeline"}
+EVERYTHING = {
+    **PIPELINE,
+    "project_name": "sales",
+    "package_name": "sales",
+    "project_description": "Load sales.",
+    "user_name": "Ann",
+    "user_email": "ann@example.com",
+    "license": "Apache-2.0",
+    "minimum_python": "3.12",
+    "ci": "gitlab",
+    "work_pool_type": "docker",
+    "extras": ["postgres"],
+    "features": ["docs"],
+}
+"""Every answer that a release of before 0.5 asks for."""
+
+
+def engine(project: Path) -> object:
+    """Return the engine that a project has recorded."""
+    return updating.answers(project).get("engine")
+
+
+@pytest.mark.parametrize("data", [PIPELINE, EVERYTHING], ids=["defaults", "everything"])
+def test_a_new_pipeline_has_dlt(
+    data: dict[str, object], template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """However much is answered, and after every update."""
+    project = template_repository.project(data, tmp_path / "project")
+    assert engine(project) == "dlt"
+    assert next(project.glob("src/*/common/loading.py")).is_file()
+    updating.update(project, {"license": "MIT"}, ref=template_repository.variant())
+    assert engine(project) == "dlt"
+
+
+def test_answers_by_the_user_s_settings_do_not_make_a_project_old(
+    template_repository: TemplateRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "settings.yml"
+    settings.write_text(yaml.safe_dump({"defaults": EVERYTHING}), encoding="utf-8")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
+    copier.run_copy(
+        str(template_repository.path),
+        tmp_path / "project",
+        vcs_ref=CURRENT,
+        defaults=True,
+        quiet=True,
+    )
+    assert updating.answers(tmp_path / "project")["license"] == "Apache-2.0"
+    assert engine(tmp_path / "project") == "dlt"
+
+
+@pytest.mark.parametrize("kind", ["library", "plugin"])
+def test_other_kinds_have_none(kind: str, template_repository: TemplateRepository) -> None:
+    assert engine(template_repository.render({"project_kind": kind})) is None
+
+
+@pytest.mark.parametrize("ref", ENDS)
+@pytest.mark.parametrize("change", [{}, {"license": "Apache-2.0", "extras": ["postgres"]}])
+def test_an_old_pipeline_keeps_its_engine_and_what_was_made_of_it(
+    ref: str, change: dict[str, object], template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    package = project / "src" / "my_data_project"
+    deleted = package / "common" / "errors.py"
+    deleted.unlink()
+    edited = package / "common" / "settings.py"
+    edited.write_text(edited.read_text(encoding="utf-8") + "\nMINE = 1\n", encoding="utf-8")
+    (package / "common" / "warehouse.py").write_text("MINE = 2\n", encoding="utf-8")
+    updating.commit_all(project)
+    before = updating.snapshot(project)
+    updating.update(project, change)
+    assert engine(project) == "own"
+    after = updating.snapshot(project)
+    assert before.keys() == after.keys()
+    mine = (*updating.kept_patterns(), *updating.seed_patterns())
+    assert not [
+        path for path in before if before[path] != after[path] and updating.is_seed(path, mine)
+    ]
+    assert updating.unmerged(project) == set()
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert not [line for line in metadata["dependencies"] if line.startswith("dlt")]
+    extras = set(metadata["optional-dependencies"])
+    assert extras == {"dev", *change.get("extras", [])}
+
+
+def test_an_old_pipeline_gets_no_extra_that_only_dlt_has(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(PIPELINE, tmp_path / "project", OWN[-1])
+    with pytest.raises(ValueError, match="Invalid choice"):
+        updating.update(project, {"extras": ["mysql"]})
+
+
+def test_answers_of_an_old_pipeline_render_it_as_an_update_does(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """As the hooks do it, to compare: nothing of an engine that the project does not have."""
+    old = template_repository.render(EVERYTHING, OWN[-1])
+    data = yaml.safe_load((old / ANSWERS).read_text(encoding="utf-8"))
+    rendered = tmp_path / "rendered"
+    copier.run_copy(
+        str(template_repository.path),
+        rendered,
+        data=data,
+        vcs_ref=CURRENT,
+        defaults=True,
+        quiet=True,
+    )
+    assert engine(rendered) == "own"
+    kept = updating.kept_patterns()
+    assert not [path for path in updating.snapshot(rendered) if updating.is_seed(path, kept)]
+
+
+def test_without_its_example_a_pipeline_has_nothing_to_delete(
+    template_repository: TemplateRepository,
+) -> None:
+    given = set(updating.snapshot(template_repository.render(PIPELINE)))
+    bare = set(updating.snapshot(template_repository.render({**PIPELINE, "example": False})))
+    assert bare < given
+    assert {path.rpartition("/")[2] for path in given - bare} >= {"demo.py", "test_demo.py"}
+    assert all("demo" in path or "/sql/" in path or "tests/data/" in path for path in given - bare)
+
+
+def test_the_example_is_left_behind_by_the_commands_of_the_readme(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """But for what it says and deploys, the project is as one that never had an example."""
+    project = template_repository.project(PIPELINE, tmp_path / "project")
+    fresh = updating.snapshot(template_repository.render({**PIPELINE, "example": False}))
+    section = (project / "README.md").read_text(encoding="utf-8").partition("the example behind")[2]
+    remove, commit, update = section.split("```")[1].removeprefix("bash").strip().splitlines()
+    assert update.endswith("--data example=false")
+    tables = project / "src" / "my_data_project" / "flows" / "tables.py"
+    tables.write_bytes(fresh["src/my_data_project/flows/tables.py"][1])
+    deployments = project / "prefect.yaml"
+    text = deployments.read_text(encoding="utf-8")
+    text, count = re.subn(r"(?m)^  - name: \*name\n.*\.ingest_flights\n(    .*\n)*", "", text)
+    assert count == 1
+    deployments.write_text(text, encoding="utf-8")
+    updating.run("bash", "-ec", f"{remove}\n{commit}", cwd=project)
+    updating.update(project, {"example": False})
+    after = updating.snapshot(project)
+    assert after.keys() == fresh.keys()
+    assert {path for path in after if after[path] != fresh[path]} <= {
+        *("README.md", "prefect.yaml", "environments/dev.env")
+    }
