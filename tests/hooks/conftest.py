@@ -15,6 +15,7 @@ import pytest
 
 OLD, NEW = "v999.0.0", "v999.1.0"
 PIPELINE = "template/{{ pipeline }}/src/{{ package_name }}"
+EXAMPLE = "template/{{ pipeline_example }}/src/{{ package_name }}"
 HOOKS = projects.ROOT / "hooks"
 
 MIGRATION = '''"""Needed while the project has the file `old-layout`."""
@@ -63,7 +64,7 @@ def command(page: str, name: str) -> str:
 
 def add_release(repository: Path) -> None:
     """Change a seed, a merged file and a new seed; add a migration."""
-    append(repository / PIPELINE / "flows/tables.py.jinja", "# better in the template\n")
+    append(repository / EXAMPLE / "flows/tables.py", "# better in the template\n")
     append(repository / PIPELINE / "common/rules.py", "# merged from the template\n")
     (repository / PIPELINE / "flows" / "more_flow.py").write_text('"""More."""\n')
     (repository / "template/{{ published }}/README.md").write_text("# Of another kind\n")

@@ -88,7 +88,12 @@ class Bench:
             names = [name for name in opened.columns("raw", table)[table] if name[:5] != "_dlt_"]
             listed = ", ".join(map(opened.quote, names)) if columns == "*" else columns
             found = opened.query(f"SELECT {listed} FROM {opened.name('raw', table)}")
-        return sorted(found, key=repr)
+        # PostgreSQL's driver gives bytes as views of memory.
+        plain = [
+            tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
+            for row in found
+        ]
+        return sorted(plain, key=repr)
 
     def count(self, table: str) -> int:
         """Count the rows of an ingested table."""

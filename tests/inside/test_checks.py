@@ -45,7 +45,7 @@ ABOUT_ROWS: list[tuple[Any, str, int]] = [
     (rules.Sql(name="as cheap", condition="kind <> 'a' OR price < 1"), "as cheap", 1),
     (rules.Sql(name="even", condition="id % 2 = 0"), "even", 1),
     (rules.Sql(name="day of", condition="day >= DATE '2024-01-02'"), "day of", 1),
-    (rules.Sql(name="text", condition="note IS NULL OR contains(note, 'x')"), "text", 1),
+    (rules.Sql(name="text", condition="note IS NULL OR note LIKE '%x%'"), "text", 1),
 ]
 
 
