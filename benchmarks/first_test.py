@@ -20,7 +20,6 @@ from pathlib import Path
 
 import measure
 
-SERVER_BOUNDS = ("fastapi<0.151", "sqlalchemy<2.1")
 FIRST_GREEN = ("-p", "first_green")
 
 

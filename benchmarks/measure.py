@@ -118,7 +118,7 @@ def tell(costs: dict[str, list[Cost]], base: str) -> None:
 
 
 def template(folder: Path) -> Path:
-    """Clone this repository as it is committed, and tag it as a release.
+    """Clone this repository, with the template as it is in the work tree, and tag it as a release.
 
     Args:
         folder: Where the clone goes.
@@ -128,6 +128,13 @@ def template(folder: Path) -> Path:
     """
     clone = folder / "copier-prefect"
     run("git", "clone", "-q", ROOT, clone, cwd=folder)
+    for name in ("copier.yml", "includes", "template", "hooks"):
+        run("rm", "-rf", clone / name, cwd=folder)
+        run("cp", "-r", ROOT / name, clone, cwd=folder)
+    run(
+        "find", clone, "-name", "__pycache__", "-prune", "-exec", "rm", "-rf", "{}", "+", cwd=folder
+    )
+    commit(clone)
     run("git", "tag", "--force", "v999.0.0", cwd=clone)
     return clone
 

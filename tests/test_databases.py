@@ -12,13 +12,25 @@ import pytest
 INSIDE = projects.ROOT / "tests" / "inside"
 
 
-@pytest.mark.parametrize("module", ["test_loading.py", "test_drift.py", "test_checks.py"])
-def test_loads(module: str, everything: Path, postgres_server: Any, tmp_path: Path) -> None:
+LOADING, DRIFT, CHECKS = "test_loading.py", "test_drift.py", "test_checks.py"
+RUNS = [(LOADING, "postgres"), (DRIFT, "duckdb"), (CHECKS, "duckdb")]
+MORE = [(LOADING, "duckdb"), (DRIFT, "postgres"), (CHECKS, "postgres")]
+"""For the large run: most of it is the same for both."""
+
+
+@pytest.mark.parametrize(
+    ("module", "warehouse"),
+    [*RUNS, *(pytest.param(*run, marks=pytest.mark.large("faults")) for run in MORE)],
+)
+def test_loads(
+    module: str, warehouse: str, everything: Path, postgres_server: Any, tmp_path: Path
+) -> None:
     """In a project's own environment, without its tests' fixtures."""
     shutil.copy(everything / "tests" / "postgres_server.py", tmp_path)
     for name in (module, "bench.py"):
         shutil.copy(INSIDE / name, tmp_path)
     command = (everything / ".venv" / "bin" / "pytest", "-q", "--no-cov", "-p", "no:cacheprovider")
-    printed = projects.run(*command, module, cwd=tmp_path, TEST_POSTGRES_URL=postgres_server.url)
+    env = {"TEST_POSTGRES_URL": postgres_server.url, "TEST_WAREHOUSES": warehouse}
+    printed = projects.run(*command, module, cwd=tmp_path, **env)
     assert " passed" in printed
     assert " skipped" not in printed

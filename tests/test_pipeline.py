@@ -130,7 +130,7 @@ def refused(project: Path, url: str) -> str:
     ("url", "driver", "extra"),
     [
         ("postgresql://me@localhost/db", "PostgreSQL", "postgres"),
-        ("snowflake://me@account/db", "Snowflake", "snowflake"),
+        ("snowflake://me:hunter2@account/db", "Snowflake", "snowflake"),
     ],
 )
 def test_a_missing_extra_is_one_clear_error(

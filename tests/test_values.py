@@ -23,7 +23,8 @@ INSIDE = projects.ROOT / "tests" / "inside"
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[str]:
     """Start a MariaDB server on a socket in a folder of its own; the URL of a database."""
-    install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd")
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    install, daemon = (shutil.which(name, path=path) for name in ("mariadb-install-db", "mariadbd"))
     if install is None or daemon is None:
         pytest.skip("no MariaDB server here: install the package mariadb-server")
     folder = Path(tempfile.mkdtemp(prefix="mariadb-"))

@@ -5,6 +5,7 @@ A module of tests takes the fixture by `bench = use_bench`.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from my_data_project.common.extraction import Window
 from my_data_project.common.table import Table
 from my_data_project.tasks import ingestion, quality
 
-KINDS = ("duckdb", "postgres")
+KINDS = tuple(os.environ.get("TEST_WAREHOUSES", "duckdb postgres").split())
+"""Warehouses to test; what is the same for all is tested on DuckDB alone."""
 
 
 def query_sqlite(path: Path, *statements: str) -> list[tuple[Any, ...]]:
