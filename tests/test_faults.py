@@ -188,7 +188,7 @@ def test_a_pooler_in_transaction_mode(script: Any, pgbouncer: str) -> None:
 @pytest.mark.parametrize(
     ("source", "kind", "loading"),
     [
-        ("postgresql", "postgresql", 1000),
+        pytest.param("postgresql", "postgresql", 1000, marks=pytest.mark.large("faults")),
         # DuckDB works on 2,048 rows at a time, and keeps what its memory limit allows.
         pytest.param("sqlite", "duckdb", None, marks=pytest.mark.large("faults")),
     ],
