@@ -493,7 +493,7 @@ def _bounds(
     if window is not None:
         since = _bound(window.since, type_)
         until = None if window.until is None else _bound(window.until, type_)
-        if until is not None and until <= since:  # type: ignore[operator]
+        if until is not None and until <= since:  # type: ignore[operator] - both are of type_
             message = f"The window from {window.since} to {window.until} is empty."
             raise errors.PermanentError(message)
         return since, until

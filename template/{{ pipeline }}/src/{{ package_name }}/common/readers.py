@@ -242,10 +242,14 @@ def _cut(
     return batch.filter(pc.or_(keep, pc.is_null(values)))
 
 
+# What a reach of two days around does not leave the years 1 to 9999.
+_FIRST, _LAST = map(datetime.fromisoformat, ("0001-01-02", "9999-12-29"))
+
+
 def _naive(value: Any) -> datetime:
     """Return a date or time as a time in UTC that does not say so."""
     if not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001
+        return datetime.combine(value, time.min)
     return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
 
 
@@ -553,10 +557,10 @@ SELECT name FROM pragma_table_list WHERE schema = coalesce({schema}, 'main')
         name, zoned = cursor.order, cursor.type == kinds.TYPES["timestamptz"]
         low = high = None
         if since is not None:
-            first = max(_naive(since), datetime(1, 1, 2)) - timedelta(hours=16 * zoned)  # noqa: DTZ001
+            first = max(_naive(since), _FIRST) - timedelta(hours=16 * zoned)
             low = self.literal(first.isoformat(" ", "hours").removesuffix(" 00"))
         if until is not None:
-            last = min(_naive(until), datetime(9999, 12, 29)) + timedelta(days=2)  # noqa: DTZ001
+            last = min(_naive(until), _LAST) + timedelta(days=2)
             high = self.literal(last.date().isoformat())
         odd = f"{name} NOT GLOB '????-??-??'"
         if zoned:
