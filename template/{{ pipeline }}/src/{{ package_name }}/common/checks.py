@@ -5,7 +5,7 @@ The SQL is written in DuckDB's dialect, which sqlglot translates into the wareho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 """Runs a query in DuckDB's SQL, in which tables stand by their name in the warehouse."""
-
-ABOUT_ROWS = (rules.NotNull, rules.Unique, rules.AcceptedValues, rules.Range, rules.Sql)
 
 
 class QualityError(errors.PermanentError):
@@ -62,33 +60,24 @@ def before(found: Extraction) -> list[Finding]:
         QualityError: One is violated: the rows must not be published.
         PermanentError: A rule names a column that is not there.
     """
-    table = found.table
-    chosen = [rule for rule in table.rules if rule.severity == "fail" and _is_early(table, rule)]
-    if not found.schema.names:  # a function without a row, of which only numbers are known
-        chosen = [rule for rule in chosen if isinstance(rule, rules.RowCount | rules.Dropped)]
+    table, target = found.table, found.table.target_name
+    early: tuple[type[rules.Rule], ...] = (rules.Dropped,)
+    if found.schema.names:  # of a function that gave no row, only numbers are known
+        early += (rules.NotNull, rules.Unique, rules.AcceptedValues, rules.Range, rules.Sql)
+    if table.mode == "full":  # of other modes, the rows that are there count as well
+        early += (rules.RowCount,)
+    chosen = [rule for rule in table.rules if rule.severity == "fail" and isinstance(rule, early)]
     if not chosen:
         return []
-    target = table.target_name
-    _require(chosen, target, {target: set(found.schema.names)})
-    with failures.explained(f"Rules of {target!r}"), extraction.query(found) as connection:
+    with extraction.query(found) as connection:
 
         def query(sql: str) -> list[tuple[Any, ...]]:
-            tree = sqlglot.parse_one(sql, read="duckdb")
-            for node in tree.find_all(exp.Table):
-                if node.name == target:
-                    node.replace(exp.to_table("rows"))
-            return connection.execute(tree.sql("duckdb")).fetchall()
+            named = _with_tables(sql, lambda name: exp.to_table("rows" if name == target else name))
+            return connection.execute(named.sql("duckdb")).fetchall()
 
         findings = _evaluate(query, target, chosen, found.rows_read - found.rows)
     refuse(target, findings, "its new rows violate its rules, and were kept out")
     return findings
-
-
-def _is_early(table: Table, rule: rules.Rule) -> bool:
-    """Tell whether a rule can be checked on new rows alone."""
-    # Of other modes, the rows that are there count as well.
-    of_all = isinstance(rule, rules.RowCount) and table.mode == "full"
-    return of_all or isinstance(rule, (*ABOUT_ROWS, rules.Dropped))
 
 
 def after(opened: Warehouse, table: Table, receipt: Receipt | None) -> list[Finding]:
@@ -101,23 +90,24 @@ def after(opened: Warehouse, table: Table, receipt: Receipt | None) -> list[Find
         PermanentError: A table, or a column that a rule names, is missing.
         TransientError: The warehouse is away for the moment.
     """
-    target = table.target_name
-    wanted = {target}
-    wanted |= {r.references for r in table.rules if isinstance(r, rules.ForeignKey)}
-    wanted |= {r.behind[0] for r in table.rules if isinstance(r, rules.Freshness) and r.behind}
-    there = opened.columns(opened.raw, *sorted(wanted))
-    _require(table.rules, target, {name: set(columns) for name, columns in there.items()})
+
+    def place(name: str) -> exp.Table:
+        return exp.to_table(opened.name(opened.raw, name), dialect=opened.dialect)
 
     def query(sql: str) -> list[tuple[Any, ...]]:
-        tree = sqlglot.parse_one(sql, read="duckdb")
-        for node in tree.find_all(exp.Table):
-            named = exp.to_table(opened.name(opened.raw, node.name), dialect=opened.dialect)
-            named.set("alias", node.args.get("alias"))
-            node.replace(named)
-        return opened.query(tree.sql(opened.dialect))
+        return opened.query(_with_tables(sql, place).sql(opened.dialect))
 
-    with failures.explained(f"Rules of {target!r}"):
-        return _evaluate(query, target, table.rules, receipt.rows_dropped if receipt else 0)
+    dropped = receipt.rows_dropped if receipt else 0
+    return _evaluate(query, table.target_name, table.rules, dropped)
+
+
+def _with_tables(sql: str, place: Callable[[str], exp.Table]) -> exp.Expr:
+    tree = sqlglot.parse_one(sql, read="duckdb")
+    for node in list(tree.find_all(exp.Table)):
+        named = place(node.name)
+        named.set("alias", node.args.get("alias"))
+        node.replace(named)
+    return tree
 
 
 def refuse(target: str, findings: list[Finding], what: str = "it violates its rules") -> None:
@@ -126,127 +116,104 @@ def refuse(target: str, findings: list[Finding], what: str = "it violates its ru
     Raises:
         QualityError: There are.
     """
-    failed = [finding for finding in findings if finding.status == "fail"]
-    if failed:
-        broken = "; ".join(
-            f"{finding.rule}: {finding.violations:,}"
-            + (f" ({finding.detail})" if finding.detail else "")
-            for finding in failed
-        )
+    broken = "; ".join(
+        f"{finding.rule}: {finding.violations:,}"
+        + (f" ({finding.detail})" if finding.detail else "")
+        for finding in findings
+        if finding.status == "fail"
+    )
+    if broken:
         raise QualityError(f"Table {target!r}: {what}: {broken}.")
 
 
-def _require(chosen: Any, target: str, known: dict[str, set[str]]) -> None:
-    """Refuse a rule that names a table or column that is not there."""
-    for rule in chosen:
-        needed: dict[str, set[str]] = {target: set()}
-        match rule:
-            case rules.Unique(columns=columns):
-                needed[target].update(columns)
-            case rules.ForeignKey(column=column, references=other, referenced_column=referenced):
-                needed[target].add(column)
-                needed.setdefault(other, set()).add(referenced)
-            case rules.Freshness(column=column, behind=behind):
-                needed[target].add(column)
-                if behind is not None:
-                    needed.setdefault(behind[0], set()).add(behind[1])
-            case rules.NotNull() | rules.AcceptedValues() | rules.Range():
-                needed[target].add(rule.column)
-            case _:
-                pass
-        for name, columns in needed.items():
-            if name not in known:
-                message = f"There is no table {name!r} in the warehouse."
-                raise errors.PermanentError(f"{message} A rule of {target!r} needs it.")
-            if missing := sorted(columns - known[name]):
-                message = f"Table {name!r} has no column {', '.join(missing)}."
-                raise errors.PermanentError(f"{message} A rule of {target!r} names it.")
+def _evaluate(
+    query: Query, target: str, chosen: Iterable[rules.Rule], dropped: int
+) -> list[Finding]:
+    try:
+        with failures.explained("SQL"):
+            return _find(query, target, chosen, dropped)
+    except errors.PermanentError as error:  # such as a table or column that is not there
+        message = f"The rules of {target!r} cannot be checked: {error}"
+        raise errors.PermanentError(message) from error
 
 
-def _evaluate(query: Query, target: str, chosen: Any, dropped: int) -> list[Finding]:
+def _find(query: Query, target: str, chosen: Iterable[rules.Rule], dropped: int) -> list[Finding]:
     # What is about single rows is counted in one pass.
-    conditions = {rule: condition for rule in chosen if (condition := _broken(rule))}
-    counts = [f"sum(CASE WHEN {condition} THEN 1 ELSE 0 END)" for condition in conditions.values()]
+    about_rows = {rule: found for rule in chosen if (found := _about_rows(rule))}
+    counts = [f"sum(CASE WHEN {broken} THEN 1 ELSE 0 END)" for _, broken in about_rows.values()]
     total, *sums = query(f"SELECT {', '.join(['count(*)', *counts])} FROM {_name(target)}")[0]
-    counted = {rule: int(number or 0) for rule, number in zip(conditions, sums, strict=True)}
-    return [_finding(query, target, rule, int(total), counted, dropped) for rule in chosen]
+    findings = {
+        rule: (text, int(number or 0), "")
+        for (rule, (text, _)), number in zip(about_rows.items(), sums, strict=True)
+    }
+    for rule in chosen:
+        if rule not in findings:
+            findings[rule] = _about_table(query, target, rule, int(total), dropped)
+    return [
+        Finding(table=target, rule=text, severity=rule.severity, violations=number, detail=detail)
+        for rule, (text, number, detail) in ((rule, findings[rule]) for rule in chosen)
+    ]
 
 
-def _broken(rule: rules.Rule) -> str:
-    """Return the condition of rows that violate a rule; empty for rules about more than a row."""
+def _about_rows(rule: rules.Rule) -> tuple[str, str] | None:
+    """Return a rule in words, and the condition of the rows that violate it."""
     match rule:
         case rules.NotNull(column=column):
-            return f"{_name(column)} IS NULL"
+            return f"{column} is never null", f"{_name(column)} IS NULL"
         case rules.AcceptedValues(column=column, values=values):
-            return f"NOT ({_name(column)} IN ({', '.join(map(_value, values))}))"
-        case rules.Range(column=column, minimum=minimum, maximum=maximum):
-            low = f"{_name(column)} < {_value(minimum)}" if minimum is not None else "FALSE"
-            high = f"{_name(column)} > {_value(maximum)}" if maximum is not None else "FALSE"
-            return f"{low} OR {high}"
-        case rules.Sql(condition=condition):
-            return f"NOT ({condition})"
-        case _:
-            return ""
-
-
-def _finding(
-    query: Query,
-    target: str,
-    rule: rules.Rule,
-    total: int,
-    counted: dict[rules.Rule, int],
-    dropped: int,
-) -> Finding:
-    violations, detail = counted.get(rule, 0), ""
-    match rule:
-        case rules.NotNull(column=column):
-            text = f"{column} is never null"
-        case rules.AcceptedValues(column=column, values=values):
+            listed = ", ".join(map(_value, values))
             text = f"{column} is one of {', '.join(map(str, values))}"
+            return text, f"NOT ({_name(column)} IN ({listed}))"
         case rules.Range(column=column, minimum=minimum, maximum=maximum):
-            bounds = [f"at least {minimum}"] if minimum is not None else []
-            bounds += [f"at most {maximum}"] if maximum is not None else []
-            text = f"{column} is {' and '.join(bounds)}"
-        case rules.Sql(name=name):
-            text = name
+            ends = (("at least", "<", minimum), ("at most", ">", maximum))
+            given = [end for end in ends if end[2] is not None]
+            text = f"{column} is {' and '.join(f'{words} {end}' for words, _, end in given)}"
+            broken = (f"{_name(column)} {sign} {_value(end)}" for _, sign, end in given)
+            return text, " OR ".join(broken) or "FALSE"
+        case rules.Sql(name=name, condition=condition):
+            return name, f"NOT ({condition}\n)"  # a comment ends with its line
+        case _:
+            return None
+
+
+def _about_table(
+    query: Query, target: str, rule: rules.Rule, total: int, dropped: int
+) -> tuple[str, int, str]:
+    """Return a rule about more than a row in words, its violations, and more about them."""
+    match rule:
         case rules.Unique(columns=columns):
-            text = f"({', '.join(columns)}) is unique"
             listed = ", ".join(map(_name, columns))
             where = " AND ".join(f"{_name(name)} IS NOT NULL" for name in columns)
-            groups = (
-                f"SELECT count(*) - 1 AS extra FROM {_name(target)} WHERE {where} GROUP BY {listed}"
-            )
-            violations = int(query(f"SELECT sum(extra) FROM ({groups}) AS found")[0][0] or 0)
+            groups = f"SELECT count(*) - 1 AS n FROM {_name(target)} WHERE {where} GROUP BY"
+            ((doubled,),) = query(f"SELECT sum(n) FROM ({groups} {listed}) AS found")
+            return f"({', '.join(columns)}) is unique", int(doubled or 0), ""
         case rules.RowCount(minimum=minimum, maximum=maximum):
             text = f"at least {minimum:,} rows"
             text += f", at most {maximum:,}" if maximum is not None else ""
-            violations = int(total < minimum or (maximum is not None and total > maximum))
-            detail = f"{total:,} rows"
+            wrong = total < minimum or (maximum is not None and total > maximum)
+            return text, int(wrong), f"{total:,} rows"
         case rules.Dropped(maximum=maximum):
             text = f"at most {maximum:,} rows dropped in a load"
-            violations = int(dropped > maximum)
-            detail = f"{dropped:,} dropped"
+            return text, int(dropped > maximum), f"{dropped:,} dropped"
         case rules.ForeignKey(column=column, references=other, referenced_column=referenced):
-            text = f"{column} is in {other}.{referenced}"
             partner = f"SELECT 1 FROM {_name(other)} AS r WHERE r.{_name(referenced)}"
             orphans = f"NOT EXISTS ({partner} = t.{_name(column)})"
             null = f"sum(CASE WHEN t.{_name(column)} IS NULL THEN 1 ELSE 0 END)"
             sql = f"SELECT count(*), {null} FROM {_name(target)} AS t WHERE {orphans}"
             violations, nulls = (int(number or 0) for number in query(sql)[0])
             detail = f"{nulls:,} of them null" if nulls else ""
+            return f"{column} is in {other}.{referenced}", violations, detail
         case rules.Freshness(column=column, max_age=max_age, behind=behind):
-            text = f"newest {column} at most {max_age} before "
-            text += "now" if behind is None else ".".join(behind)
+            reference = ".".join(behind) if behind else "now"
+            text = f"newest {column} at most {max_age} before {reference}"
             newest = _newest(query, target, column)
-            reference = datetime.now(tz=UTC) if behind is None else _newest(query, *behind)
-            age = None if newest is None or reference is None else reference - newest
-            violations = int(age is None or age > max_age)
-            detail = "no value" if age is None else f"{max(age, timedelta(0))} before"
+            limit = _newest(query, *behind) if behind else datetime.now(tz=UTC)
+            if newest is None or limit is None:
+                return text, 1, "no value"
+            age = limit - newest
+            return text, int(age > max_age), f"{max(age, timedelta(0))} before"
         case _:
             raise errors.PermanentError(f"There is no such rule: {rule!r}.")
-    return Finding(
-        table=target, rule=text, severity=rule.severity, violations=violations, detail=detail
-    )
 
 
 def _newest(query: Query, table: str, column: str) -> datetime | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import glob
 import inspect
 import math
 import tempfile
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
     from .loading import Receipt
     from .table import Table
 
-Bound = datetime | date | int | float | Decimal | str
-"""A value of a cursor."""
-
 Rows = Callable[..., Iterable[Any]]
 """A function that yields rows, pages of rows, DataFrames or Arrow tables, or gives a dlt resource.
 
 If it has a parameter `since`, it gets the watermark: None at first."""
+
+_ORDERED = (
+    *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_string),
+    *(pa.types.is_date, pa.types.is_timestamp),
+)
+"""What may be a cursor."""
 
 AHEAD = timedelta(days=1)
 """A time cursor further in the future is loaded, but does not move the watermark."""
@@ -62,17 +66,13 @@ class Window:
 
     @classmethod
     def parse(cls, since: str | None, until: str | None) -> Window | None:
-        """Make a window of the parameters of a flow; None without any.
-
-        Raises:
-            PermanentError: It ends but does not begin.
-        """
+        """Make a window of the parameters of a flow; None without any."""
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
         return None if since is None else cls(since=since, until=until)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Extraction:
     """Rows of a table that wait to be loaded.
 
@@ -127,22 +127,19 @@ def extract(
         TransientError: The source is away for the moment.
     """
     if receipt is not None and receipt.mode == "reset":
-        receipt = dataclasses.replace(receipt, watermark=None, state=None, rows_read=0)
+        receipt = dataclasses.replace(receipt, watermark=None, state=None)
+    watermark, based_on = (receipt.watermark, receipt.load_id) if receipt else (None, None)
     file = folder / "rows.arrow"
     with _places():
         if rows is None:
-            found = _from_database(table, file, receipt, window)
+            found = _from_database(table, file, watermark, window)
         else:
             found = _from_function(table, file, receipt, window, rows)
     found = _clean(found, window)
-    if window is not None:
-        watermark = receipt.watermark if receipt else None
-    else:
-        watermark = _watermark(found) or (receipt.watermark if receipt else None)
     _guard(found, receipt)
-    return dataclasses.replace(
-        found, watermark=watermark, based_on=receipt.load_id if receipt else None
-    )
+    if window is None:
+        watermark = _watermark(found) or watermark
+    return dataclasses.replace(found, watermark=watermark, based_on=based_on)
 
 
 @functools.cache
@@ -152,7 +149,7 @@ def _places() -> threading.BoundedSemaphore:
 
 
 def _from_database(
-    table: Table, file: Path, receipt: Receipt | None, window: Window | None
+    table: Table, file: Path, watermark: str | None, window: Window | None
 ) -> Extraction:
     url = db_utils.source_url(table.source)
     described = db_utils.describe(url)
@@ -162,7 +159,7 @@ def _from_database(
     primary = sorted((c.primary_key, c.name) for c in columns if c.primary_key)
     key = table.key or tuple(name for _, name in primary)
     _require(table, described, schema, key)
-    since, until = _bounds(table, schema, receipt, window)
+    since, until = _bounds(table, schema, watermark, window)
     # Older versions of a row must not replace a newer one: where a key has several rows, those
     # after the window are read as well, and dropped together with what they replace.
     whole = set(key) == {name for _, name in primary}
@@ -174,16 +171,9 @@ def _from_database(
         until=until if whole else None,
         batch_bytes=settings.load().batch_bytes,
     )
-    return Extraction(
-        table=table,
-        source=described,
-        key=key,
-        file=file,
-        schema=schema,
-        json=frozenset(column.name for column in columns if column.is_json),
-        rows_read=(count := _write(file, schema, batches)),
-        rows=count,
-    )
+    count = _write(file, schema, batches)
+    json = frozenset(column.name for column in columns if column.is_json)
+    return Extraction(table, described, key, file, schema, json, rows_read=count, rows=count)
 
 
 def _keep_apart(url: str, described: str) -> None:
@@ -194,13 +184,17 @@ def _keep_apart(url: str, described: str) -> None:
 
 
 def _require(table: Table, where: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
+    what = f"Table {table.name!r} in {where}"
     cursor = [table.cursor] if table.cursor else []
     if missing := [name for name in (*key, *cursor) if name not in schema.names]:
-        message = f"Table {table.name!r} in {where} has no column {', '.join(missing)}."
-        raise errors.PermanentError(message)
+        raise errors.PermanentError(f"{what} has no column {', '.join(missing)}.")
+    for type_ in (schema.field(name).type for name in cursor):
+        if not any(is_a(type_) for is_a in _ORDERED):
+            message = f"{what}: its column {table.cursor!r} is {type_}, which cannot be a cursor."
+            raise errors.PermanentError(f"{message} Take a number, a date, a time or a text.")
     if table.mode == "incremental" and not key:
         raise errors.PermanentError(
-            f"Table {table.name!r} in {where} has no primary key: give it a key, or load it with"
+            f"{what} has no primary key: give it a key, or load it with"
             " mode='full' or 'append', which keep every row."
         )
 
@@ -210,20 +204,20 @@ def _from_function(
 ) -> Extraction:
     """Let dlt find the columns of rows, pages, DataFrames or Arrow tables."""
     import dlt
-    from dlt.common.json import json  # whose times stay times
+    from dlt.common.json import json as typed_json  # whose times stay times
     from dlt.extract import DltResource
 
     source = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__name__)}()"
     if table.where or table.schema or table.source:
         message = f"Table {table.name!r}: where, schema and source are for tables of a database."
         raise errors.PermanentError(f"{message} Leave them to {source}.")
-    watermark = window.since if window else (receipt.watermark if receipt else None)
     arguments: dict[str, Any] = {}
     if "since" in inspect.signature(rows).parameters:
+        watermark = window.since if window else (receipt.watermark if receipt else None)
         since = _guess(watermark) if watermark else None
         if since is not None and table.lookback is not None and window is None:
             since = _earlier(table, since)
-        arguments = {"since": since}
+        arguments["since"] = since
     with (
         failures.explained(f"{table.name} from {source}"),
         tempfile.TemporaryDirectory(prefix="extract-") as folder,
@@ -235,7 +229,7 @@ def _from_function(
         )
         if receipt is not None and receipt.state and window is None:
             with pipeline.managed_state() as state:
-                state.update({"sources": json.typed_loads(receipt.state)})
+                state.update({"sources": typed_json.typed_loads(receipt.state)})
         given: Any = rows(**arguments)
         resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
         resource.max_table_nesting = 0  # lists and dicts become JSON, not tables of their own
@@ -244,12 +238,13 @@ def _from_function(
         pipeline.extract(resource, table_name=table.target_name, loader_file_format="parquet")
         sources = pipeline.state.get("sources")
         pipeline.normalize()
-        found = Path(folder).rglob(f"new_jobs/{_job_name(table.target_name)}.*.parquet")
+        job = glob.escape(table.target_name)
+        found = sorted(map(str, Path(folder).rglob(f"new_jobs/{job}.*.parquet")))
+        data = pads.dataset(found, format="parquet")
         hints = pipeline.default_schema.tables.get(table.target_name, {}).get("columns", {})
-        batches = pads.dataset([str(path) for path in sorted(found)], format="parquet")
         names = [
             name
-            for name in batches.schema.names
+            for name in data.schema.names
             if not name.startswith("_dlt_") and name not in table.exclude
             if table.columns is None or name in table.columns
         ]
@@ -260,30 +255,17 @@ def _from_function(
                 f"Column {column!r} of {table.name!r} holds {both}: say which it is to be, as in"
                 f" types={{{column!r}: 'text'}}."
             )
-        schema = pa.schema([_widest(batches.schema.field(name), table) for name in names])
-        json_columns = {name for name in names if hints.get(name, {}).get("data_type") == "json"}
-        read = (
-            batch.cast(schema) for batch in batches.to_batches(columns=names, batch_size=20_000)
-        )
-        count = _write(file, schema, read)
+        schema = pa.schema([_widest(data.schema.field(name), table) for name in names])
+        batches = data.to_batches(columns=names, batch_size=20_000)
+        count = _write(file, schema, (batch.cast(schema) for batch in batches))
     key = table.key or ()
     if count:  # without a row, nothing says which columns there are
         _require(table, source, schema, key)
+    json = frozenset(name for name in names if hints.get(name, {}).get("data_type") == "json")
+    state = typed_json.typed_dumps(sources) if sources else None
     return Extraction(
-        table=table,
-        source=source,
-        key=key,
-        file=file,
-        schema=schema,
-        json=frozenset(json_columns),
-        rows_read=count,
-        rows=count,
-        state=json.typed_dumps(sources) if sources else None,
+        table, source, key, file, schema, json, rows_read=count, rows=count, state=state
     )
-
-
-def _job_name(table: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in table)
 
 
 def _checker(table: Table) -> Callable[[Any], Any]:
@@ -403,14 +385,16 @@ def _clean(found: Extraction, window: Window | None) -> Extraction:
     keys = ", ".join(map(_quote, found.key))
     with query(found) as connection:
         where = " AND ".join(keep)
-        (kept,) = _one(connection, f"SELECT count(*) FILTER (WHERE {where}) FROM rows")
-        if found.rows > kept and table.cursor is not None and table.cursor_nulls == "fail":
-            (nulls,) = _one(connection, f"SELECT count(*) FROM rows WHERE {cursor} IS NULL")
-            if nulls:
-                message = f"{nulls:,} rows of {table.name!r} have no {table.cursor}."
-                raise errors.PermanentError(
-                    f"{message} cursor_nulls='drop' leaves them out, 'keep' loads them each time."
-                )
+        kept, nulls = _one(
+            connection,
+            f"SELECT count(*) FILTER (WHERE {where}), count(*) FILTER (WHERE {cursor} IS NULL)"
+            " FROM rows",
+        )
+        if nulls and table.cursor and table.cursor_nulls == "fail":
+            raise errors.PermanentError(
+                f"{nulls:,} rows of {table.name!r} have no {table.cursor}. cursor_nulls='drop'"
+                " leaves them out, 'keep' loads them each time."
+            )
         doubled = 0
         if keys:
             groups = f"SELECT count(*) - 1 AS n FROM rows WHERE {where} GROUP BY {keys}"
@@ -479,30 +463,21 @@ def _guard(found: Extraction, receipt: Receipt | None) -> None:
 
 
 def _bounds(
-    table: Table, schema: pa.Schema, receipt: Receipt | None, window: Window | None
-) -> tuple[Bound | None, Bound | None]:
+    table: Table, schema: pa.Schema, watermark: str | None, window: Window | None
+) -> tuple[Any, Any]:
     """Return where reading begins and ends; None where it does not."""
     if table.cursor is None:
         return None, None
     type_ = schema.field(table.cursor).type
-    is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
-    is_time = pa.types.is_timestamp(type_) or pa.types.is_date(type_)
-    if not (is_number or is_time or pa.types.is_decimal(type_) or pa.types.is_string(type_)):
-        message = f"Column {table.cursor!r} of {table.name!r} is {type_}, which cannot be a cursor."
-        raise errors.PermanentError(f"{message} Take a number, a date, a time or a text.")
-    if window is not None:
-        since = _bound(window.since, type_)
-        until = None if window.until is None else _bound(window.until, type_)
-        if until is not None and until <= since:  # type: ignore[operator] - both are of type_
-            message = f"The window from {window.since} to {window.until} is empty."
-            raise errors.PermanentError(message)
-        return since, until
-    if receipt is None or receipt.watermark is None:
-        return None, None
-    since = _bound(receipt.watermark, type_)
-    if table.lookback is None:
-        return since, None
-    return _earlier(table, since), None
+    if window is None:
+        since = None if watermark is None else _bound(watermark, type_)
+        return since if table.lookback is None or since is None else _earlier(table, since), None
+    since = _bound(window.since, type_)
+    until = None if window.until is None else _bound(window.until, type_)
+    if until is not None and until <= since:
+        message = f"The window from {window.since} to {window.until} is empty."
+        raise errors.PermanentError(message)
+    return since, until
 
 
 def _earlier(table: Table, since: Any) -> Any:
@@ -514,7 +489,7 @@ def _earlier(table: Table, since: Any) -> Any:
         raise errors.PermanentError(message) from None
 
 
-def _bound(text: str, type_: pa.DataType) -> Bound:
+def _bound(text: str, type_: pa.DataType) -> Any:
     try:
         if pa.types.is_timestamp(type_):
             when = datetime.fromisoformat(text)
@@ -540,7 +515,7 @@ def _guess(text: str) -> Any:
     return text
 
 
-def _literal(value: Bound) -> str:
+def _literal(value: Any) -> str:
     text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
     quoted = "'" + text.replace("'", "''") + "'"
     return text if isinstance(value, int | float | Decimal) else quoted

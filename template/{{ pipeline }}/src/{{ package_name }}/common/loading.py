@@ -10,6 +10,7 @@ package as complete, so a watermark is never ahead of the data.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import threading
 from concurrent.futures import Future
@@ -33,20 +34,6 @@ if TYPE_CHECKING:
 RECEIPTS = "_ingestions"
 """Table of the receipts, in the schema of the ingested tables."""
 
-_SCHEMA = pa.schema(
-    [
-        ("table_name", pa.string()),
-        ("source", pa.string()),
-        ("mode", pa.string()),
-        ("watermark", pa.string()),
-        ("state", pa.string()),
-        ("rows_read", pa.int64()),
-        ("rows_loaded", pa.int64()),
-        ("rows_dropped", pa.int64()),
-        ("loaded_at", pa.timestamp("us", "UTC")),
-    ]
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
@@ -54,27 +41,33 @@ class Receipt:
 
     Attributes:
         table_name: Name of the table in the warehouse.
-        source: Where its rows came from, without secrets.
-        mode: How they were loaded; `reset` once the table was reset.
+        mode: How its rows were loaded; `reset` once the table was reset.
+        loaded_at: When.
+        source: Where the rows came from, without secrets.
         watermark: Newest cursor value loaded so far, as text.
         state: State of the dlt resource that gave the rows, as JSON.
         rows_read: Rows read.
         rows_loaded: Rows written: for `full` all of them, else what was new or read again.
         rows_dropped: Rows without a key or cursor, and all but one of those with one key.
-        loaded_at: When.
         load_id: The load's `_dlt_load_id`.
     """
 
     table_name: str
-    source: str
     mode: str
-    watermark: str | None
-    state: str | None
-    rows_read: int
-    rows_loaded: int
-    rows_dropped: int
     loaded_at: datetime
-    load_id: str
+    source: str = ""
+    watermark: str | None = None
+    state: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_dropped: int = 0
+    load_id: str = ""
+
+
+_TYPES = {"rows_read": pa.int64(), "rows_loaded": pa.int64(), "rows_dropped": pa.int64()}
+_TYPES["loaded_at"] = pa.timestamp("us", "UTC")
+_FIELDS = [field.name for field in dataclasses.fields(Receipt) if field.name != "load_id"]
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
 
 
 class ConflictError(errors.PermanentError):
@@ -85,20 +78,23 @@ def receipts(opened: warehouse.Warehouse) -> dict[str, Receipt]:
     """Return the last completed load of each table, by its name in the warehouse."""
     if not opened.columns(opened.raw, RECEIPTS):
         return {}
-    names = [*map(opened.quote, _SCHEMA.names), (load_id := opened.quote(LOAD_ID))]
-    newest = f"{opened.quote('loaded_at')} DESC, {load_id} DESC"
-    listed = ", ".join(names)
+    listed = ", ".join(map(opened.quote, (*_FIELDS, LOAD_ID)))
+    newest = f"{opened.quote('loaded_at')} DESC, {opened.quote(LOAD_ID)} DESC"
     rows = opened.query(
         f"SELECT {listed} FROM (SELECT {listed}, row_number() OVER"
         f" (PARTITION BY {opened.quote('table_name')} ORDER BY {newest}) AS place"
-        f" FROM {opened.name(opened.raw, RECEIPTS)} WHERE {load_id} IN"
-        f" (SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0)"
-        ") AS done WHERE place = 1"
+        f" FROM {opened.name(opened.raw, RECEIPTS)}"
+        f" WHERE {opened.quote(LOAD_ID)} IN ({_completed(opened)})) AS done WHERE place = 1"
     )
-    found = [Receipt(**dict(zip((*_SCHEMA.names, "load_id"), row, strict=True))) for row in rows]
+    found = [Receipt(**dict(zip((*_FIELDS, "load_id"), row, strict=True))) for row in rows]
     # Of a table that somebody has dropped, all rows are new.
     there = opened.columns(opened.raw, *(receipt.table_name for receipt in found))
     return {receipt.table_name: receipt for receipt in found if receipt.table_name in there}
+
+
+def _completed(opened: warehouse.Warehouse) -> str:
+    """Return the query for the loads that dlt has marked as complete."""
+    return f"SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0"
 
 
 def read_receipts() -> dict[str, Receipt]:
@@ -122,10 +118,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
     with warehouse.table_locks([name]):
         if drop and opened.columns(opened.raw, name):
             opened.drop(name)
-        now = datetime.now(tz=UTC)
-        row = {"table_name": name, "source": "", "mode": "reset", "loaded_at": now}
-        counts = {"rows_read": 0, "rows_loaded": 0, "rows_dropped": 0}
-        _run((), [{**row, **counts}], opened)
+        _run(opened, [], [Receipt(table_name=name, mode="reset", loaded_at=datetime.now(tz=UTC))])
 
 
 class _Ticket(Future[Receipt]):
@@ -222,27 +215,28 @@ def _accept(
 
 def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket]) -> None:
     """Load extractions in one package of dlt, and hand out the receipts."""
-    now = datetime.now(tz=UTC)
-    rows = [
-        {
-            "table_name": extraction.table.target_name,
-            "source": extraction.source,
-            "mode": extraction.table.mode,
-            "watermark": extraction.watermark,
-            "state": extraction.state,
-            "rows_read": extraction.rows_read,
-            "rows_loaded": extraction.rows,
-            "rows_dropped": extraction.rows_read - extraction.rows,
-            "loaded_at": now,
-        }
-        for extraction in (ticket.extraction for ticket in tickets)
-    ]
-    if not rows:
+    if not tickets:
         return
-    _prepare(opened, [ticket.extraction for ticket in tickets])
-    load_id = _run([ticket.extraction for ticket in tickets], rows, opened)
-    for ticket, row in zip(tickets, rows, strict=True):
-        ticket.set_result(Receipt(**row, load_id=load_id))
+    extractions = [ticket.extraction for ticket in tickets]
+    now = datetime.now(tz=UTC)
+    receipts = [
+        Receipt(
+            table_name=extraction.table.target_name,
+            mode=extraction.table.mode,
+            loaded_at=now,
+            source=extraction.source,
+            watermark=extraction.watermark,
+            state=extraction.state,
+            rows_read=extraction.rows_read,
+            rows_loaded=extraction.rows,
+            rows_dropped=extraction.rows_read - extraction.rows,
+        )
+        for extraction in extractions
+    ]
+    _prepare(opened, extractions)
+    load_id = _run(opened, extractions, receipts)
+    for ticket, receipt in zip(tickets, receipts, strict=True):
+        ticket.set_result(dataclasses.replace(receipt, load_id=load_id))
 
 
 def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> None:
@@ -256,32 +250,24 @@ def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> 
             for extraction in extractions:
                 opened.files.prepare(opened, extraction)
         return
-    opened.execute(
-        *(
-            f"DELETE FROM {opened.name(opened.raw, found.table.target_name)}"
-            for found in extractions
-            if found.table.mode == "full" and not found.schema.names and not found.is_new
-        )
-    )
-    growing = [extraction for extraction in extractions if extraction.table.mode == "append"]
-    plain = [found.table.target_name for found in growing if not found.table.cursor]
-    if not plain:
-        return
-    done = f"SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0"
-    opened.execute(
-        *(
-            f"DELETE FROM {opened.name(opened.raw, name)}"
-            f" WHERE {opened.quote(LOAD_ID)} NOT IN ({done})"
-            for name in opened.columns(opened.raw, *plain)
-        )
-    )
+    statements = []
+    for extraction in extractions:
+        table = extraction.table
+        delete = f"DELETE FROM {opened.name(opened.raw, table.target_name)}"
+        if table.mode == "full" and not extraction.schema.names and not extraction.is_new:
+            statements.append(delete)
+        elif table.mode == "append" and not table.cursor:
+            others = f"{opened.quote(LOAD_ID)} NOT IN ({_completed(opened)})"
+            if opened.columns(opened.raw, table.target_name):
+                statements.append(f"{delete} WHERE {others}")
+    opened.execute(*statements)
 
 
 def _run(
-    extractions: Sequence[Extraction], rows: list[dict[str, Any]], opened: warehouse.Warehouse
+    opened: warehouse.Warehouse, extractions: Sequence[Extraction], receipts: Sequence[Receipt]
 ) -> str:
-    names = ", ".join(extraction.table.target_name for extraction in extractions)
-    where = f"{names} in {opened.described}" if names else opened.described
+    """Let dlt load extractions and receipts in one package; return its load id."""
+    names = ", ".join(receipt.table_name for receipt in receipts)
     resources = [
         _resource(opened, extraction)
         for extraction in extractions
@@ -289,18 +275,16 @@ def _run(
         if extraction.rows or extraction.is_new or extraction.table.mode == "full"
         if extraction.schema.names
     ]
+    rows = pa.Table.from_pylist([*map(dataclasses.asdict, receipts)], schema=_SCHEMA)
     files: Any = "delta" if opened.is_files else None
     with (
-        failures.explained(where),
+        failures.explained(f"{names} in {opened.described}"),
         tempfile.TemporaryDirectory(prefix="load-") as folder,
     ):
-        receipt = dlt.resource(
-            [pa.Table.from_pylist(rows, schema=_SCHEMA)],
-            name=RECEIPTS,
-            table_format=files,
-            file_format="parquet",
+        resources.append(
+            dlt.resource([rows], name=RECEIPTS, table_format=files, file_format="parquet")
         )
-        info = warehouse.pipeline(folder).run([*resources, receipt])
+        info = warehouse.pipeline(folder).run(resources)
     return info.loads_ids[-1]
 
 
