@@ -172,8 +172,7 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             there = opened.columns(opened.raw, *(t.extraction.table.target_name for t in tickets))
             ready = [ticket for ticket in tickets if _accept(opened, ticket, known, there)]
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
-            if new:
-                opened.forget_schema(*new)  # dlt would believe that a dropped table is there
+            opened.forget_schema(*new)
             try:
                 _publish(opened, ready)
             except (errors.PermanentError, errors.TransientError):

@@ -22,6 +22,7 @@ for _name, _value in {
     "INGESTION__DATA_WRITER__BUFFER_MAX_ITEMS": "1",  # batches are large already
     "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "500",  # rows of a function, however wide
     "DATA_WRITER__FILE_MAX_BYTES": "33554432",  # its PostgreSQL driver reads a whole file
+    "RESTORE_FROM_DESTINATION": "false",  # the tables themselves say what they are
     "LOAD__WORKERS": "4",  # files loaded at once, so that memory stays bounded
     "LOAD__TRUNCATE_STAGING_DATASET": "true",  # no second copy of the rows is left behind
 }.items():
@@ -160,7 +161,7 @@ class Warehouse:
         return {table: columns for table, columns in found.items() if columns}
 
     def forget_schema(self, *tables: str) -> None:
-        """Let dlt look at the tables themselves: it takes its stored schema for what is there.
+        """Let dlt look at the tables themselves: it takes a stored schema for what is there.
 
         Args:
             tables: Those whose copies in the staging schema, which may have columns of other
