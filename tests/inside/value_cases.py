@@ -433,7 +433,7 @@ REFUSED: dict[str, list[Refused]] = {
         Refused("DATE", "'12345-01-01'", "year outside", "text", "12345-01-01"),
         Refused("DATE", "'0044-03-15 (BC)'", "year outside", "text", "0044-03-15 (BC)"),
         Refused("TIME", "'24:00:00'", "24:00", "text", "24:00:00"),
-        Refused("TIME_NS", "'10:00:00.123456789'", "lose data", "text", "10:00:00.123456789"),
+        Refused("TIME_NS", "'10:00:00.123456789'", "123456789", "text", "10:00:00.123456789"),
         Refused(
             "TIMESTAMP_NS",
             "'2013-01-01 00:00:00.123456789'",

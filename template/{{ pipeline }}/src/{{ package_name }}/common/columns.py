@@ -1,15 +1,27 @@
-"""The columns of a source's table: what they are in Arrow, and the SQL that reads them exactly."""
+"""The columns of a source: what kinds of values there are, and how they become Arrow exactly."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import uuid
 from dataclasses import dataclass
-from typing import Any
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import sqlalchemy as sa
+import pyarrow.compute
 
 from . import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .table import Table
+
+pc: Any = pyarrow.compute  # makes its functions when it is imported
 
 TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -26,94 +38,27 @@ TYPES: dict[str, pa.DataType] = {
 }
 """The kinds of values there are, as `Table.types` writes them; a decimal may have digits."""
 
-_NUMBERS = {"bigint", "double", "decimal"}
-_TIMES = {"date", "timestamp", "timestamptz"}
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999, pa.int64())
+_RANGES = {
+    pa.date32(): (-719_162, 2_932_896, pa.int32()),
+    pa.time64("us"): (0, 86_399_999_999, pa.int64()),
+    pa.timestamp("us"): _YEARS,
+    pa.timestamp("us", "UTC"): _YEARS,
+}
+"""What dates and times hold in every database: years 1 to 9999, times before 24:00."""
 
-_DIGITS = r"( *\(.*)?"
-# Types of DuckDB that become a float within JSON, or a text that is not theirs.
-_INEXACT = r"u?hugeint|bignum|bit|interval|blob|decimal|time with time zone"
-
-# What the values of a declared type are, and what reads them; the first that fits.
-_RULES: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "postgresql": (
-        (r".*\[\]|row|int2vector|oidvector", "json", "to_json({})::text"),
-        ("smallint|integer|bigint", "bigint", "{}"),
-        ("oid", "bigint", "{}::bigint"),
-        ("real|double precision", "double", "{}"),
-        (f"numeric{_DIGITS}", "decimal", "{}"),
-        (f"(text|character|character varying){_DIGITS}", "text", "{}"),
-        ("bytea", "binary", "{}"),
-        ("boolean", "bool", "{}"),
-        ("date", "date", "{}"),
-        (r"time(\(\d\))? without time zone", "time", "{}"),
-        (r"timestamp(\(\d\))? without time zone", "timestamp", "{}"),
-        (r"timestamp(\(\d\))? with time zone", "timestamptz", "{}"),
-        ("jsonb?", "json", "{}::text"),
-        (".*", "text", "{}::text"),
-    ),
-    "duckdb": (
-        (rf"(?=.*\]|struct|map|union|variant).*\b({_INEXACT})\b.*", "text", "{}::VARCHAR"),
-        (r".*\]|(struct|map|union)\(.*|variant", "json", "to_json({})::VARCHAR"),
-        ("u?(tiny|small)int|u?integer|bigint", "bigint", "{}"),
-        ("ubigint", "decimal(20,0)", "{}"),
-        ("u?hugeint", "decimal(38,0)", "{}::VARCHAR"),
-        ("float|double", "double", "{}"),
-        (f"decimal{_DIGITS}", "decimal", "{}"),
-        ("varchar", "text", "{}"),
-        ("blob", "binary", "{}"),
-        ("boolean", "bool", "{}"),
-        ("date", "date", "{}"),
-        ("time(_ns)?", "time", "{}"),
-        ("timestamp(_s|_ms|_ns)?", "timestamp", "{}"),
-        ("timestamp with time zone", "timestamptz", "{}"),
-        ("json", "json", "{}::VARCHAR"),
-        (".*", "text", "{}::VARCHAR"),
-    ),
-    "mysql": (
-        ("bigint.* unsigned.*", "decimal(20,0)", "{}"),
-        (r"bit\(64\)", "decimal(20,0)", "{} + 0"),
-        ("bit.*", "bigint", "{} + 0"),
-        (r"(tiny|small|medium|big)?int\b.*|year.*", "bigint", "{}"),
-        # The server sends a float with six digits, and a double with all of them.
-        ("float.*", "double", "{} + 0e0"),
-        ("double.*", "double", "{}"),
-        (f"decimal{_DIGITS}", "decimal", "{}"),
-        (r"((tiny|medium|long)?text|(var)?char|enum|set|time|uuid|inet\d)\b.*", "text", "{}"),
-        ("date", "date", "{}"),
-        ("datetime.*", "timestamp", "{}"),
-        ("timestamp.*", "timestamptz", "{}"),
-        ("json", "json", "{}"),
-        (".*(blob|binary).*|.*(point|linestring|polygon|geometry|collection)", "binary", "{}"),
-    ),
-    # SQLite takes any words for a type; this is what people mean by them.
-    "sqlite": (
-        (".*bool.*|bit", "bool", "{}"),
-        (".*(timestamptz|with time ?zone).*", "timestamptz", "{}"),
-        (".*(timestamp|datetime).*", "timestamp", "{}"),
-        ("date", "date", "{}"),
-        ("time", "time", "{}"),
-        (".*json.*", "json", "{}"),
-        (".*int.*", "bigint", "{}"),
-        (".*(char|clob|text|uuid|guid).*|uniqueidentifier", "text", "{}"),
-        (".*(blob|binary).*|image", "binary", "{}"),
-        (".*(real|floa|doub).*", "double", "{}"),
-        (".*(dec|num|money|currency).*", "decimal", "{}"),
-    ),
+_PYTHON: dict[pa.DataType, set[type]] = {
+    pa.int64(): {int},  # no floats: Arrow would cut them
+    pa.float64(): {int, float, Decimal},
+    pa.bool_(): {int, bool},
+    pa.string(): {str, int, float, bool, Decimal, uuid.UUID, dict, list},
+    pa.binary(): {bytes, bytearray, memoryview},
+    pa.date32(): {str, date},
+    pa.time64("us"): {str, time},
+    pa.timestamp("us"): {str, datetime},
+    pa.timestamp("us", "UTC"): {str, datetime},
 }
-# What reads any column as its source writes it; MySQL sends nothing else.
-_TEXTS = {"postgresql": "{}::text", "duckdb": "{}::VARCHAR"}
-# What reads a text as its bytes, which may be no UTF-8.
-_BYTES = {
-    "postgresql": "convert_to({}::text, getdatabaseencoding())",
-    "sqlite": "CAST({} AS BLOB)",
-}
-# Texts in the order of their code points, whatever the column's collation.
-_ORDERS = {
-    "postgresql": '({}) COLLATE "C"',
-    "duckdb": "({}) COLLATE C",
-    "mysql": "CAST(CONVERT({} USING utf8mb4) AS BINARY)",
-    "sqlite": "{} COLLATE BINARY",
-}
+"""What drivers may give for a type; for a decimal any number, or its text."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +67,14 @@ class Column:
 
     Attributes:
         name: Its name.
-        type: What its values are in Arrow.
+        type: What its values are in Arrow; null if its declared type is none that is known.
         select: SQL that reads it, in the source's dialect.
         is_json: Whether its texts are JSON.
         primary_key: Its place in the primary key, from 1; 0 if it is none of it.
         declared: Its type, as the source writes it.
         order: SQL that orders as its values do; empty if it cannot be a cursor.
         as_text: Whether its values are to be parsed from texts, by the will of `Table.types`.
+        not_null: Whether the source keeps nulls out of it.
     """
 
     name: str
@@ -139,126 +85,94 @@ class Column:
     declared: str = ""
     order: str = ""
     as_text: bool = False
+    not_null: bool = False
 
 
 def parse(kind: str) -> pa.DataType | None:
     """Return the Arrow type of a kind such as `text` or `decimal(18,2)`; None if there is none."""
-    digits = _digits(kind)
-    if digits is None or not kind.startswith("decimal"):
+    digits = re.fullmatch(r"decimal\( *(\d+) *(?:, *(-?\d+) *)?\)", kind)
+    if digits is None:
         return TYPES.get(kind)
-    precision, scale = digits
+    precision, scale = int(digits[1]), int(digits[2] or 0)
     # PostgreSQL has numeric(3,5) and numeric(3,-2) as well.
     precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
     return pa.decimal128(precision, scale) if 1 <= precision <= 38 else None
 
 
-def _digits(declared: str) -> tuple[int, int] | None:
-    found = re.search(r"\( *(\d+) *(?:, *(-?\d+) *)?\)", declared)
-    return (int(found[1]), int(found[2] or 0)) if found else None
-
-
-def _natural(dialect: str, declared: str | sa.types.TypeEngine[Any]) -> tuple[str, str]:
-    """Return the kind of a declared type and the SQL that reads it; no kind if none is known."""
-    if not isinstance(declared, str):
-        return _generic(declared), "{}"
-    for pattern, kind, select in _RULES[dialect]:
-        if re.fullmatch(pattern, declared.lower()):
-            if kind == "decimal" and (digits := _digits(declared)):
-                return "decimal({},{})".format(*digits), select
-            # SQLite keeps what is declared without digits as floats.
-            return "double" if kind == "decimal" and dialect == "sqlite" else kind, select
-    return "", "{}"
-
-
-def _generic(declared: sa.types.TypeEngine[Any]) -> str:
-    match declared:
-        case sa.Boolean():
-            return "bool"
-        case sa.Integer():
-            return "bigint"
-        case sa.Float():
-            return "double"
-        case sa.Numeric(precision=int() as precision, scale=scale):
-            return f"decimal({precision},{scale or 0})"
-        case sa.Numeric():
-            return "decimal"
-        case sa.DateTime(timezone=zone):
-            return "timestamptz" if zone else "timestamp"
-        case sa.Date():
-            return "date"
-        case sa.Time(timezone=False):
-            return "time"
-        case sa.JSON():
-            return "json"
-        case sa.LargeBinary() | sa.BINARY() | sa.VARBINARY():
-            return "binary"
-        case sa.String() | sa.Uuid():
-            return "text"
-        case _:
-            return ""
-
-
-def make(
-    dialect: sa.Dialect, quoted: str, name: str, declared: Any, primary_key: int, wanted: str = ""
-) -> Column:
-    """Describe a column.
-
-    Args:
-        dialect: Dialect of the source.
-        quoted: The column's name, as it stands in SQL.
-        name: The column's name.
-        declared: Its type: the source's word for it, or SQLAlchemy's type.
-        primary_key: Its place in the primary key, from 1; 0 if it is none of it.
-        wanted: The kind that `Table.types` asks for; empty if it does not.
+def from_python(values: Sequence[Any], column: Column) -> pa.Array:
+    """Make an array of what a driver gave; `fit` gives it the column's type.
 
     Raises:
-        PermanentError: The values of its type are of no kind, or the wanted kind is none.
+        ValueError: A value is none of the column's type, though Arrow would take it.
     """
-    natural, select = _natural(dialect.name, declared)
-    type_ = parse(wanted or natural)
-    if type_ is None and wanted:
-        known = ", ".join(kind for kind in TYPES if kind != "decimal")
-        message = f"types has {wanted!r} for column {name!r}; there are {known}, decimal(p,s)"
-        raise errors.PermanentError(f"{message} with up to 38 digits.")
-    if type_ is None:
-        said = f"the type {str(declared)!r}, which the pipeline does not know"
-        message = f"Column {name!r} has {said if str(declared) else 'no declared type'}: say what"
-        message = f"{message} it holds, as in types={{{name!r}: 'text'}}, or leave it out with"
-        raise errors.PermanentError(f"{message} exclude=({name!r},).")
-    was, kind = natural.partition("(")[0], (wanted or natural).partition("(")[0]
-    # Another kind is read as the source writes it, then parsed: whatever does not fit is seen.
-    # A time without a zone is in UTC.
-    other = was != kind and not (was in _TIMES and kind in {"timestamp", "timestamptz"})
-    if other and kind == "binary":
-        select = _BYTES.get(dialect.name, "{}") if was == "text" else select
-    elif other and was not in {"text", "json"}:
-        select = _TEXTS.get(dialect.name, select)
-        if dialect.name not in _RULES:
-            select = str(sa.cast(sa.literal_column("{}"), sa.Text).compile(dialect=dialect))
-    select = select.format(quoted)
-    return Column(
-        name=name,
-        type=type_,
-        select=select,
-        is_json=kind == "json",
-        primary_key=primary_key,
-        declared=str(declared),
-        order=_order(dialect.name, quoted, select, was, kind, str(declared)),
-        as_text=other and kind != "binary",
-    )
+    type_ = pa.string() if column.as_text else column.type
+    found = {*map(type, values)} - {type(None)}
+    if odd := found - _PYTHON.get(type_, {int, float, Decimal, str}):
+        names = ", ".join(sorted(kind.__name__ for kind in odd))
+        raise ValueError(f"values of type {names}")
+    if pa.types.is_timestamp(type_):
+        zones = {value.tzinfo is not None for value in values if isinstance(value, datetime)}
+        if zones - {type_.tz is not None}:
+            raise ValueError("times with a zone, or some without one")
+    # As texts come what Arrow would not take, and integers of which 0 and 1 alone are booleans.
+    texts = pa.types.is_string(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_)
+    if found == {str} or texts:
+        return pa.array(values if found == {str} else map(_text, values), pa.string())
+    return pa.array(values, type_)
 
 
-def _order(dialect: str, quoted: str, select: str, was: str, kind: str, declared: str) -> str:
-    """Return the SQL that orders a column as its values are ordered; empty if there is none."""
-    free = dialect == "sqlite" and not was  # an expression of a view
-    if kind in _NUMBERS and (was in _NUMBERS or free):
-        return quoted
-    if kind in _TIMES and (was in _TIMES or dialect == "sqlite"):
-        return quoted
-    if kind in _TIMES and dialect in _TEXTS:
-        return f"{quoted}::{kind}"
-    if kind != "text" or (was != "text" and dialect not in _TEXTS and not free):
-        return ""
-    if was == "text" and select != quoted and declared.lower() not in {"uuid", "name", "citext"}:
-        return ""  # a type with an order of its own, such as an interval
-    return _ORDERS.get(dialect, "{}").format(f"CAST({select} AS TEXT)" if free else select)
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if type(value) in {dict, list} else str(value)
+
+
+def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Give values their type.
+
+    Raises:
+        ValueError: One would not survive, which may also be Arrow's own kind of it.
+    """
+    if pa.types.is_time(type_) and pa.types.is_string(array.type):  # Arrow parses only whole times
+        array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
+    given, array = array, array.cast(type_)
+    if pa.types.is_decimal(type_):
+        # Arrow 26 drops the upper bits of numbers that are too large, and the lower digits of
+        # those with more than 38 of them, and says nothing: floats tell.
+        exact, found = (part.cast(pa.float64(), safe=False) for part in (given, array))
+        size, off = pc.abs(exact), pc.abs(pc.subtract(exact, found))
+        limit = 1.5 * 10.0 ** (type_.precision - type_.scale)
+        wrong = pc.or_(pc.greater(size, limit), pc.greater(off, pc.multiply(size, 1e-9)))
+        if pc.any(wrong).as_py():
+            raise ValueError("a number with too many digits")
+    elif type_ in _RANGES:
+        low, high, stored = _RANGES[type_]
+        found = pc.min_max(array.view(stored)).as_py()
+        if found["min"] is not None and not low <= found["min"] <= found["max"] <= high:
+            raise ValueError("infinity, a year outside of 1 to 9999, or 24:00")
+    elif pa.types.is_string(type_):
+        array.validate(full=True)  # that it is UTF-8
+    return array
+
+
+@contextlib.contextmanager
+def refusing(table: Table | None, column: Column) -> Iterator[None]:
+    """Turn what is raised about a value into the refusal of its column."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise refused(table, column, str(error).splitlines()[0]) from error
+
+
+def refused(table: Table | None, column: Column, what: str) -> errors.PermanentError:
+    """Return the error for a value that is not of its column's type, with what would read it."""
+    other = "text"
+    if pa.types.is_string(column.type):
+        other = "binary"
+    elif column.type == TYPES["decimal"] and "loss" in what:
+        other = "decimal(38,18)"
+    elif "zone offset" in what:
+        other = "timestamp" if "expected a zone" in what else "timestamptz"
+    place = f"Column {column.name!r} ({column.declared}) of table {table and table.name!r}"
+    message = f"{place} holds what {column.type} cannot: {what[:200]}. Correct it in the source, or"
+    return errors.PermanentError(f"{message} set types={{{column.name!r}: {other!r}}}.")

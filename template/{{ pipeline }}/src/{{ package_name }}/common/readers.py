@@ -3,108 +3,90 @@
 Each connection sets what it relies on, so that no role, database or server decides what a value
 looks like, and reads in one transaction that writes nothing. What would not survive is refused by
 the name of its column.
+
+All that reads a source raises a PermanentError if it cannot be read, or a TransientError if that
+may pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import importlib
-import json
 import math
 import re
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.reflection import ObjectKind
 
 from . import columns as kinds
 from . import db_utils, errors, failures
+from .columns import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from .columns import Column
     from .table import Table
-
-pc: Any = pyarrow.compute  # makes its functions when it is imported
 
 Bound = datetime | date | int | float | Decimal | str
 """A value of a cursor."""
 
-_ROWS = 500
+ROWS = 500
 """Rows fetched from a driver at once, at the most. As Python objects they take several times
 their size, and larger chunks are no faster."""
-_BYTES = 16 * 2**20
+BYTES = 16 * 2**20
 """Size of a batch, unless the setting asks for less."""
 
-_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999, pa.int64())
-_RANGES = {
-    pa.date32(): (-719_162, 2_932_896, pa.int32()),
-    pa.time64("us"): (0, 86_399_999_999, pa.int64()),
-    pa.timestamp("us"): _YEARS,
-    pa.timestamp("us", "UTC"): _YEARS,
-}
-"""What dates and times hold in every database: years 1 to 9999, times before 24:00."""
+_NUMBERS = {"bigint", "double", "decimal"}
+_TIMES = {"date", "timestamp", "timestamptz"}
+_SORTED = "dddd-dd-dd dd:dd:dd".replace("d", "[0-9]")
+"""How SQLite's times look that sort as texts: most do, and need no second look."""
 
-_PYTHON: dict[pa.DataType, set[type]] = {
-    pa.int64(): {int},  # no floats: Arrow would cut them
-    pa.float64(): {int, float, Decimal},
-    pa.bool_(): {int, bool},
-    pa.string(): {str, int, float, bool, Decimal, uuid.UUID, dict, list},
-    pa.binary(): {bytes, bytearray, memoryview},
-    pa.date32(): {str, date},
-    pa.time64("us"): {str, time},
-    pa.timestamp("us"): {str, datetime},
-    pa.timestamp("us", "UTC"): {str, datetime},
-}
-"""What drivers may give for a type; for a decimal any number, or its text."""
 
-_EXTRAS = {
-    "postgresql": ("PostgreSQL", "postgres"),
-    "mysql": ("MySQL", "mysql"),
-    "mariadb": ("MariaDB", "mysql"),
-    "mssql": ("SQL Server", "mssql"),
-    "snowflake": ("Snowflake", "snowflake"),
-    "bigquery": ("BigQuery", "bigquery"),
-    "redshift": ("Redshift", "redshift"),
-    "databricks": ("Databricks", "databricks"),
-    "clickhouse": ("ClickHouse", "clickhouse"),
-}
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of a source, with its sets of columns that are unique."""
+
+    name: str
+    columns: list[Column]
+    unique: list[tuple[str, ...]]
 
 
 def list_tables(url: str, schema: str | None = None) -> list[str]:
-    """Return the names of a schema's tables, without its views.
-
-    Raises:
-        PermanentError: The source cannot be read.
-        TransientError: The same, for a reason that may pass.
-    """
+    """Return the names of a schema's tables, without its views."""
     with _open(url) as source:
-        return source.tables(schema)
+        return sorted({found[0] for found in source.describe(schema)})
+
+
+def describe(url: str, schema: str | None = None, name: str | None = None) -> list[Relation]:
+    """Describe the tables of a schema, or one table or view."""
+    with _open(url) as source:
+        found = source.find(schema, name)
+        unique: dict[tuple[str, str], list[str | None]] = {}
+        for table, index, column in source.list_unique(schema):
+            unique.setdefault((table, index), []).append(column)
+    # None stands for an expression.
+    keys = [(table, names) for (table, _), names in unique.items() if None not in names]
+    return [
+        Relation(table, columns, [tuple(map(str, names)) for of, names in keys if of == table])
+        for table, columns in sorted(found.items())
+    ]
 
 
 def columns(url: str, table: Table) -> list[Column]:
-    """Describe the columns of a table or view that are to be read, in the source's order.
-
-    Raises:
-        PermanentError: There is no such table or column, or a type that has no place in Arrow.
-        TransientError: The source cannot be reached.
-    """
+    """Describe the columns of a table or view that are to be read, in the source's order."""
     with _open(url) as source:
-        found = source.describe(table)
-        if not found:
-            raise _missing_table(table, source.tables(table.schema))
-    names = [name for name, _, _ in found]
+        [found] = source.find(table.schema, table.name, table.types).values()
+    names = [column.name for column in found]
     wrong = {*(table.key or ()), *([table.cursor] if table.cursor else [])}
     if table.on_missing_column == "fail":
         wrong |= {*(table.columns or ()), *table.exclude, *table.types}
@@ -113,27 +95,24 @@ def columns(url: str, table: Table) -> list[Column]:
         message = f"Table {table.name!r} of the source has no column {listed}; it has"
         raise errors.PermanentError(f"{message} {', '.join(names)}.")
     read = [
-        kinds.make(
-            source.dialect, source.quote(name), name, declared, place, table.types.get(name, "")
-        )
-        for name, declared, place in found
-        if name not in table.exclude and (table.columns is None or name in table.columns)
+        column
+        for column in found
+        if column.name not in table.exclude
+        and (table.columns is None or column.name in table.columns)
     ]
     if not read:
         raise errors.PermanentError(f"Table {table.name!r} has no column to read.")
     for column in read:
+        declared = column.declared or "no declared type"
+        what = f"Column {column.name!r} ({declared}) of table {table.name!r}"
+        if pa.types.is_null(column.type):
+            message = f"{what} is of a type that the pipeline does not know: say what it holds, as"
+            message = f"{message} in types={{{column.name!r}: 'text'}}, or leave it out with"
+            raise errors.PermanentError(f"{message} exclude=({column.name!r},).")
         if column.name == table.cursor and not column.order:
-            message = f"Column {column.name!r} ({column.declared}) of table {table.name!r} cannot"
-            message = f"{message} be a cursor of type {column.type}: take a column of numbers,"
+            message = f"{what} cannot be a cursor of type {column.type}: take a column of numbers,"
             raise errors.PermanentError(f"{message} dates, times or texts, as it is declared.")
     return read
-
-
-def _missing_table(table: Table, names: list[str]) -> errors.PermanentError:
-    where = "" if table.schema is None else f" in the schema {table.schema!r}"
-    close = " or ".join(map(repr, difflib.get_close_matches(table.name, names)))
-    hint = f" Did you mean {close}?" if close else ""
-    return errors.PermanentError(f"The source has no table {table.name!r}{where}.{hint}")
 
 
 def read(
@@ -143,7 +122,7 @@ def read(
     *,
     since: Bound | None = None,
     until: Bound | None = None,
-    batch_bytes: int = 4 * _BYTES,
+    batch_bytes: int = 4 * BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """Read a table, or the rows of it whose cursor lies in a window.
 
@@ -158,31 +137,25 @@ def read(
 
     Yields:
         Batches of exactly the columns' names and types.
-
-    Raises:
-        PermanentError: A value is not of its column's type, or the source refuses the query.
-        TransientError: The source is gone.
     """
     schema = pa.schema([(column.name, column.type) for column in columns])
-    cursor = next((column for column in columns if column.name == table.cursor), None)
     with _open(url) as source:
         rows = ".".join(source.quote(part) for part in (table.schema, table.name) if part)
         rows += f" WHERE ({table.where or '1 = 1'}\n)"  # a comment ends with its line
         source.table, source.columns = table, columns
-        if cursor is not None:
+        for cursor in (column for column in columns if column.name == table.cursor):
             rows += source.window(rows, cursor, since, until)
         query = f"SELECT {', '.join(column.select for column in columns)} FROM {rows}"
         with contextlib.closing(source.batches(query)) as small:
-            for batch in _joined(small, min(batch_bytes // 2, _BYTES)):
+            for batch in _join(small, min(batch_bytes // 2, BYTES)):
                 arrays = []
                 for column, array in zip(columns, batch.columns, strict=True):
-                    with _refusing(table, column):
-                        arrays.append(_fit(array, column.type))
-                made = pa.record_batch(arrays, schema=schema)
-                yield made if cursor is None else _cut(made, cursor, since, until)
+                    with kinds.refusing(table, column):
+                        arrays.append(kinds.fit(array, column.type))
+                yield pa.record_batch(arrays, schema=schema)
 
 
-def _joined(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+def _join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
     """Join small batches until they have a size."""
     held: list[pa.RecordBatch] = []
     waiting = 0
@@ -197,101 +170,36 @@ def _joined(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordB
         yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
-def _fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Give values their type; raise a ValueError if one would not survive."""
-    if isinstance(array, pa.ExtensionArray):  # ADBC marks a numeric of PostgreSQL as one
-        array = array.storage
-    if pa.types.is_time(type_) and pa.types.is_string(array.type):
-        array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
-    elif array.type == pa.time64("ns"):  # which a cast to microseconds would cut
-        array = array.view(pa.timestamp("ns")).cast(pa.timestamp("us"))
-    elif pa.types.is_boolean(type_) and pa.types.is_integer(array.type):
-        array = array.cast(pa.string())  # of which only 0 and 1 are true or false
-    given, array = array, array.cast(type_)
-    if pa.types.is_decimal(type_):
-        # Arrow 26 drops the upper bits of numbers that are too large, and the lower digits of
-        # those with more than 38 of them, and says nothing: floats tell.
-        exact, found = (part.cast(pa.float64(), safe=False) for part in (given, array))
-        size, off = pc.abs(exact), pc.abs(pc.subtract(exact, found))
-        limit = 1.5 * 10.0 ** (type_.precision - type_.scale)
-        wrong = pc.or_(pc.greater(size, limit), pc.greater(off, pc.multiply(size, 1e-9)))
-        if pc.any(wrong).as_py():
-            raise ValueError("a number with too many digits")
-    elif type_ in _RANGES:
-        low, high, stored = _RANGES[type_]
-        found = pc.min_max(array.view(stored)).as_py()
-        if found["min"] is not None and not low <= found["min"] <= found["max"] <= high:
-            raise ValueError("infinity, a year outside of 1 to 9999, or 24:00")
-    elif pa.types.is_string(type_):
-        array.validate(full=True)  # that it is UTF-8
-    return array
-
-
-def _cut(
-    batch: pa.RecordBatch, cursor: Column, since: Bound | None, until: Bound | None
-) -> pa.RecordBatch:
-    """Drop the rows outside of a window of times, where SQL could not tell exactly."""
-    if (since is None and until is None) or not pa.types.is_temporal(cursor.type):
-        return batch
-    values = batch.column(cursor.name)
-    keep = pc.is_valid(values)
-    for end, compare in ((since, pc.greater_equal), (until, pc.less)):
-        if end is not None:
-            bound = pa.scalar(_naive(end), pa.timestamp("us")).cast(cursor.type)
-            keep = pc.and_(keep, pc.fill_null(compare(values, bound), fill_value=False))
-    return batch.filter(pc.or_(keep, pc.is_null(values)))
-
-
-# What a reach of two days around does not leave the years 1 to 9999.
-_FIRST, _LAST = map(datetime.fromisoformat, ("0001-01-02", "9999-12-29"))
-
-
-def _naive(value: Any) -> datetime:
-    """Return a date or time as a time in UTC that does not say so."""
-    if not isinstance(value, datetime):
-        return datetime.combine(value, time.min)
-    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-
-
-@contextlib.contextmanager
-def _refusing(table: Table | None, column: Column) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise _refused(table, column, str(error).splitlines()[0]) from error
-
-
-def _refused(table: Table | None, column: Column, what: str) -> errors.PermanentError:
-    """Return the error for a value that is not of its column's type, with what would read it."""
-    other = "text"
-    if pa.types.is_string(column.type):
-        other = "binary"
-    elif column.type == kinds.TYPES["decimal"] and "loss" in what:
-        other = "decimal(38,18)"
-    elif "zone offset" in what:
-        other = "timestamp" if "expected a zone" in what else "timestamptz"
-    place = f"Column {column.name!r} ({column.declared}) of table {table and table.name!r}"
-    message = f"{place} holds what {column.type} cannot: {what[:200]}. Correct it in the source, or"
-    return errors.PermanentError(f"{message} set types={{{column.name!r}: {other!r}}}.")
-
-
-class _Source(ABC):
+class Reader(ABC):
     """An open connection to a source, its SQL, and what its driver gives."""
 
-    catalog: ClassVar[str]
-    """Query for name, declared type and place in the primary key of a table's columns."""
-    listing: ClassVar[str]
-    """Query for the names of a schema's tables."""
+    rules: ClassVar[tuple[tuple[str, str, str], ...]] = ()
+    """What the values of a declared type are, and what reads them; the first that fits."""
+    catalog: ClassVar[str] = ""
+    """Query for table, column, declared type, place in the primary key and whether it holds no
+    nulls, of all tables of a schema, or of one table or view."""
+    unique: ClassVar[str] = ""
+    """Query for the table, name and columns of the unique constraints of a schema."""
+    mark = '"'
+    """What quotes names."""
+    as_text = ""
+    """What reads any column as its source writes it; empty if that is what the rules do."""
+    as_bytes = "{}"
+    """What reads a text as its bytes, which may be no UTF-8."""
+    as_time = ""
+    """What orders another type as times; empty if nothing does."""
+    text_order = "{}"
+    """What orders texts by their code points, whatever the column's collation."""
+    sorts_times = True
 
-    def __init__(self, connection: Any, dialect: sa.Dialect) -> None:
+    def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.dialect = dialect
         self.table: Table | None = None
         self.columns: Sequence[Column] = ()
 
-    @classmethod
-    @abstractmethod
-    def open(cls, url: sa.URL) -> contextlib.AbstractContextManager[_Source]: ...
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
 
     @abstractmethod
     def query(self, sql: str) -> list[Any]:
@@ -301,45 +209,106 @@ class _Source(ABC):
     def batches(self, sql: str) -> Generator[pa.RecordBatch]:
         """Return rows in small batches, of types that a cast makes those of the columns."""
 
-    def describe(self, table: Table) -> list[tuple[str, Any, int]]:
-        names = {"table": self.literal(table.name), "schema": self.literal(table.schema)}
+    def describe(self, schema: str | None, name: str | None = None) -> Iterable[Any]:
+        """Return what `catalog` asks for."""
+        names = {"schema": self.literal(schema), "table": self.literal(name)}
         return self.query(self.catalog.format(**names))
 
-    def tables(self, schema: str | None) -> list[str]:
-        rows = self.query(self.listing.format(schema=self.literal(schema)))
-        return sorted(name for (name,) in rows)
+    def list_unique(self, schema: str | None) -> Iterable[Any]:
+        """Return what `unique` asks for."""
+        return self.query(self.unique.format(schema=self.literal(schema)))
+
+    def find(
+        self, schema: str | None, name: str | None, types: Mapping[str, str] | None = None
+    ) -> dict[str, list[Column]]:
+        """Return the columns of the tables of a schema, or of one table or view."""
+        found: dict[str, list[Column]] = {}
+        for table, column, *described in self.describe(schema, name):
+            wanted = (types or {}).get(column, "")
+            found.setdefault(table, []).append(self.column(column, *described, wanted=wanted))
+        if found:
+            return found
+        where = "" if schema is None else f" in the schema {schema!r}"
+        if name is None:
+            raise errors.PermanentError(f"The source has no tables{where}: try another schema.")
+        known = {row[0] for row in self.describe(schema)}
+        close = " or ".join(map(repr, difflib.get_close_matches(name, known)))
+        hint = f" Did you mean {close}?" if close else ""
+        raise errors.PermanentError(f"The source has no table {name!r}{where}.{hint}")
+
+    def column(
+        self, name: str, declared: Any, primary_key: Any, not_null: Any, *, wanted: str
+    ) -> Column:
+        """Describe a column; `wanted` is the kind that `Table.types` asks for, if it does."""
+        natural, select = self.kind(declared)
+        type_ = kinds.parse(wanted or natural)
+        if type_ is None and wanted:
+            known = ", ".join(kind for kind in kinds.TYPES if kind != "decimal")
+            message = f"types has {wanted!r} for column {name!r}; there are {known}, decimal(p,s)"
+            raise errors.PermanentError(f"{message} with up to 38 digits.")
+        was, kind = natural.partition("(")[0], (wanted or natural).partition("(")[0]
+        # Another kind is read as the source writes it, then parsed: whatever does not fit is
+        # seen. A time without a zone is in UTC.
+        other = was != kind and not (was in _TIMES and kind in {"timestamp", "timestamptz"})
+        if other and kind == "binary":
+            select = self.as_bytes if was == "text" else select
+        elif other and was not in {"text", "json"}:
+            select = self.as_text or select
+        # Not a type with an order of its own, such as an interval.
+        as_texts = select == "{}" or str(declared).lower() in {"uuid", "name", "citext"}
+        quoted, order = self.quote(name), ""
+        if kind in _NUMBERS and was in {*_NUMBERS, "any"}:
+            order = quoted
+        elif kind in _TIMES:
+            in_order = was in _TIMES and self.sorts_times
+            order = quoted if in_order else self.as_time.format(quoted, kind)
+        elif kind == was == "text" and as_texts:
+            order = self.text_order.format(select.format(quoted))
+        return Column(
+            name=name,
+            type=type_ or pa.null(),
+            select=select.format(quoted),
+            is_json=kind == "json",
+            primary_key=int(primary_key),
+            declared=str(declared),
+            order=order,
+            as_text=other and kind != "binary",
+            not_null=bool(int(not_null)),
+        )
+
+    def kind(self, declared: Any) -> tuple[str, str]:
+        """Return the kind of a declared type and the SQL that reads it; no kind if none fits."""
+        for pattern, kind, select in self.rules:
+            if re.fullmatch(pattern, declared.lower()):
+                digits = re.search(r"\([-\d, ]+\)", declared) if kind == "decimal" else None
+                return kind + (digits[0] if digits else ""), select
+        return "", "{}"
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        """Return a name as it stands in SQL."""
+        return self.mark + name.replace(self.mark, self.mark * 2) + self.mark
+
+    def quote_text(self, text: str) -> str:
+        """Return a text as it stands in SQL."""
+        return "'" + text.replace("'", "''") + "'"
 
     def literal(self, value: Bound | None) -> str:
         """Return a value as it stands in SQL; times in UTC, as all sessions are."""
-        match value:
-            case None:
-                return "NULL"
-            case int():
-                return str(value)
-            case float() | Decimal() if math.isfinite(value):
-                return format(value, "f") if isinstance(value, Decimal) else repr(value)
-            case float() if self.dialect.name == "sqlite":
-                return "9e999" if value > 0 else "-9e999"
-            case datetime():
-                value = _naive(value).isoformat(" ")
-            case date():
-                value = value.isoformat()
-        bound = {"literal_binds": True}
-        return str(sa.literal(str(value)).compile(dialect=self.dialect, compile_kwargs=bound))
+        if value is None:
+            return "NULL"
+        if isinstance(value, int | float | Decimal) and math.isfinite(value):
+            return format(value, "f") if isinstance(value, Decimal) else repr(value)
+        return self.quote_text(plain_time(value) if isinstance(value, datetime) else str(value))
 
     def window(self, rows: str, cursor: Column, since: Bound | None, until: Bound | None) -> str:
-        """Return the condition on the cursor, to be added to others.
-
-        Raises:
-            PermanentError: It does not order the rows.
-        """
+        """Return the condition on the cursor, to be added to others."""
         if pa.types.is_string(cursor.type):
             self.check_texts(rows, cursor, since)
-        low, high = (None if end is None else self.literal(end) for end in (since, until))
-        return _between(cursor.order, low, high)
+        sql = ""
+        if since is not None:
+            null = f"{self.quote(cursor.name)} IS NULL"
+            sql += f" AND ({null} OR {cursor.order} >= {self.literal(since)})"
+        return sql if until is None else f"{sql} AND {cursor.order} < {self.literal(until)}"
 
     def check_texts(self, rows: str, cursor: Column, since: Bound | None) -> None:
         """Refuse texts that are times, but do not sort as times."""
@@ -359,120 +328,23 @@ FROM {rows} AND ({text} LIKE '____-__-__ %' OR {text} LIKE '____-__-__T%')"""
             raise errors.PermanentError(f"{message} types={{{cursor.name!r}: {other!r}}}.")
 
 
-def _between(name: str, low: str | None, high: str | None) -> str:
-    above = f" AND ({name} >= {low} OR {name} IS NULL)" if low is not None else ""
-    return above + (f" AND {name} < {high}" if high is not None else "")
+def plain_time(value: datetime) -> str:
+    """Return a time in UTC, in the form in which times sort as texts."""
+    value = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return value.isoformat(" ")
 
 
-class _Postgres(_Source):
-    """PostgreSQL: ADBC makes Arrow of its binary COPY."""
-
-    # Local to the transaction: behind a pooler, the next one may be another session's.
-    settings = """
-SELECT set_config(name, value, true) FROM (VALUES ('transaction_read_only', 'on'),
-  ('datestyle', 'ISO'), ('timezone', 'UTC'), ('intervalstyle', 'postgres'),
-  ('extra_float_digits', '1'), ('bytea_output', 'hex'), ('xmloption', 'content'),
-  ('standard_conforming_strings', 'on'), ('client_encoding',
-    CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)
-) AS setting (name, value)"""
-    catalog = """
-SELECT a.attname::text,
-  CASE b.typtype WHEN 'c' THEN 'row' ELSE format_type(b.oid,
-    CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) END,
-  coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::int8
-FROM pg_attribute a
-JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-JOIN pg_type t ON t.oid = a.atttypid
-JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
-LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
-WHERE c.relname = {table} AND a.attnum > 0 AND NOT a.attisdropped
-  AND CASE WHEN {schema} IS NULL THEN pg_table_is_visible(c.oid)
-    ELSE c.relnamespace = to_regnamespace(quote_ident({schema})) END
-ORDER BY a.attnum"""
-    listing = """
-SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p', 'f') AND NOT relispartition
-  AND relnamespace = to_regnamespace(quote_ident(coalesce({schema}, current_schema())))"""
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, url: sa.URL) -> Iterator[_Source]:
-        manager = importlib.import_module("adbc_driver_manager")  # of an extra, as all drivers
-        dialect = PGDialect_psycopg(paramstyle="named")
-        options = dialect.create_connect_args(url)[1]
-        options.pop("prepare_threshold", None)  # of psycopg; libpq refuses to know it
-        with manager.AdbcConnection(_adbc(" ".join(map(_libpq, options.items())))) as connection:
-            connection.set_autocommit(False)
-            source = cls(connection, dialect)
-            source.query(cls.settings)
-            yield source
-
-    def query(self, sql: str) -> list[Any]:
-        small = [[column.to_pylist() for column in batch] for batch in self.batches(sql)]
-        return [row for values in small for row in zip(*values, strict=True)]
-
-    def batches(self, sql: str) -> Generator[pa.RecordBatch]:
-        manager = importlib.import_module("adbc_driver_manager")
-        with manager.AdbcStatement(self.connection) as statement:
-            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BYTES)})
-            statement.set_sql_query(sql)
-            with pa.RecordBatchReader.from_stream(statement.execute_query()[0]) as reader:
-                yield from reader
-
-
-@functools.lru_cache(maxsize=32)
-def _adbc(options: str) -> Any:
-    """Return ADBC's database, which reads the server's types first: 30 ms of CPU time."""
-    return importlib.import_module("adbc_driver_postgresql").connect(options)
-
-
-def _libpq(option: tuple[str, Any]) -> str:
-    name, value = option
-    return name + "='" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-class _DuckDB(_Source):
-    """A DuckDB file."""
-
-    catalog = """
-SELECT column_name, data_type, coalesce(list_position(key, column_name), 0)
-FROM duckdb_columns() c LEFT JOIN (
-  SELECT table_oid, any_value(constraint_column_names) AS key FROM duckdb_constraints()
-  WHERE constraint_type = 'PRIMARY KEY' AND database_name = current_database() GROUP BY ALL
-) k ON c.table_oid = k.table_oid
-WHERE database_name = current_database() AND table_name = {table}
-  AND schema_name = coalesce({schema}, current_schema()) ORDER BY column_index"""
-    listing = """
-SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()
-  AND schema_name = coalesce({schema}, current_schema())"""
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, url: sa.URL) -> Iterator[_Source]:
-        config: dict[str, Any] = dict(url.query)
-        file = str(db_utils.file_of(url))
-        with duckdb.connect(file, read_only=True, config=config) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            dialect = PGDialect_psycopg(paramstyle="named")  # whose literals are the same
-            dialect.name = "duckdb"
-            yield cls(connection, dialect)
-
-    def query(self, sql: str) -> list[Any]:
-        return self.connection.execute(sql).fetchall()
-
-    def batches(self, sql: str) -> Generator[pa.RecordBatch]:
-        with self.connection.sql(sql).to_arrow_reader(_ROWS) as reader:
-            yield from reader
-
-
-class _Rows(_Source):
+class RowReader(Reader):
     """A database whose driver gives rows of Python's values."""
 
     def query(self, sql: str) -> list[Any]:
+        """Return the rows of a small result."""
         with contextlib.closing(self.connection.cursor()) as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
 
     def batches(self, sql: str) -> Generator[pa.RecordBatch]:
+        """Return rows in small batches."""
         cursor = self.connection.cursor()
         cursor.execute(sql)
         names = [column.name for column in self.columns]
@@ -480,59 +352,75 @@ class _Rows(_Source):
         while chunk := cursor.fetchmany(rows):
             arrays = []
             for column, values in zip(self.columns, zip(*chunk, strict=True), strict=True):
-                with _refusing(self.table, column):
+                with kinds.refusing(self.table, column):
                     arrays.append(self.array(values, column))
             batch = pa.record_batch(arrays, names)
             yield batch
-            rows = max(1, min(_ROWS, _BYTES // 4 // (batch.nbytes // len(chunk) + 1)))
+            rows = max(1, min(ROWS, BYTES // 4 // (batch.nbytes // len(chunk) + 1)))
 
     def array(self, values: Sequence[Any], column: Column) -> pa.Array:
-        """Refuse values that the declared type does not tell; Arrow would take some of them."""
-        type_ = pa.string() if column.as_text else column.type
-        found = {*map(type, values)} - {type(None)}
-        if odd := found - _PYTHON.get(type_, {int, float, Decimal, str}):
-            names = ", ".join(sorted(kind.__name__ for kind in odd))
-            raise ValueError(f"values of type {names}")
-        if found == {str} and not pa.types.is_binary(type_):
-            return pa.array(values, pa.string())
-        if pa.types.is_string(type_) or pa.types.is_decimal(type_):
-            return pa.array(map(_text, values), pa.string())
-        if pa.types.is_boolean(type_) and int in found:
-            return pa.array(values, pa.int64())
-        if pa.types.is_timestamp(type_):
-            zones = {value.tzinfo is not None for value in values if value is not None}
-            if zones - {type_.tz is not None}:
-                raise ValueError("times with a zone, or some without one")
-        return pa.array(values, type_)
+        """Make an array of the values of a column, or raise a ValueError."""
+        return kinds.from_python(values, column)
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value) if type(value) in {dict, list} else str(value)
-
-
-class _SQLite(_Rows):
+class _SQLite(RowReader):
     """An SQLite file, in which any column may hold any value."""
 
+    # It takes any words for a type; this is what people mean by them. An expression has none.
+    rules = (
+        ("", "any", "{}"),
+        (".*bool.*|bit", "bool", "{}"),
+        (".*(timestamptz|with time ?zone).*", "timestamptz", "{}"),
+        (".*(timestamp|datetime).*", "timestamp", "{}"),
+        ("date", "date", "{}"),
+        ("time", "time", "{}"),
+        (".*json.*", "json", "{}"),
+        (".*int.*", "bigint", "{}"),
+        (".*(char|clob|text|uuid|guid).*|uniqueidentifier", "text", "{}"),
+        (".*(blob|binary).*|image", "binary", "{}"),
+        (".*(real|floa|doub).*", "double", "{}"),
+        (r".*(dec|num|money|currency).*\(.*", "decimal", "{}"),
+        (".*(dec|num|money|currency).*", "double", "{}"),  # without digits it keeps floats
+    )
     catalog = """
-SELECT name, type, pk FROM pragma_table_xinfo({table}, coalesce({schema}, 'main'))
-WHERE hidden <> 1"""
-    listing = """
-SELECT name FROM pragma_table_list WHERE schema = coalesce({schema}, 'main')
-  AND type IN ('table', 'virtual') AND name NOT GLOB 'sqlite_*'"""
+SELECT t.name, c.name, c.type, c.pk, c."notnull"
+FROM pragma_table_list({table}) t, pragma_table_xinfo(t.name, t.schema) c
+WHERE t.schema = coalesce({schema}, 'main') AND c.hidden <> 1 AND ({table} IS NOT NULL
+  OR t.type IN ('table', 'virtual') AND t.name NOT GLOB 'sqlite_*')"""
+    unique = """
+SELECT t.name, i.name, c.name FROM pragma_table_list t,
+  pragma_index_list(t.name, coalesce({schema}, 'main')) i,
+  pragma_index_info(i.name, coalesce({schema}, 'main')) c
+WHERE t.schema = coalesce({schema}, 'main') AND i."unique" AND NOT i.partial
+ORDER BY t.name, i.seq DESC, c.seqno"""
+    mark = "`"  # a name in double quotes that is none would be a text
+    as_bytes = "CAST({} AS BLOB)"
+    as_time = f"""CASE WHEN '{{1}}' = 'timestamp' AND {{0}} GLOB '{_SORTED}' THEN {{0}}
+  ELSE instant({{0}}, '{{1}}') END"""
+    sorts_times = False  # they are texts
+    text_order = "{} COLLATE BINARY"
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, url: sa.URL) -> Iterator[_Source]:
-        url = url.set(drivername="sqlite+pysqlite")
-        with contextlib.closing(_connect(url)) as connection:
-            connection.execute("PRAGMA query_only = on")
-            yield cls(connection, _dialect(url))
+    def __init__(self, url: sa.URL) -> None:
+        super().__init__(connect(url.set(drivername="sqlite")))
+        self.connection.execute("PRAGMA query_only = on")
+        self.connection.create_function("instant", 2, self.instant, deterministic=True)
 
-    def quote(self, name: str) -> str:
-        # SQLite takes a name in double quotes that is none for a text.
-        return "`" + name.replace("`", "``") + "`"
+    def instant(self, value: Any, kind: str) -> str | None:
+        """Return a time in the form in which times sort as texts, for SQL.
+
+        A space sorts before the letter T, seconds and fractions may be left out, and there are
+        offsets. A text that is no such time may belong anywhere.
+        """
+        if value is None:
+            return None
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if kind == "date":
+                return date.fromisoformat(value).isoformat()
+            when = datetime.fromisoformat(value)
+            if (when.tzinfo is not None) == (kind == "timestamptz"):
+                return plain_time(when)
+        self.odd = value
+        raise ValueError(value)
 
     def batches(self, sql: str) -> Generator[pa.RecordBatch]:
         try:
@@ -540,153 +428,175 @@ SELECT name FROM pragma_table_list WHERE schema = coalesce({schema}, 'main')
         except sqlite3.OperationalError as error:
             for column in self.columns:
                 if f"decode to UTF-8 column '{column.name}'" in str(error):
-                    raise _refused(self.table, column, "bytes that are not UTF-8") from error
+                    what = "bytes that are not UTF-8"
+                elif self.table and column.name == self.table.cursor and "function" in str(error):
+                    what = f"{self.odd!r}, whose place among the others is unknown"
+                else:
+                    continue
+                raise kinds.refused(self.table, column, what) from error
             raise
 
-    def window(self, rows: str, cursor: Column, since: Bound | None, until: Bound | None) -> str:
-        """Read more than the window of times, which `_cut` then looks at closely.
-
-        Times are texts: a space sorts before the letter T, seconds and fractions may be left
-        out, and an offset, of less than 16 hours, is not looked at.
-
-        Raises:
-            PermanentError: A text outside is no such time, so it may belong inside.
-        """
-        if not pa.types.is_temporal(cursor.type):
-            return super().window(rows, cursor, since, until)
-        name, zoned = cursor.order, cursor.type == kinds.TYPES["timestamptz"]
-        low = high = None
-        if since is not None:
-            first = max(_naive(since), _FIRST) - timedelta(hours=16 * zoned)
-            low = self.literal(first.isoformat(" ", "hours").removesuffix(" 00"))
-        if until is not None:
-            last = min(_naive(until), _LAST) + timedelta(days=2)
-            high = self.literal(last.date().isoformat())
-        odd = f"{name} NOT GLOB '????-??-??'"
-        if zoned:
-            odd = f"{name} NOT GLOB '????-??-??*[-+Zz]*'"
-        elif cursor.type == kinds.TYPES["timestamp"]:
-            odd = f"{name} NOT GLOB '????-??-??*' OR instr({name}, '+') OR instr({name}, 'Z')"
-            odd += f" OR instr(substr({name}, 12), '-')"
-        outside = f"{name} < {low or 'NULL'} OR {name} >= {high or 'NULL'}"
-        for (value,) in self.query(
-            f"SELECT {name} FROM {rows} AND ({outside}) AND ({odd}) LIMIT 1"
-        ):
-            what = f"{value!r}, whose place among the others is unknown"
-            raise _refused(self.table, cursor, what)
-        return _between(name, low, high)
+    def literal(self, value: Bound | None) -> str:
+        if isinstance(value, float) and math.isinf(value):
+            return "9e999" if value > 0 else "-9e999"
+        return super().literal(value)
 
 
-class _MySQL(_Rows):
-    """MySQL or MariaDB; all values come as the texts that the server sends."""
+class _DuckDB(Reader):
+    """A DuckDB file."""
 
+    # Types that become a float within JSON, or a text that is not theirs.
+    _inexact = r"u?hugeint|bignum|bit|interval|blob|decimal|time with time zone"
+    rules = (
+        (rf"(?=.*\]|struct|map|union|variant).*\b({_inexact})\b.*", "text", "{}::VARCHAR"),
+        (r".*\]|(struct|map|union)\(.*|variant", "json", "to_json({})::VARCHAR"),
+        ("u?(tiny|small)int|u?integer|bigint", "bigint", "{}"),
+        ("ubigint", "decimal(20,0)", "{}"),
+        ("u?hugeint", "decimal(38,0)", "{}::VARCHAR"),
+        ("float|double", "double", "{}"),
+        ("decimal.*", "decimal", "{}"),
+        ("varchar", "text", "{}"),
+        ("blob", "binary", "{}"),
+        ("boolean", "bool", "{}"),
+        ("date", "date", "{}"),
+        ("time", "time", "{}"),
+        ("time_ns", "time", "{}::VARCHAR"),  # of which Arrow would cut digits
+        ("timestamp(_s|_ms|_ns)?", "timestamp", "{}"),
+        ("timestamp with time zone", "timestamptz", "{}"),
+        ("json", "json", "{}::VARCHAR"),
+        (".*", "text", "{}::VARCHAR"),
+    )
     catalog = """
-SELECT c.column_name, c.column_type, coalesce(k.ordinal_position, 0)
-FROM information_schema.columns c LEFT JOIN information_schema.key_column_usage k
-  ON k.constraint_name = 'PRIMARY' AND k.table_schema = c.table_schema
-  AND k.table_name = c.table_name AND k.column_name = c.column_name
-WHERE c.table_name = {table} AND c.table_schema = coalesce({schema}, database())
-ORDER BY c.ordinal_position"""
-    listing = """
-SELECT table_name FROM information_schema.tables
-WHERE table_type = 'BASE TABLE' AND table_schema = coalesce({schema}, database())"""
+SELECT table_name, column_name, data_type, coalesce(list_position(key, column_name), 0),
+  NOT is_nullable
+FROM duckdb_columns() c LEFT JOIN (
+  SELECT table_oid, any_value(constraint_column_names) AS key FROM duckdb_constraints()
+  WHERE constraint_type = 'PRIMARY KEY' AND database_name = current_database() GROUP BY ALL
+) k ON c.table_oid = k.table_oid
+WHERE database_name = current_database() AND schema_name = coalesce({schema}, current_schema())
+  AND table_name = coalesce({table}, table_name)
+  AND ({table} IS NOT NULL OR c.table_oid IN (SELECT table_oid FROM duckdb_tables()))
+ORDER BY c.table_oid, column_index"""
+    unique = """
+SELECT table_name, constraint_index, unnest(constraint_column_names)
+FROM duckdb_constraints() WHERE constraint_type = 'UNIQUE'
+  AND database_name = current_database() AND schema_name = coalesce({schema}, current_schema())"""
+    as_text = "{}::VARCHAR"
+    as_time = "{}::{}"
+    text_order = "({}) COLLATE C"
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, url: sa.URL) -> Iterator[_Source]:
-        converters = importlib.import_module("pymysql.converters")
-        cursors = importlib.import_module("pymysql.cursors")
-        url = url.set(drivername="mysql+pymysql")
-        options = {"conv": converters.encoders, "cursorclass": cursors.SSCursor}
-        connection = _connect(url, charset="utf8mb4", **options)
-        try:
-            source = cls(connection, _dialect(url))
-            source.query("SET SESSION time_zone = '+00:00'")
-            source.query("SET sql_mode = replace(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')")
-            source.query("SET SESSION TRANSACTION READ ONLY")
-            yield source
-        finally:
-            connection._force_close()  # `close` would read what is left of a result
+    def __init__(self, url: sa.URL) -> None:
+        file, config = str(db_utils.file_of(url)), dict[str, Any](url.query)
+        super().__init__(duckdb.connect(file, read_only=True, config=config))
+        self.connection.execute("SET TimeZone = 'UTC'")
 
-    def describe(self, table: Table) -> list[tuple[str, Any, int]]:
-        return [(name, type_, int(place)) for name, type_, place in super().describe(table)]
+    def query(self, sql: str) -> list[Any]:
+        return self.connection.execute(sql).fetchall()
 
-    def quote(self, name: str) -> str:
-        return "`" + name.replace("`", "``") + "`"
-
-    def array(self, values: Sequence[Any], column: Column) -> pa.Array:
-        if pa.types.is_binary(column.type):
-            return pa.array(values, column.type)
-        array = pa.array(values, pa.string())
-        # Without a zone, in UTC by the session's setting.
-        naive = pa.types.is_timestamp(column.type) and not column.as_text
-        return array.cast(pa.timestamp("us")) if naive else array
+    def batches(self, sql: str) -> Generator[pa.RecordBatch]:
+        with self.connection.sql(sql).to_arrow_reader(ROWS) as reader:
+            yield from reader
 
 
-class _Generic(_Rows):
+class _Other(RowReader):
     """Any other database that SQLAlchemy has a dialect for."""
 
-    engine: sa.Engine
+    kinds: ClassVar[dict[type, str]] = {
+        bool: "bool",
+        int: "bigint",
+        float: "double",
+        Decimal: "decimal",
+        datetime: "timestamp",
+        date: "date",
+        time: "time",
+        bytes: "binary",
+        dict: "json",
+        str: "text",
+        uuid.UUID: "text",
+    }
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, url: sa.URL) -> Iterator[_Source]:
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        with contextlib.closing(engine.raw_connection()) as connection:
-            source = cls(connection, _dialect(url))
-            source.engine = engine
-            yield source
+    def __init__(self, url: sa.URL) -> None:
+        self.engine = sa.create_engine(url, poolclass=sa.NullPool)
+        super().__init__(self.engine.raw_connection())
+        # In which a percent sign in SQL is one.
+        dialect: Any = type(self.engine.dialect)
+        self.dialect = dialect(paramstyle="named")
+        text = sa.cast(sa.literal_column("{}"), sa.Text)
+        self.as_text = str(text.compile(dialect=self.dialect))
 
-    def describe(self, table: Table) -> list[tuple[str, Any, int]]:
-        inspector = sa.inspect(self.engine)
-        with contextlib.suppress(sa.exc.NoSuchTableError):
-            key = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
-            found = inspector.get_columns(table.name, table.schema)
-            places = {name: place for place, name in enumerate(key, start=1)}
-            return [(one["name"], one["type"], places.get(one["name"], 0)) for one in found]
-        return []
+    def describe(self, schema: str | None, name: str | None = None) -> Iterable[Any]:
+        which: Any = {"schema": schema, "kind": ObjectKind.TABLE}
+        if name is not None:
+            which = {"schema": schema, "kind": ObjectKind.ANY, "filter_names": [name]}
+        look = sa.inspect(self.engine)
+        keys = look.get_multi_pk_constraint(**which)
+        for place, columns in look.get_multi_columns(**which).items():
+            key = [*(keys.get(place) or {}).get("constrained_columns", ())]
+            for column in columns:
+                at = key.index(column["name"]) + 1 if column["name"] in key else 0
+                yield place[1], column["name"], column["type"], at, not column["nullable"]
 
-    def tables(self, schema: str | None) -> list[str]:
-        return sorted(sa.inspect(self.engine).get_table_names(schema))
+    def list_unique(self, schema: str | None) -> Iterable[Any]:
+        with contextlib.suppress(NotImplementedError):
+            found = sa.inspect(self.engine).get_multi_unique_constraints(schema=schema)
+            for (_, table), constraints in found.items():
+                for one in constraints:
+                    yield from ((table, one["name"], column) for column in one["column_names"])
+
+    def kind(self, declared: Any) -> tuple[str, str]:
+        kind = ""
+        with contextlib.suppress(NotImplementedError):
+            kind = self.kinds.get(declared.python_type, "")
+        if kind == "decimal" and declared.precision is not None:
+            kind = f"decimal({declared.precision},{declared.scale or 0})"
+        if getattr(declared, "timezone", False):
+            kind = "timestamptz" if kind == "timestamp" else ""
+        return kind, "{}"
 
     def quote(self, name: str) -> str:
         return self.dialect.identifier_preparer.quote(name)
 
+    def quote_text(self, text: str) -> str:
+        bound = {"literal_binds": True}
+        return str(sa.literal(text).compile(dialect=self.dialect, compile_kwargs=bound))
 
-_SOURCES: dict[str, type[_Source]] = {
-    "postgresql": _Postgres,
-    "duckdb": _DuckDB,
-    "sqlite": _SQLite,
-    "mysql": _MySQL,
-    "mariadb": _MySQL,
+
+_READERS: dict[str, Any] = {"sqlite": _SQLite, "duckdb": _DuckDB}
+_MODULES = {"postgresql": "postgres_reader", "mysql": "mysql_reader", "mariadb": "mysql_reader"}
+"""Modules of extras, with a reader each."""
+_EXTRAS = {
+    "postgresql": ("PostgreSQL", "postgres"),
+    "mysql": ("MySQL", "mysql"),
+    "mariadb": ("MariaDB", "mysql"),
+    "mssql": ("SQL Server", "mssql"),
+    "snowflake": ("Snowflake", "snowflake"),
+    "bigquery": ("BigQuery", "bigquery"),
+    "redshift": ("Redshift", "redshift"),
+    "databricks": ("Databricks", "databricks"),
+    "clickhouse": ("ClickHouse", "clickhouse"),
 }
 
 
-def _dialect(url: sa.URL) -> sa.Dialect:
-    """Return the dialect, with which a percent sign in SQL is one."""
-    dialect: Any = url.get_dialect()
-    return dialect(paramstyle="named")
-
-
-def _connect(url: sa.URL, **options: Any) -> Any:
-    dialect = _dialect(url)
+def connect(url: sa.URL, **options: Any) -> Any:
+    """Connect by the driver of SQLAlchemy's dialect alone."""
+    dialect: Any = url.get_dialect()()
     arguments, given = dialect.create_connect_args(url)
     return dialect.import_dbapi().connect(*arguments, **given, **options)
 
 
 @contextlib.contextmanager
-def _open(url: str) -> Iterator[_Source]:
+def _open(url: str) -> Iterator[Reader]:
     parsed = db_utils.parse_url(url)
     described, backend = db_utils.describe(parsed), parsed.get_backend_name()
     path = db_utils.file_of(parsed)
     if path is not None and not path.is_file() and ":" not in str(path):
         raise errors.PermanentError(f"Cannot read from {described}: there is no such file.")
-    with (
-        failures.explained(f"Cannot read from {described}"),
-        contextlib.ExitStack() as stack,
-    ):
+    with failures.explained(f"Cannot read from {described}"), contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(_SOURCES.get(backend, _Generic).open(parsed))
+            reader = _READERS.get(backend, _Other)
+            if backend in _MODULES:
+                reader = importlib.import_module(f".{_MODULES[backend]}", __package__).Reader
+            source: Reader = stack.enter_context(contextlib.closing(reader(parsed)))
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             if backend in _EXTRAS:
                 raise db_utils.missing_driver(*_EXTRAS[backend]) from error
