@@ -15,6 +15,7 @@ import projects
 import pytest
 import quick
 from environments import Environments, link_pythons
+from mariadb import mariadb  # noqa: F401 - a fixture
 from postgres import postgres, postgres_server  # noqa: F401 - fixtures
 from prefect_server import Server
 from projects import Render, tool

@@ -89,7 +89,7 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
-        ("pipeline", ["tests/test_deployments.py", "tests/test_settings.py"]),
+        ("pipeline", ["tests/test_deployments.py", "tests/test_tables.py"]),
         # Much the same again: pip takes a minute.
         pytest.param(
             "library", ["tests/test_examples.py"], marks=pytest.mark.large("dependencies")

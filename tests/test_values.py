@@ -1,69 +1,63 @@
-"""Every type of SQLite, PostgreSQL, MySQL and DuckDB, value for value."""
+"""What is read of a source: every type of SQLite, PostgreSQL, MySQL and DuckDB, and its tables.
+
+Settings, the list of tables and the commands that edit it are tested with it.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import child_processes
 import projects
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 INSIDE = projects.ROOT / "tests" / "inside"
+FILES = ("value_cases.py", "bench.py", "test_values.py")
+LISTED = ("test_add.py", "test_settings.py", "test_tables.py")
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[str]:
-    """Start a MariaDB server on a socket in a folder of its own; the URL of a database."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    install, daemon = (shutil.which(name, path=path) for name in ("mariadb-install-db", "mariadbd"))
-    if install is None or daemon is None:
-        pytest.skip("no MariaDB server here: install the package mariadb-server")
-    folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
-    user: list[str] = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        folder.chmod(0o755)
-        shutil.chown(folder, "mysql")
-        user = ["runuser", "-u", "mysql", "--"]
-    data, socket = f"--datadir={folder / 'data'}", folder / "socket"
-    command = [*user, install, "--no-defaults", data, "--auth-root-authentication-method=normal"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    options = [data, f"--socket={socket}", "--skip-networking", f"--pid-file={folder / 'pid'}"]
-    command = [*user, daemon, "--no-defaults", *options]
-    with (
-        (folder / "log").open("w") as log,
-        child_processes.running(command, stdout=log, stderr=log),
-    ):
-        deadline = time.monotonic() + 60
-        while not socket.exists():
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield f"mysql://root@localhost/mysql?unix_socket={socket}"
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def test_every_value_arrives_or_is_refused(
-    everything: Path, postgres: str, mariadb: str, tmp_path: Path
+@pytest.mark.parametrize("modules", [("test_values.py",), LISTED], ids=["values", "lists"])
+def test_sources(
+    modules: tuple[str, ...],
+    everything: Path,
+    postgres: str,
+    mariadb: str,
+    prefect_api: str,
+    tmp_path: Path,
 ) -> None:
-    """All types of all sources, in a project's own environment."""
-    for name in ("test_values.py", "value_cases.py", "bench.py"):
+    """In a project's own environment, and with its tests' fixtures."""
+    for name in {*FILES, *modules}:
         shutil.copy(INSIDE / name, tmp_path)
-    shutil.copy(everything / "tests" / "postgres_server.py", tmp_path)
     command = (everything / ".venv" / "bin" / "pytest", "-q", "--no-cov", "-p", "no:cacheprovider")
+    plugins = ("-p", "prefect_server", "-p", "databases")
     printed = projects.run(
         *command,
-        "test_values.py",
+        *plugins,
+        *modules,
         cwd=tmp_path,
+        PYTHONPATH=str(everything / "tests"),
+        PREFECT_TEST_API_URL=prefect_api,
         TEST_POSTGRES_URL=postgres,
         TEST_MYSQL_URL=mariadb,
     )
     assert " passed" in printed
     assert " skipped" not in printed
+
+
+@pytest.mark.parametrize(
+    ("scheme", "driver", "extra"),
+    [
+        ("postgresql", "PostgreSQL", "postgres"),
+        ("mariadb", "MariaDB", "mysql"),
+        ("snowflake", "Snowflake", "snowflake"),
+    ],
+)
+def test_a_source_without_its_extra_is_one_sentence(
+    scheme: str, driver: str, extra: str, pipeline: Path
+) -> None:
+    env = {"MY_DATA_PROJECT_SOURCE_URL": f"{scheme}://me:hunter2@localhost/db"}
+    printed = projects.tool(pipeline, "my-data-project", "discover", check=False, **env)
+    assert f"The driver for {driver} is not installed: add the template's extra" in printed
+    assert repr(extra) in printed
+    assert printed.count("\n") == 1
+    assert "hunter2" not in printed

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -382,3 +382,28 @@ def test_types_are_overridden(
     found = read(database.url, table).sort_by("id")["c"].to_pylist()
     assert same(found[0], value), found
     assert found[1] is None
+
+
+def test_any_other_database_is_read_through_sqlalchemy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here SQLite's file, by the reader of databases that have none of their own."""
+    monkeypatch.setattr(readers, "_READERS", {})
+    database = Database("sqlite", tmp_path)
+    columns = {
+        "is %s": ("BOOLEAN", "1", True),
+        "price": ("NUMERIC(10, 2)", "12.5", Decimal("12.50")),
+        "share": ("FLOAT", "0.1 + 0.2", 0.1 + 0.2),
+        "day": ("DATE", "'2013-01-01'", date(2013, 1, 1)),
+        "seen": ("TIMESTAMP", "'2013-01-01 10:00:00'", datetime(2013, 1, 1, 10)),
+        "name": ("VARCHAR(9)", "'ä 100%'", "ä 100%"),
+        "data": ("BLOB", "x'00ff'", b"\x00\xff"),
+        "more": ("JSON", "'[1]'", "[1]"),
+    }
+    database.fill("some", {name: case[:2] for name, case in columns.items()})
+    table = Table(name="some", mode="incremental", cursor="name", key=("id",))
+    found = read(database.url, table, since="ä 100%", until="ö").drop(["id"]).to_pylist()
+    assert found == [{name: value for name, (_, _, value) in columns.items()}]
+    assert read(database.url, table, since="ö")["id"].to_pylist() == [2]
+    with pytest.raises(errors.PermanentError, match="no table 'same'"):
+        read(database.url, Table(name="same"))

@@ -8,23 +8,19 @@ anything is written.
 from __future__ import annotations
 
 import builtins
-import difflib
+import contextlib
 import keyword
 import re
 import string
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common import errors
-from . import discover
+from .discover import PACKAGE, TABLES, insert, propose, read, read_list, root, tidy, write
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = "add a table, a derived table, a flow or a task to this project"
-PACKAGE = __name__.partition(".")[0]
 PARTS = {
     "table": "a table of the source, with the key and cursor that are found there",
     "derived": "a table made by a SELECT statement, with its test",
@@ -56,26 +52,29 @@ def run(arguments: argparse.Namespace) -> None:
         PermanentError: Something is in the way. Nothing was written.
     """
     changes = _table(arguments) if arguments.part == "table" else _files(arguments)
-    apply(changes, dry_run=arguments.dry_run)
+    write(changes, dry_run=arguments.dry_run)
     if not arguments.dry_run:
         print(f"Next: put what is yours into {next(iter(changes))}, then run `uv run pytest`.")
 
 
 def _table(arguments: argparse.Namespace) -> dict[str, str]:
+    from ..common import db_utils, readers
+
     source, schema, name = arguments.source, arguments.schema, arguments.name
-    listed, taken = discover.read_list(source, schema)
+    listed, taken = read_list(source, schema)
     if name in listed and arguments.target is None:
         message = f"flows/tables.py has {name} already; --target reads it once more."
         raise errors.PermanentError(message)
-    [found] = discover.reflect(source, schema, name)
-    key = [column for column in re.split(" *, *", arguments.key or "") if column]
+    [found] = readers.describe(db_utils.source_url(source), schema, name)
+    columns = [column.name for column in found.columns]
+    key = tuple(column for column in re.split(" *, *", arguments.key or "") if column)
     for column in (*key, *filter(None, [arguments.cursor])):
-        if column not in found.columns:
-            message = f"{name} has no column {column!r}. Columns: {', '.join(found.columns)}."
+        if column not in columns:
+            message = f"{name} has no column {column!r}. Columns: {', '.join(columns)}."
             raise errors.PermanentError(message)
-    given = {"target": arguments.target, "cursor": arguments.cursor, "mode": arguments.mode}
-    entry = discover.propose(found, taken, source=source, schema=schema, key=key, **given)
-    return {discover.TABLES: discover.insert([entry])}
+    given = {word: getattr(arguments, word) for word in ("schema", "source", "target", "mode")}
+    given |= {"key": key, "cursor": arguments.cursor}
+    return {TABLES: insert([propose(found, taken, given)])}
 
 
 def _files(arguments: argparse.Namespace) -> dict[str, str]:
@@ -84,14 +83,14 @@ def _files(arguments: argparse.Namespace) -> dict[str, str]:
     if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name) or name in words:
         message = f"{name!r} is no name: take up to 40 small letters, digits and _, no word of"
         raise errors.PermanentError(f"{message} Python.")
-    if part == "derived" and name in discover.read_list(None, None)[1]:
+    if part == "derived" and name in read_list(None, None)[1]:
         raise errors.PermanentError(f"There is a table {name} already: take another name.")
     names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-")}
     names |= {"module": f"{name.removesuffix('_flow')}_flow", "words": name.replace("_", " ")}
     changes: dict[str, str] = {}
     for template, text in FILES[part].items():
         path = string.Template(template).substitute(names)
-        if (_root() / path).exists():
+        if (root() / path).exists():
             raise errors.PermanentError(f"{path} exists already: take another name.")
         if re.search(rf"^(from|import) .*\b{name}\b", text, re.MULTILINE):
             raise errors.PermanentError(f"{name} is the name of what {path} needs.")
@@ -108,11 +107,10 @@ def _deploy(entrypoint: str) -> str:
     import yaml
 
     text = read("prefect.yaml")
-    by_hand = f"prefect.yaml is not laid out as it was: put {entrypoint} into it by hand."
-    try:
-        before = yaml.safe_load(text)
-        root = yaml.compose(text, yaml.SafeLoader).value
-        listed = next(node for key, node in root if key.value == "deployments")
+    unlike = (yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration)
+    with contextlib.suppress(*unlike):
+        nodes = yaml.compose(text, yaml.SafeLoader).value
+        listed = next(node for key, node in nodes if key.value == "deployments")
         # Comments at the left margin belong to what follows.
         head = re.sub(r"(\n(#.*)?)*\Z", "", text[: listed.end_mark.index])
         lines = ("- name: *name", f"  entrypoint: {entrypoint}", "  tags: *tags")
@@ -121,59 +119,10 @@ def _deploy(entrypoint: str) -> str:
         new = f"{head}{entry}\n{text[len(head) :].removeprefix(chr(10))}"
         after = yaml.safe_load(new)
         added = after["deployments"].pop()
-    except (yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration) as error:
-        raise errors.PermanentError(by_hand) from error
-    if after != before or added.get("entrypoint") != entrypoint:
-        raise errors.PermanentError(by_hand)
-    return new
-
-
-def apply(changes: dict[str, str], *, dry_run: bool) -> None:
-    """Write files, or show what would change as a diff."""
-    for path, text in changes.items():
-        target = _root() / path
-        old = read(path) if target.exists() else None
-        if dry_run:
-            lines = ((old or "").splitlines(keepends=True), text.splitlines(keepends=True))
-            names = ("/dev/null" if old is None else f"a/{path}", f"b/{path}")
-            print("".join(difflib.unified_diff(*lines, *names)), end="")
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        newline = "\r\n" if old is not None and b"\r\n" in target.read_bytes() else "\n"
-        target.write_text(text, encoding="utf-8", newline=newline)
-        print(f"{'wrote' if old is None else 'changed'} {path}")
-
-
-def read(path: str) -> str:
-    """Return the text of a file of the project; refuse what is not there or no text."""
-    try:
-        return (_root() / path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.PermanentError(f"{path} cannot be read: {error}.") from error
-
-
-def _root() -> Path:
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "src" / PACKAGE).is_dir():
-            return folder
-    raise errors.PermanentError(f"The project of {PACKAGE} is not here: go to its folder first.")
-
-
-def tidy(path: str, text: str) -> str:
-    """Return the text of a Python file as the project's ruff would have it."""
-    for words in (("check", "--fix-only"), ("format",)):
-        done = subprocess.run(  # noqa: S603 - the project's own ruff, on the project's own text
-            [sys.executable, "-m", "ruff", *words, "--quiet", "--stdin-filename", path, "-"],
-            cwd=_root(),
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            raise errors.PermanentError(f"ruff cannot format {path}: {done.stderr.strip()}")
-        text = done.stdout
-    return text
+        if after == yaml.safe_load(text) and added["entrypoint"] == entrypoint:
+            return new
+    message = f"prefect.yaml is not laid out as it was: put {entrypoint} into it by hand."
+    raise errors.PermanentError(message)
 
 
 TASK = '''"""The task $name."""

@@ -17,6 +17,7 @@ import math
 import re
 import sqlite3
 import uuid
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -69,7 +70,7 @@ def list_tables(url: str, schema: str | None = None) -> list[str]:
 
 def describe(url: str, schema: str | None = None, name: str | None = None) -> list[Relation]:
     """Describe the tables of a schema, or one table or view."""
-    with _open(url) as source:
+    with _open(url) as source, warnings.catch_warnings(action="ignore"):
         found = source.find(schema, name)
         unique: dict[tuple[str, str], list[str | None]] = {}
         for table, index, column in source.list_unique(schema):
@@ -510,7 +511,6 @@ class _Other(RowReader):
         date: "date",
         time: "time",
         bytes: "binary",
-        dict: "json",
         str: "text",
         uuid.UUID: "text",
     }
@@ -537,16 +537,19 @@ class _Other(RowReader):
                 yield place[1], column["name"], column["type"], at, not column["nullable"]
 
     def list_unique(self, schema: str | None) -> Iterable[Any]:
-        with contextlib.suppress(NotImplementedError):
-            found = sa.inspect(self.engine).get_multi_unique_constraints(schema=schema)
-            for (_, table), constraints in found.items():
-                for one in constraints:
-                    yield from ((table, one["name"], column) for column in one["column_names"])
+        look = sa.inspect(self.engine)
+        for find in (look.get_multi_unique_constraints, look.get_multi_indexes):
+            with contextlib.suppress(NotImplementedError):
+                for (_, table), found in find(schema=schema).items():
+                    for one in found:
+                        partial = "where" in str(one.get("dialect_options"))
+                        if one.get("unique", True) and not partial:
+                            yield from ((table, one["name"], name) for name in one["column_names"])
 
     def kind(self, declared: Any) -> tuple[str, str]:
-        kind = ""
+        kind = "json" if isinstance(declared, sa.JSON) else ""
         with contextlib.suppress(NotImplementedError):
-            kind = self.kinds.get(declared.python_type, "")
+            kind = kind or self.kinds.get(declared.python_type, "")
         if kind == "decimal" and declared.precision is not None:
             kind = f"decimal({declared.precision},{declared.scale or 0})"
         if getattr(declared, "timezone", False):

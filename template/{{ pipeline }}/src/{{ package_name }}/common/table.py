@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from . import errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import timedelta
@@ -152,18 +154,12 @@ Entry = Table | AllTables
 
 
 def check_targets(tables: Iterable[Table]) -> None:
-    """Refuse tables that would share one name in the warehouse.
-
-    Names that differ only in case are one name to most warehouses.
-
-    Raises:
-        ValueError: Two tables have one name; the message says what to do.
-    """
+    """Refuse tables that would share one name in the warehouse, where case may not count."""
     seen: dict[str, Table] = {}
     for table in tables:
         other = seen.setdefault(table.target_name.lower(), table)
         if other is not table:
-            raise ValueError(
+            raise errors.PermanentError(
                 f"flows/tables.py has two tables {table.target_name!r} for the warehouse:"
                 f" give one of them another target, such as target='{table.schema or 'other'}"
                 f"_{table.name}'."

@@ -43,8 +43,7 @@ def list_tables() -> dict[str, Table]:
     An entry for all tables of a schema stands for those that are there now.
 
     Raises:
-        PermanentError: A source cannot be read.
-        ValueError: Two tables have one name in the warehouse.
+        PermanentError: A source cannot be read, or two tables have one name in the warehouse.
     """
     found: list[Table] = []
     for entry in tables.TABLES:

@@ -1,15 +1,65 @@
-"""URLs of databases: what is refused, and that no message shows a secret."""
+"""Settings, secrets and the URLs of databases. Runs inside a generated project."""
 
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
+from my_data_project.common import db_utils, errors, secrets, settings
+from prefect.blocks.system import Secret
+from pydantic import SecretStr
 
-from {{ package_name }}.common import db_utils, errors
-
+PREFIX = settings.ENV_PREFIX
 PARTS = ("S3cr", "kTail", "zZ9q")
 HOST = "db.example.com"
+
+
+def test_the_defaults_need_no_environment() -> None:
+    assert settings.load().warehouse_url.get_secret_value().startswith("duckdb:///")
+
+
+def test_the_environment_goes_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"{PREFIX}BATCH_BYTES=5\n{PREFIX}MAX_WORKERS=3\nOTHER=1\n")
+    monkeypatch.setenv(f"{PREFIX}BATCH_BYTES", "7")
+    config = settings.load()
+    assert (config.batch_bytes, config.max_workers) == (7, 3)
+
+
+def test_a_wrong_value_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}BATCH_BYTES", "hunter2")
+    with pytest.raises(errors.PermanentError, match=f"{PREFIX}BATCH_BYTES") as caught:
+        settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sources_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}SOURCE_URL", "sqlite:///one.db")
+    monkeypatch.setenv(f"{PREFIX}SOURCE_URLS__CRM", "sqlite:///two.db")
+    assert db_utils.source_url(None) == "sqlite:///one.db"
+    assert db_utils.source_url("crm") == "sqlite:///two.db"
+    with pytest.raises(errors.PermanentError, match=f"set {PREFIX}SOURCE_URLS__ERP to its URL"):
+        db_utils.source_url("erp")
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}WAREHOUSE_URL", "postgresql://me:hunter2@db/x")
+    monkeypatch.setenv(f"{PREFIX}SOURCE_URLS__CRM", "postgresql://me:hunter2@db/x")
+    config = settings.load()
+    assert "hunter2" not in f"{config!r} {config} {config.model_dump()}"
+    assert secrets.reveal(config.warehouse_url) == "postgresql://me:hunter2@db/x"
+
+
+def test_a_secret_may_be_a_block(prefect_server: str) -> None:
+    Secret(value="hunter2").save("warehouse-url", overwrite=True)
+    assert secrets.reveal(SecretStr("block:warehouse-url")) == "hunter2"
+
+
+def test_a_missing_block_is_one_clear_error(prefect_server: str) -> None:
+    with pytest.raises(errors.PermanentError, match="no Secret block called 'nothing'"):
+        secrets.reveal(SecretStr("block:nothing"))
 
 
 @pytest.mark.parametrize(
