@@ -47,18 +47,19 @@ _RANGES = {
 }
 """What dates and times hold in every database: years 1 to 9999, times before 24:00."""
 
-_PYTHON: dict[pa.DataType, set[type]] = {
-    pa.int64(): {int},  # no floats: Arrow would cut them
-    pa.float64(): {int, float, Decimal},
-    pa.bool_(): {int, bool},
-    pa.string(): {str, int, float, bool, Decimal, uuid.UUID, dict, list},
-    pa.binary(): {bytes, bytearray, memoryview},
-    pa.date32(): {str, date},
-    pa.time64("us"): {str, time},
-    pa.timestamp("us"): {str, datetime},
-    pa.timestamp("us", "UTC"): {str, datetime},
+_DECIMAL = (Decimal, int, float, str)
+_PYTHON: dict[pa.DataType, tuple[type, ...]] = {
+    pa.int64(): (int,),  # no floats: Arrow would cut them
+    pa.float64(): (float, int, Decimal),
+    pa.bool_(): (bool, int),
+    pa.string(): (str, int, float, bool, Decimal, uuid.UUID, dict, list),
+    pa.binary(): (bytes, bytearray, memoryview),
+    pa.date32(): (date, str),
+    pa.time64("us"): (time, str),
+    pa.timestamp("us"): (datetime, str),
+    pa.timestamp("us", "UTC"): (datetime, str),
 }
-"""What drivers may give for a type; for a decimal any number, or its text."""
+"""What drivers may give for a type, the usual one first."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ def parse(kind: str) -> pa.DataType | None:
     return pa.decimal128(precision, scale) if 1 <= precision <= 38 else None
 
 
+def usual(given: type) -> str:
+    """Return the kind of what a driver usually gives as this type of Python's; empty if none."""
+    found = (kind for kind, type_ in TYPES.items() if _PYTHON.get(type_, _DECIMAL)[0] is given)
+    return "text" if given is uuid.UUID else next(found, "")
+
+
 def from_python(values: Sequence[Any], column: Column) -> pa.Array:
     """Make an array of what a driver gave; `fit` gives it the column's type.
 
@@ -107,7 +114,7 @@ def from_python(values: Sequence[Any], column: Column) -> pa.Array:
     """
     type_ = pa.string() if column.as_text else column.type
     found = {*map(type, values)} - {type(None)}
-    if odd := found - _PYTHON.get(type_, {int, float, Decimal, str}):
+    if odd := found - {*_PYTHON.get(type_, _DECIMAL)}:
         names = ", ".join(sorted(kind.__name__ for kind in odd))
         raise ValueError(f"values of type {names}")
     if pa.types.is_timestamp(type_):

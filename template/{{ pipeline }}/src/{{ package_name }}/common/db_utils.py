@@ -13,21 +13,10 @@ from .secrets import reveal
 
 # Parameters whose values no message may show, such as password, sslpassword, motherduck_token.
 _SECRET = re.compile("pass(?!file)|pwd|secret|token|_key$|credential", re.IGNORECASE)
+_FILES = {"sqlite", "duckdb"}
 _HOST = re.compile(r"[\w.,-]+|[0-9A-F:.]+(%\w+)?", re.IGNORECASE)
-_SEVERAL = re.compile(r"[\w.-]+(:\d+)?(,[\w.-]+(:\d+)?)+")
 # A password before the first "@" that is the end of a port, a database and a parameter.
 _SWALLOWED = re.compile(r"/[^?@]*\?[^@]*(pass(word|wd)|pwd)=", re.IGNORECASE)
-_SHAPE = (
-    "A URL must look like sqlite:///path, duckdb:///path or postgresql://user:password@host/name."
-)
-_ENCODE = (
-    "A database URL must look like postgresql://user:password@host:5432/name:"
-    " percent-encode its user and password (% as %25, @ as %40, / as %2F, : as %3A, $ as %24)."
-)
-_HOSTS = (
-    "Several hosts go into the parameters of a PostgreSQL URL:"
-    " postgresql://user:password@/name?host=first,second&port=5432,5432."
-)
 
 
 def parse_url(url: str) -> sa.URL:
@@ -37,37 +26,36 @@ def parse_url(url: str) -> sa.URL:
         PermanentError: It is not a URL, or names no database. The message repeats nothing of it
             that could be a part of a password.
     """
+    shape = "postgresql://user:password@"
+    encode = (
+        f"A database URL must look like {shape}host:5432/name: percent-encode its user and password"
+        " (% as %25, @ as %40, / as %2F, : as %3A, $ as %24)."
+    )
     if re.match(r"postgres\w*://([^/?]*@)?[^/?@]*,[^/?@]*([/?][^@]*)?$", url):
-        raise errors.PermanentError(_HOSTS)
+        message = "Several hosts go into the parameters of a PostgreSQL URL:"
+        message = f"{message} {shape}/name?host=first,second&port=5432,5432."
+        raise errors.PermanentError(message)
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
-        raise errors.PermanentError(_SHAPE) from None
+        message = f"A URL must look like sqlite:///path, duckdb:///path or {shape}host/name."
+        raise errors.PermanentError(message) from None
     except ValueError:  # a port that is no number
-        raise errors.PermanentError(_ENCODE) from None
-    match parsed.get_backend_name():
-        case "sqlite" | "duckdb" as name if parsed.database in {None, "", ":memory:"}:
-            message = f"A {name} database needs a file, because runs share it: {name}:///path."
-            raise errors.PermanentError(message)
-        case "postgresql" | "postgres":
-            if _is_cut_wrongly(url, parsed):
-                raise errors.PermanentError(_ENCODE)
-            return parsed.set(drivername="postgresql")
-        case _:
-            return parsed
-
-
-def _is_cut_wrongly(url: str, parsed: sa.URL) -> bool:
-    """Tell whether a part of the password was taken for the host or what follows it.
-
-    A password ends at the first "@". If it had to be another one, there is one left behind it.
-    """
-    if parsed.host and not _HOST.fullmatch(parsed.host):
-        return True
-    if parsed.password is None:
-        return "@" in (parsed.database or "")
-    password, _, rest = url.partition("://")[2].partition(":")[2].partition("@")
-    return "@" in rest or _SWALLOWED.search(password) is not None
+        raise errors.PermanentError(encode) from None
+    name = parsed.get_backend_name()
+    if name in _FILES and parsed.database in {None, "", ":memory:"}:
+        message = f"A {name} database needs a file, because runs share it: {name}:///path."
+        raise errors.PermanentError(message)
+    if name not in {"postgresql", "postgres"}:
+        return parsed
+    # A password ends at the first "@". If it had to be another one, there is one left behind it.
+    cut = "@" in (parsed.database or "")
+    if parsed.password is not None:
+        password, _, rest = url.partition("://")[2].partition(":")[2].partition("@")
+        cut = "@" in rest or _SWALLOWED.search(password) is not None
+    if cut or (parsed.host and not _HOST.fullmatch(parsed.host)):
+        raise errors.PermanentError(encode)
+    return parsed.set(drivername="postgresql")
 
 
 def describe(url: str | sa.URL) -> str:
@@ -82,17 +70,14 @@ def describe(url: str | sa.URL) -> str:
 
 def file_of(url: sa.URL) -> Path | None:
     """Return the file of an embedded database, or None for a server."""
-    return Path(url.database or "") if url.get_backend_name() in {"sqlite", "duckdb"} else None
+    return Path(url.database or "") if url.get_backend_name() in _FILES else None
 
 
 def source_url(name: str | None) -> str:
     """Return the URL of a source, with its secrets: keep it out of logs and results.
 
-    Args:
-        name: Name of the source; None means the one of `SOURCE_URL`.
-
     Raises:
-        PermanentError: There is no source of that name.
+        PermanentError: There is no source of that name; None means the one of `SOURCE_URL`.
     """
     config = settings.load()
     if name is None:
@@ -104,12 +89,7 @@ def source_url(name: str | None) -> str:
 
 
 def missing_driver(what: str, extra: str) -> errors.PermanentError:
-    """Return the error for a database whose driver is not installed.
-
-    Args:
-        what: The database, such as `MySQL`.
-        extra: Extra of this project that brings its driver.
-    """
+    """Return the error for a database, such as `MySQL`, whose driver an extra brings."""
     distribution = metadata.distribution(settings.PROJECT)
     if extra in (distribution.metadata.get_all("Provides-Extra") or ()):
         advice = f"install the extra {extra!r}: uv sync --extra {extra}"

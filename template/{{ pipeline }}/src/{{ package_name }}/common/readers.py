@@ -16,11 +16,10 @@ import importlib
 import math
 import re
 import sqlite3
-import uuid
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,19 +87,15 @@ def columns(url: str, table: Table) -> list[Column]:
     with _open(url) as source:
         [found] = source.find(table.schema, table.name, table.types).values()
     names = [column.name for column in found]
-    wrong = {*(table.key or ()), *([table.cursor] if table.cursor else [])}
+    wanted = {*(table.key or ()), table.cursor} - {None}
     if table.on_missing_column == "fail":
-        wrong |= {*(table.columns or ()), *table.exclude, *table.types}
-    if wrong := wrong - {*names}:
-        listed = ", ".join(map(repr, sorted(wrong)))
+        wanted |= {*(table.columns or ()), *table.exclude, *table.types}
+    if missing := wanted - {*names}:
+        listed = ", ".join(sorted(map(repr, missing)))
         message = f"Table {table.name!r} of the source has no column {listed}; it has"
         raise errors.PermanentError(f"{message} {', '.join(names)}.")
-    read = [
-        column
-        for column in found
-        if column.name not in table.exclude
-        and (table.columns is None or column.name in table.columns)
-    ]
+    chosen = {*(names if table.columns is None else table.columns)} - {*table.exclude}
+    read = [column for column in found if column.name in chosen]
     if not read:
         raise errors.PermanentError(f"Table {table.name!r} has no column to read.")
     for column in read:
@@ -181,16 +176,11 @@ class Reader(ABC):
     nulls, of all tables of a schema, or of one table or view."""
     unique: ClassVar[str] = ""
     """Query for the table, name and columns of the unique constraints of a schema."""
-    mark = '"'
-    """What quotes names."""
-    as_text = ""
-    """What reads any column as its source writes it; empty if that is what the rules do."""
-    as_bytes = "{}"
-    """What reads a text as its bytes, which may be no UTF-8."""
-    as_time = ""
-    """What orders another type as times; empty if nothing does."""
-    text_order = "{}"
-    """What orders texts by their code points, whatever the column's collation."""
+    mark = '"'  # around names
+    as_text = ""  # reads any column as its source writes it; empty if that is what the rules do
+    as_bytes = "{}"  # reads a text as its bytes, which may be no UTF-8
+    as_time = ""  # orders another type as times; empty if nothing does
+    text_order = "{}"  # orders texts by their code points, whatever the column's collation
     sorts_times = True
 
     def __init__(self, connection: Any) -> None:
@@ -227,8 +217,8 @@ class Reader(ABC):
         for table, column, *described in self.describe(schema, name):
             wanted = (types or {}).get(column, "")
             found.setdefault(table, []).append(self.column(column, *described, wanted=wanted))
-        if found:
-            return found
+        if found:  # to MySQL, names that differ in case may be one
+            return {name: found[name]} if name in found else found
         where = "" if schema is None else f" in the schema {schema!r}"
         if name is None:
             raise errors.PermanentError(f"The source has no tables{where}: try another schema.")
@@ -437,11 +427,6 @@ ORDER BY t.name, i.seq DESC, c.seqno"""
                 raise kinds.refused(self.table, column, what) from error
             raise
 
-    def literal(self, value: Bound | None) -> str:
-        if isinstance(value, float) and math.isinf(value):
-            return "9e999" if value > 0 else "-9e999"
-        return super().literal(value)
-
 
 class _DuckDB(Reader):
     """A DuckDB file."""
@@ -502,19 +487,6 @@ FROM duckdb_constraints() WHERE constraint_type = 'UNIQUE'
 class _Other(RowReader):
     """Any other database that SQLAlchemy has a dialect for."""
 
-    kinds: ClassVar[dict[type, str]] = {
-        bool: "bool",
-        int: "bigint",
-        float: "double",
-        Decimal: "decimal",
-        datetime: "timestamp",
-        date: "date",
-        time: "time",
-        bytes: "binary",
-        str: "text",
-        uuid.UUID: "text",
-    }
-
     def __init__(self, url: sa.URL) -> None:
         self.engine = sa.create_engine(url, poolclass=sa.NullPool)
         super().__init__(self.engine.raw_connection())
@@ -549,7 +521,7 @@ class _Other(RowReader):
     def kind(self, declared: Any) -> tuple[str, str]:
         kind = "json" if isinstance(declared, sa.JSON) else ""
         with contextlib.suppress(NotImplementedError):
-            kind = kind or self.kinds.get(declared.python_type, "")
+            kind = kind or kinds.usual(declared.python_type)
         if kind == "decimal" and declared.precision is not None:
             kind = f"decimal({declared.precision},{declared.scale or 0})"
         if getattr(declared, "timezone", False):

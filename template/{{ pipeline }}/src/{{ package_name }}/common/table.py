@@ -84,37 +84,32 @@ class Table:
         for argument in ("key", "rules", "columns", "exclude"):
             value = getattr(self, argument)
             if value is not None and not isinstance(value, tuple):  # (x) is x without a comma
-                message = f"{what}: {argument} must be a tuple, such as ({value!r},)."
-                raise TypeError(message)
-        for argument, choices in (
-            ("mode", Mode),
-            ("on_new_column", OnDrift),
-            ("on_missing_column", OnDrift),
-            ("cursor_nulls", OnNull),
-        ):
-            if getattr(self, argument) not in get_args(choices):
-                listed = ", ".join(repr(choice) for choice in get_args(choices))
+                raise TypeError(f"{what}: {argument} must be a tuple, such as ({value!r},).")
+        choices = {"mode": Mode, "cursor_nulls": OnNull}
+        choices |= {"on_new_column": OnDrift, "on_missing_column": OnDrift}
+        for argument, choice in choices.items():
+            if getattr(self, argument) not in get_args(choice):
+                listed = ", ".join(map(repr, get_args(choice)))
                 raise ValueError(f"{what}: {argument} is one of {listed}.")
-        if _UNUSABLE.search(self.target_name):
-            raise ValueError(f"{what} needs another name in the warehouse: give it a target.")
-        if self.key == () or self.columns == ():
-            raise ValueError(f"{what}: an empty tuple names no column; leave it out instead.")
-        if self.mode == "incremental" and self.cursor is None:
-            raise ValueError(f"{what}: mode='incremental' needs a cursor.")
-        if self.mode == "full" and self.cursor is not None:
-            raise ValueError(f"{what}: a cursor goes with mode='incremental' or 'append'.")
-        if self.lookback is not None and self.cursor is None:
-            raise ValueError(f"{what}: lookback goes with a cursor.")
-        if self.cursor_nulls == "keep" and self.mode == "append":
-            raise ValueError(f"{what}: mode='append' would add rows without a cursor each time.")
-        if not 0 <= self.max_shrink <= 1:
-            raise ValueError(f"{what}: max_shrink is a share between 0 and 1.")
-        needed = {*(self.key or ()), *([self.cursor] if self.cursor else [])}
-        unread = needed & set(self.exclude)
-        if self.columns is not None:
-            unread |= needed - set(self.columns)
-        if unread:
-            raise ValueError(f"{what}: key and cursor must be read: {', '.join(sorted(unread))}.")
+        cursor = {self.cursor} - {None}
+        needed = {*(self.key or ()), *cursor}
+        unread = needed & {*self.exclude} | needed - {*(self.columns or needed)}
+        nameless, empty = _UNUSABLE.search(self.target_name), () in (self.key, self.columns)
+        for wrong, why in (
+            (nameless, "it needs another name in the warehouse: give it a target"),
+            (empty, "an empty tuple names no column; leave it out instead"),
+            (self.mode == "incremental" and not cursor, "mode='incremental' needs a cursor"),
+            (self.mode == "full" and cursor, "a cursor goes with mode='incremental' or 'append'"),
+            (self.lookback is not None and not cursor, "lookback goes with a cursor"),
+            (
+                self.mode == "append" and self.cursor_nulls == "keep",
+                "mode='append' would add rows without a cursor each time",
+            ),
+            (not 0 <= self.max_shrink <= 1, "max_shrink is a share between 0 and 1"),
+            (unread, f"key and cursor must be read: {', '.join(sorted(map(str, unread)))}"),
+        ):
+            if wrong:
+                raise ValueError(f"{what}: {why}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +132,9 @@ class AllTables:
 
     def expand(self, names: Iterable[str]) -> tuple[Table, ...]:
         """Return an entry for each of the names that is not excluded."""
+        where = {"schema": self.schema, "source": self.source}
         return tuple(
-            replace(
-                self.template,
-                name=name,
-                schema=self.schema,
-                source=self.source,
-                target=f"{self.target_prefix}{name}",
-            )
+            replace(self.template, name=name, target=f"{self.target_prefix}{name}", **where)
             for name in names
             if name not in self.exclude
         )
