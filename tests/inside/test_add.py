@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from my_data_project.commands import add, discover
 from my_data_project.common import errors, readers, rules, settings
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import tables
-from project_copy import contents, copy_project
 
 SRC = f"src/{add.PACKAGE}"
 LIST = "from ..common.table import Table\n\nTABLES: tuple[Table, ...] = ()\n"
@@ -136,9 +136,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project with an empty list, and a source."""
     monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URL", make_sqlite(tmp_path / "shop.db"))
     monkeypatch.setattr(tables, "TABLES", ())
-    project = copy_project(tmp_path, monkeypatch)
+    project, original = tmp_path / "project", Path(cli.__file__).parents[2]
+    shutil.copytree(original / "src", project / "src")
+    for name in ("pyproject.toml", "prefect.yaml"):
+        shutil.copy(original / name, project)
     write(project, LIST)
+    monkeypatch.chdir(project)
     return project
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """Return what is in each file, by its path."""
+    paths = (path for path in project.rglob("*") if path.is_file())
+    return {path.relative_to(project).as_posix(): path.read_bytes() for path in paths}
 
 
 def write(project: Path, text: str) -> None:

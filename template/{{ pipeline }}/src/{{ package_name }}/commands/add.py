@@ -107,8 +107,7 @@ def _deploy(entrypoint: str) -> str:
     import yaml
 
     text = read("prefect.yaml")
-    unlike = (yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration)
-    with contextlib.suppress(*unlike):
+    with contextlib.suppress(yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration):
         nodes = yaml.compose(text, yaml.SafeLoader).value
         listed = next(node for key, node in nodes if key.value == "deployments")
         # Comments at the left margin belong to what follows.
