@@ -392,6 +392,7 @@ ORDER BY t.name, i.seq DESC, c.seqno"""
     text_order = "{} COLLATE BINARY"
 
     def __init__(self, url: sa.URL) -> None:
+        self.odd: Any = None  # the last value that is no such time
         super().__init__(connect(url.set(drivername="sqlite")))
         self.connection.execute("PRAGMA query_only = on")
         self.connection.create_function("instant", 2, self.instant, deterministic=True)
@@ -417,10 +418,11 @@ ORDER BY t.name, i.seq DESC, c.seqno"""
         try:
             yield from super().batches(sql)
         except sqlite3.OperationalError as error:
+            cursor = self.table.cursor if self.table else None
             for column in self.columns:
                 if f"decode to UTF-8 column '{column.name}'" in str(error):
                     what = "bytes that are not UTF-8"
-                elif self.table and column.name == self.table.cursor and "function" in str(error):
+                elif column.name == cursor and "user-defined" in str(error):
                     what = f"{self.odd!r}, whose place among the others is unknown"
                 else:
                     continue
@@ -522,7 +524,7 @@ class _Other(RowReader):
         kind = "json" if isinstance(declared, sa.JSON) else ""
         with contextlib.suppress(NotImplementedError):
             kind = kind or kinds.usual(declared.python_type)
-        if kind == "decimal" and declared.precision is not None:
+        if kind == "decimal" and getattr(declared, "precision", None) is not None:
             kind = f"decimal({declared.precision},{declared.scale or 0})"
         if getattr(declared, "timezone", False):
             kind = "timestamptz" if kind == "timestamp" else ""
