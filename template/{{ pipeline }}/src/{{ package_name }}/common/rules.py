@@ -72,10 +72,9 @@ class Dropped(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Sql(Rule):
-    """A rule of your own: a condition in SQL that every row fulfils; null counts as fulfilled.
+    """A condition of your own, in DuckDB's SQL, that every row fulfils; null counts as fulfilled.
 
-    For example `Sql(name="arrives after it departs", condition="arrived >= departed")`. It is
-    written in DuckDB's SQL, whatever the warehouse.
+    For example `Sql(name="arrives after it departs", condition="arrived >= departed")`.
     """
 
     name: str
@@ -93,10 +92,9 @@ class ForeignKey(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness(Rule):
-    """The newest value of a date or time column is recent enough.
+    """The newest date or time is at most `max_age` before now (UTC).
 
-    Recent means: at most `max_age` before now (UTC) or, with `behind`, before the newest
-    value of that other `(table, column)`.
+    With `behind`, before the newest value of that other `(table, column)`.
     """
 
     column: str
