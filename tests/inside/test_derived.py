@@ -346,15 +346,6 @@ def test_readers_never_see_a_half(build: Build, kind: str) -> None:
     assert seen == {3}
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
-def test_each_build_is_recorded(build: Build, kind: str) -> None:
-    for _ in range(2):
-        build(sums="SELECT id FROM orders")
-    assert read("SELECT name, rows, seconds >= 0, built_at IS NOT NULL FROM {_derived}") == [
-        ("sums", 3, True, True)
-    ]
-
-
 @pytest.mark.parametrize("kind", ["postgres"])
 def test_a_name_that_is_too_long_is_refused(build: Build, kind: str) -> None:
     with pytest.raises(errors.PermanentError, match="is too long"):

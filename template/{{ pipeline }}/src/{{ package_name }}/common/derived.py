@@ -7,44 +7,40 @@ A line `-- dialect: snowflake` says which SQL a file holds, if not that of the s
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
+from sqlglot.optimizer.scope import traverse_scope
 
 from . import errors, failures, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from importlib.resources.abc import Traversable
 
     from .warehouse import Warehouse
 
-FOLDER: Traversable = resources.files(__name__.partition(".")[0]) / "sql"
+FOLDER = Path(__file__).parents[1] / "sql"
 
-_MARKS = "_derived"  # table in `marts` that says which of the tables there are made here
-_REPLACES = {"duckdb", "snowflake", "bigquery", "databricks", "clickhouse"}
-_TRANSACTIONS = {"duckdb", "postgres", "redshift", "tsql"}  # the others commit each CREATE TABLE
-_AFTER_NAME = {"snowflake": "COPY GRANTS", "clickhouse": "ENGINE = MergeTree ORDER BY tuple()"}
+_MARKS = "_derived"
+"""Table in `marts` that says which of the tables there are made here."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """A place in a file where a table of the warehouse is named.
+    """A place in a file that names a table of `raw` or `marts`, with its schema if it has one.
 
     Attributes:
         layer: `raw` or `marts`.
         table: Name of the table.
-        start: Where the name begins in the file, with its schema if it has one.
+        start: Where the name begins in the file.
         end: Where it ends.
         alias: What to call the table if the warehouse knows it by another name.
     """
@@ -58,14 +54,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Query:
-    """The SELECT of a derived table, as its file has it.
-
-    Attributes:
-        name: Name of the table.
-        text: The SQL, without the semicolon at its end.
-        dialect: Its dialect.
-        reads: Where it names tables of `raw` and `marts`.
-    """
+    """The SELECT of a derived table, as its file has it, without the semicolon at its end."""
 
     name: str
     text: str
@@ -110,11 +99,7 @@ def read_all() -> dict[str, Query]:
         PermanentError: A file is not one SELECT.
     """
     config = settings.load()
-    files = sorted(
-        (file.name.removesuffix(".sql"), file.read_bytes())
-        for file in (FOLDER.iterdir() if FOLDER.is_dir() else ())
-        if file.name.endswith(".sql") and not file.name.startswith(".")
-    )
+    files = sorted((file.stem, file.read_bytes()) for file in FOLDER.glob("[!.]*.sql"))
     layers = {config.raw_schema.lower(): "raw", config.marts_schema.lower(): "marts"}
     layers |= {"raw": "raw", "marts": "marts"}
     return dict(_read(tuple(files), config.sql_dialect, tuple(layers.items())))
@@ -132,8 +117,8 @@ def _read(
     found: dict[str, Query] = {}
     for name, content in files:
         text, own_dialect, tree = _parse(f"{name}.sql", content, dialect)
-        reads = tuple(_find_reads(tree, names, dict(layers)))
-        found[name] = Query(name, text, own_dialect, reads)
+        reads = _find_reads(tree, own_dialect, names, dict(layers))
+        found[name] = Query(name, text, own_dialect, tuple(reads))
     return found
 
 
@@ -161,19 +146,28 @@ def _parse(file: str, content: bytes, dialect: str) -> tuple[str, str, exp.Query
 
 
 def _find_reads(
-    tree: exp.Query, names: Mapping[str, str], layers: Mapping[str, str]
+    tree: exp.Query, dialect: str, names: Mapping[str, str], layers: Mapping[str, str]
 ) -> Iterator[Read]:
+    # sqlglot compares names letter by letter, so first as the dialect folds them.
+    folded = normalize_identifiers(tree.copy(), dialect)
+    starts = {
+        source.this.meta["start"]
+        for scope in traverse_scope(folded)
+        for source in scope.sources.values()  # which are tables, or other parts of the query
+        if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
+    }
     qualified: set[tuple[str, str]] = set()
     for table in tree.find_all(exp.Table):
-        first, last = table.args.get("db") or table.this, table.this
-        if not isinstance(last, exp.Identifier) or table.catalog or _is_cte(table):
+        last = table.this
+        if not isinstance(last, exp.Identifier) or last.meta["start"] not in starts:
             continue
-        if table.db and table.db.lower() not in layers:
+        if table.catalog or (table.db and table.db.lower() not in layers):
             continue
         layer = layers[table.db.lower()] if table.db else locate(table.name, names)
         name = names.get(table.name.lower(), table.name) if layer == "marts" else table.name
         if table.db:
             qualified.add((table.db, table.name))
+        first = table.args.get("db") or last
         alias = "" if table.alias else last.sql()
         yield Read(layer, name, first.meta["start"], last.meta["end"] + 1, alias)
     for column in tree.find_all(exp.Column):  # raw.flights.carrier
@@ -185,24 +179,6 @@ def _find_reads(
 def locate(table: str, names: Iterable[str]) -> str:
     """Return the layer of a table that is named without a schema, given the derived tables."""
     return "marts" if table.lower() in {name.lower() for name in names} else "raw"
-
-
-def _is_cte(table: exp.Table) -> bool:
-    """Tell whether a name means a common table expression that can be seen where it stands."""
-    if table.db:
-        return False
-    node: exp.Expr | None = table
-    seen: list[exp.Expr] = []
-    while node is not None and node.parent is not None:
-        parent = node.parent
-        if isinstance(parent, exp.With):
-            before = parent.expressions[: node.index]
-            seen += [*before, node] if parent.recursive else before
-            node = parent.parent  # of which only these can be seen from within its WITH
-        else:
-            seen += parent.ctes if isinstance(parent, exp.Query) else []
-            node = parent
-    return any(cte.alias.lower() == table.name.lower() for cte in seen)
 
 
 def read_tables(query: Query, *layers: str) -> set[str]:
@@ -271,41 +247,28 @@ def build(w: Warehouse, name: str) -> int:
         return int(w.files.build(w, queries[name]))
     schemas = {"raw": w.raw, "marts": w.marts}
     select = queries[name].sql(w.dialect, lambda layer, table: w.name(schemas[layer], table))
-    begun = time.perf_counter()
-    begin = w.client.begin_transaction if w.dialect in _TRANSACTIONS else contextlib.nullcontext
-    with failures.explained(f"sql/{name}.sql in {w.described}"), begin():
-        _replace(w, name, select, is_old=_claim(w, name))
-        rows: int = _run(w, f'SELECT COUNT(*) FROM "{name}"')[0][0]
-        now = f"CAST('{datetime.now(UTC):%Y-%m-%d %H:%M:%S}+00:00' AS TIMESTAMPTZ)"
-        seconds = round(time.perf_counter() - begun, 3)
-        values = f"rows = {rows}, seconds = {seconds}, built_at = {now}"
-        _run(w, f"UPDATE {_MARKS} SET {values} WHERE name = {_text(name)}")
-    return rows
+    with failures.explained(f"sql/{name}.sql in {w.described}"), w.building():
+        w.replace(name, select, is_old=_claim(w, name))
+        return int(w.query(f"SELECT COUNT(*) FROM {w.name(w.marts, name)}")[0][0])
 
 
 def _claim(w: Warehouse, name: str) -> bool:
     """Mark a table as made here, and tell whether it is there; refuse somebody else's."""
-    if w.dialect == "postgres":  # one build at a time, also from other machines
-        seconds = settings.load().lock_timeout_seconds
-        w.client.execute_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")
-        w.client.execute_sql(f"SELECT pg_advisory_xact_lock(hashtext({_text(w.marts)}))")
+    if len(name.encode()) > w.client.capabilities.max_identifier_length:
+        raise errors.PermanentError(f"The name of sql/{name}.sql is too long for {w.described}.")
     with w.client.with_alternative_dataset_name(w.marts):
         if not w.client.has_dataset():
             w.client.create_dataset()
-    if len(name.encode()) > w.client.capabilities.max_identifier_length:
-        raise errors.PermanentError(f"The name of sql/{name}.sql is too long for {w.described}.")
-    found = w.columns(w.marts, _MARKS, name)
-    is_old = name in found
-    if w.dialect == "duckdb":  # to which Sales and sales are one
-        same = f"table_schema = {_text(w.marts)} AND LOWER(table_name) = LOWER({_text(name)})"
-        is_old = bool(w.query(f"SELECT 1 FROM information_schema.tables WHERE {same}"))
-    if _MARKS not in found:
-        columns = "name TEXT, rows BIGINT, seconds DOUBLE, built_at TIMESTAMPTZ"
-        _run(w, f"CREATE TABLE {_MARKS} ({columns})", _AFTER_NAME.get(w.dialect, ""))
-    if not _run(w, f"SELECT name FROM {_MARKS} WHERE name = {_text(name)}"):
+    if not w.columns(w.marts, _MARKS):
+        empty = "SELECT CAST('' AS TEXT) AS name LIMIT 0"
+        select = sqlglot.transpile(empty, "duckdb", w.dialect, identify=True)[0]
+        w.replace(_MARKS, select, is_old=False)
+    is_old = w.has_derived(name)
+    marks, column = w.name(w.marts, _MARKS), w.quote("name")
+    if not w.query(f"SELECT {column} FROM {marks} WHERE {column} = '{name}'"):
         if is_old:
             raise not_ours(w, name)
-        _run(w, f"INSERT INTO {_MARKS} (name) VALUES ({_text(name)})")
+        w.client.execute_sql(f"INSERT INTO {marks} VALUES ('{name}')")
     return is_old
 
 
@@ -313,69 +276,3 @@ def not_ours(w: Warehouse, name: str) -> errors.PermanentError:
     """Return the error for a table that somebody else made."""
     message = f"{w.marts}.{name} in {w.described} was not made from sql/{name}.sql."
     return errors.PermanentError(f"{message} Rename the file, or drop what has its name.")
-
-
-def _replace(w: Warehouse, name: str, select: str, *, is_old: bool) -> None:
-    """Put what a query gives in the place of the old table."""
-    run, target, built = w.client.execute_sql, w.name(w.marts, name), w.name(w.marts, "_built")
-    if w.dialect in _REPLACES:
-        after = _AFTER_NAME.get(w.dialect, "")
-        run(f"CREATE OR REPLACE TABLE {target} {after} AS {select}")
-    elif not is_old:
-        run(_create(w, target, select))
-    else:
-        run(_create(w, built, select))
-        if _columns(w, name) == _columns(w, "_built"):
-            # The table stays, and with it its grants, its indexes and the views on it.
-            run(f"DELETE FROM {target}")
-            run(f"INSERT INTO {target} SELECT * FROM {built}")
-        else:
-            where = f"sql/{name}.sql gives other columns now, and something depends on the old ones"
-            with failures.explained(where):
-                run(f"DROP TABLE {target}")
-            run(_create(w, target, f"SELECT * FROM {built}"))
-        run(f"DROP TABLE {built}")
-
-
-def _create(w: Warehouse, table: str, select: str) -> str:
-    """Return the statement that makes a table of what a query gives."""
-    if w.dialect != "tsql":
-        return f"CREATE TABLE {table} AS {select}"
-    query = sqlglot.parse_one(select, dialect="tsql")
-    if not query.args.get("limit"):
-        query.set("order", None)  # which SQL Server refuses below SELECT INTO
-    made = exp.Create(this=exp.to_table(table, dialect="tsql"), kind="TABLE", expression=query)
-    return made.sql("tsql")
-
-
-def _columns(w: Warehouse, name: str) -> list[tuple[Any, ...]]:
-    """Return names and exact types of the columns of a table, in order; of a view, nothing."""
-    if w.dialect == "tsql":
-        return w.query(
-            "SELECT column_name, data_type, character_maximum_length, numeric_precision,"
-            " numeric_scale, datetime_precision FROM information_schema.columns"
-            f" WHERE table_schema = {_text(w.marts)} AND table_name = {_text(name)}"
-            " ORDER BY ordinal_position"
-        )
-    return w.query(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'p')"
-        " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-        f" WHERE nspname = {_text(w.marts)} AND relname = {_text(name)}"
-        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-    )
-
-
-def _run(w: Warehouse, sql: str, after: str = "") -> list[tuple[Any, ...]]:
-    """Run a statement, written for DuckDB, on tables of `marts`."""
-    tree = sqlglot.parse_one(sql, dialect="duckdb")
-    for table in tree.find_all(exp.Table):
-        table.replace(exp.to_table(w.name(w.marts, table.name), dialect=w.dialect))
-    translated = tree.sql(w.dialect, identify=True)
-    if w.dialect == "clickhouse":  # has no plain UPDATE
-        translated = re.sub(r"^UPDATE (.+?) SET", r"ALTER TABLE \1 UPDATE", translated)
-    return [tuple(row) for row in w.client.execute_sql(f"{translated} {after}") or ()]
-
-
-def _text(value: str) -> str:
-    return exp.Literal.string(value).sql()

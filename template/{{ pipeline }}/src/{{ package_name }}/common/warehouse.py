@@ -1,8 +1,10 @@
-"""The warehouse: dlt's destination for its URL, one writer at a time, and SQL in it."""
+"""The warehouse: dlt's destination for its URL, one writer at a time, and SQL in it.
+
+DuckDB is here; what else an extra brings is in a module of its own.
+"""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import importlib
@@ -12,7 +14,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 # Before dlt is imported, which reads its configuration from the environment.
 for _name, _value in {
@@ -30,21 +32,20 @@ for _name, _value in {
 
 import dlt
 import filelock
-import sqlalchemy as sa
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
-from dlt.destinations.impl.clickhouse.configuration import ClickHouseCredentials
+from dlt.common.exceptions import MissingDependencyException
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
 from . import db_utils, errors, failures, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
+    import sqlalchemy as sa
     from dlt.common.destination import Destination
     from dlt.common.schema.typing import TTableSchemaColumns
     from dlt.destinations.sql_client import SqlClientBase
-
-FILES = {"file", "s3", "gs", "gcs", "az", "abfss"}
-"""Schemes of URLs that name a folder or bucket of files rather than a database."""
 
 _EXTRAS = {
     "postgresql": ("PostgreSQL", "postgres"),
@@ -55,20 +56,42 @@ _EXTRAS = {
     "clickhouse": ("ClickHouse", "clickhouse"),
     "mssql": ("SQL Server", "mssql"),
     "motherduck": ("MotherDuck", "motherduck"),
+    "md": ("MotherDuck", "motherduck"),
+    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), ("files", "filesystem")),
 }
+"""What a URL's scheme stands for, and the extra that it needs."""
+
+_MODULES = {"postgres": "postgres", "filesystem": "delta", "motherduck": "warehouse"}
+"""The module here that knows the warehouse of an extra; of the others `cloud` does."""
+
+OPTIONS: dict[str, Any] = {
+    # Names stay as they are; dlt's default would make one table of two that differ in letters
+    # it does not know.
+    "naming_convention": "direct",
+    # A full load goes through a staging table: readers never see a moment without rows.
+    "replace_strategy": "insert-from-staging",
+}
+"""Options of dlt's destinations."""
+
+TRANSACTIONS: dict[str, Any] = {**OPTIONS, "supports_transactions": True}
+"""For those of which dlt does not know it: a load that dies after its DELETE would leave that."""
+
 _open = threading.local()
 _held: set[str] = set()
+_locks: dict[Path, filelock.FileLock] = {}
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """An open connection to the warehouse.
+    """An open connection to the warehouse: DuckDB, or MotherDuck.
 
     Attributes:
         url: Its URL, with secrets: keep it out of logs.
         raw: Schema of ingested tables.
         marts: Schema of derived tables.
         dialect: Its SQL dialect, as sqlglot calls it.
+        is_files: Whether it is a folder or bucket of files, which SQL can read but not write.
+        files: The module that works on files, if it is.
     """
 
     url: sa.URL
@@ -78,26 +101,59 @@ class Warehouse:
     client: SqlClientBase[Any]
     jobs: Any
 
+    is_files: ClassVar[bool] = False
+    files: ClassVar[Any] = None
+
+    @staticmethod
+    def destination(url: sa.URL) -> Destination[Any, Any]:
+        """Return dlt's destination for a URL, whose parameters are DuckDB's settings."""
+        if url.get_backend_name() != "duckdb":
+            native = url.set(drivername="md").render_as_string(hide_password=False)
+            return dlt.destinations.motherduck(native, **TRANSACTIONS)
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        login = DuckDbCredentials(str(url.database), global_config=dict(url.query))
+        return dlt.destinations.duckdb(login, **TRANSACTIONS)
+
+    @classmethod
+    @contextlib.contextmanager
+    def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Iterator[None]:
+        """Keep other processes from the file of DuckDB, else from these tables on this machine.
+
+        The threads of this process share a lock. Whoever dies holding it gives it up.
+
+        Raises:
+            PermanentError: The folder cannot be written.
+            TransientError: Another process still holds it.
+        """
+        if (file := db_utils.file_of(url)) is not None:
+            paths = [file.absolute().with_name(f"{file.name}.lock")]
+        else:
+            place = url.set(password=None, query={}).render_as_string()
+            digests = [hashlib.sha256(f"{place} {table}".encode()) for table in tables]
+            folder = Path(tempfile.gettempdir())
+            paths = [folder / f"ingest-{digest.hexdigest()[:24]}.lock" for digest in digests]
+        described = db_utils.describe(url)
+        with contextlib.ExitStack() as stack:
+            for path in sorted(paths):
+                lock = _locks.setdefault(path, filelock.FileLock(path, thread_local=False))
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(lock.acquire(timeout, poll_interval=0.05))
+                except filelock.Timeout:
+                    message = f"Another process has had {described} for {timeout:.0f} s."
+                    raise errors.TransientError(message) from None
+                except OSError as error:
+                    message = f"Cannot write to {described}: {error.strerror}: {error.filename}."
+                    raise errors.PermanentError(message) from error
+            yield
+
     @property
     def described(self) -> str:
         """Its URL without secrets, for messages."""
         return db_utils.describe(self.url)
 
-    @property
-    def is_files(self) -> bool:
-        """Whether it is a folder or bucket of files, which SQL can read but not write."""
-        return self.url.get_backend_name() in FILES
-
-    @property
-    def files(self) -> Any:
-        """What works on files: the module `delta`, which comes with the extra `filesystem`."""
-        return importlib.import_module(".delta", __package__)
-
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a query in the warehouse's own SQL and return its rows."""
-        if self.is_files:
-            with failures.explained(self.described):
-                return self.files.query(self, sql)
         with failures.explained(self.described), self.client.execute_query(sql) as cursor:
             return cursor.fetchall()
 
@@ -107,21 +163,14 @@ class Warehouse:
         Raises:
             PermanentError: They fail, or the warehouse is one of files.
         """
-        if self.is_files:
-            message = f"{self.described} holds files, whose columns SQL cannot change: load the"
-            message = f"{message} table anew with `uv run {settings.PROJECT} reset NAME --drop`."
-            raise errors.PermanentError(message)
         with failures.explained(self.described), self.client.begin_transaction():
             for statement in statements:
                 self.client.execute_sql(statement)
 
     def drop(self, table: str) -> None:
         """Drop an ingested table."""
-        if self.is_files:
-            with failures.explained(self.described):
-                self.files.drop(self, table)
-        else:
-            self.execute(f"DROP TABLE {self.name(self.raw, table)}")
+        with failures.explained(self.described):
+            self.jobs.drop_tables(table, delete_schema=False)
 
     def quote(self, name: str) -> str:
         """Return a name as it stands in SQL."""
@@ -129,16 +178,11 @@ class Warehouse:
 
     def name(self, schema: str, table: str) -> str:
         """Return the qualified name of a table, as it stands in SQL."""
-        if self.is_files:
-            return self.quote(f"{schema}.{table}")
         with self.client.with_alternative_dataset_name(schema):
             return self.client.make_qualified_table_name(table)
 
     def columns(self, schema: str, *tables: str) -> dict[str, TTableSchemaColumns]:
         """Return the columns of those of the tables that are there, by table and column."""
-        if self.is_files:
-            with failures.explained(self.described):
-                return self.files.columns(self, schema, tables)
         with (
             failures.explained(self.described),
             self.client.with_alternative_dataset_name(schema),
@@ -167,17 +211,73 @@ class Warehouse:
             tables: Those whose copies in the staging schema, which may have columns of other
                 types, are to be made anew.
         """
-        if self.is_files:
-            self.files.forget_schema(self)
-            return
-        staging = self.client.staging_dataset_name
-        drop = [f"DROP TABLE {self.name(staging, name)}" for name in self.columns(staging, *tables)]
-        forget = [
-            f"DELETE FROM {self.name(schema, '_dlt_version')}"
-            for schema in (self.raw, staging)
-            if self.columns(schema, "_dlt_version")
-        ]
-        self.execute(*drop, *forget)
+        for schema, stale in ((self.raw, ()), (self.client.staging_dataset_name, tables)):
+            if self.columns(schema, "_dlt_version"):
+                with (
+                    failures.explained(self.described),
+                    self.client.with_alternative_dataset_name(schema),
+                ):
+                    self.jobs.drop_tables(*stale)
+
+    def has_derived(self, table: str) -> bool:
+        """Tell whether a table or view of that name is in `marts`; DuckDB ignores its case."""
+        same = f"table_schema = '{self.marts}' AND lower(table_name) = lower('{table}')"
+        return bool(self.query(f"SELECT 1 FROM information_schema.tables WHERE {same}"))
+
+    def building(self) -> AbstractContextManager[Any]:
+        """Begin the transaction in which a derived table is built."""
+        return self.client.begin_transaction()
+
+    def replace(self, table: str, select: str, *, is_old: bool) -> None:
+        """Put what a query gives in the place of a derived table.
+
+        Args:
+            table: Its name.
+            select: The query.
+            is_old: Whether the table is there.
+        """
+        word = "CREATE OR REPLACE" if is_old else "CREATE"
+        self.client.execute_sql(f"{word} TABLE {self.name(self.marts, table)} AS {select}")
+
+
+def _find_kind(url: sa.URL) -> type[Warehouse]:
+    """Return the class for a URL.
+
+    Raises:
+        PermanentError: There is no such warehouse, or its extra is missing.
+    """
+    backend = url.get_backend_name()
+    if backend == "duckdb":
+        return Warehouse
+    if backend == "sqlite":
+        message = "SQLite is a source, no warehouse: use duckdb:///data/warehouse.duckdb."
+        raise errors.PermanentError(message)
+    if backend not in _EXTRAS:
+        known = ", ".join(sorted(("duckdb", *_EXTRAS)))
+        message = f"A warehouse of type {backend!r} is not supported. There are: {known}."
+        raise errors.PermanentError(message)
+    with _drivers(url):
+        module = _MODULES.get(_EXTRAS[backend][1], "cloud")
+        found: type[Warehouse] = importlib.import_module(f".{module}", __package__).Warehouse
+        return found
+
+
+@contextlib.contextmanager
+def _drivers(url: sa.URL) -> Iterator[None]:
+    """Say in one sentence which driver or which part of a login is missing."""
+    backend = url.get_backend_name()
+    what, extra = _EXTRAS.get(backend, (backend, backend))
+    try:
+        yield
+    except (ModuleNotFoundError, MissingDependencyException) as error:
+        raise db_utils.missing_driver(what, extra) from error
+    except ImportError as error:  # it is installed, and needs something of the machine
+        raise errors.PermanentError(f"The driver for {what} cannot be loaded: {error}.") from error
+    except ConfigFieldMissingException as error:
+        named = re.findall(r"missing field\(s\): ([^(\n]+)", str(error))
+        fields = " or ".join(found.strip().replace("`", "") for found in named) or "its login"
+        message = f"{db_utils.describe(url)} lacks {fields}: put it into the URL of the warehouse,"
+        raise errors.PermanentError(f"{message} or where {what} looks for it.") from error
 
 
 def pipeline(folder: str) -> dlt.Pipeline:
@@ -187,125 +287,13 @@ def pipeline(folder: str) -> dlt.Pipeline:
         folder: Where it works. A new one for each run: dlt retries a package that failed for
             ever, and two processes in one folder break each other.
     """
-    config = settings.load()
+    url = db_utils.parse_url(db_utils.warehouse_url())
     return dlt.pipeline(
         "ingestion",
         pipelines_dir=folder,
-        destination=_destination(db_utils.parse_url(db_utils.warehouse_url())),
-        dataset_name=config.raw_schema,
+        destination=_find_kind(url).destination(url),
+        dataset_name=settings.load().raw_schema,
     )
-
-
-def _destination(url: sa.URL) -> Destination[Any, Any]:
-    """Return dlt's destination for a URL.
-
-    Names stay as they are (`direct`); dlt's default would make one table of two that differ in
-    letters it does not know. A full load goes through a staging table, so that readers never
-    see a moment without rows.
-    """
-    backend = url.get_backend_name()
-    options: dict[str, Any] = {
-        "naming_convention": "direct",
-        "replace_strategy": "insert-from-staging",
-    }
-    if backend in {"duckdb", "motherduck", "md", "postgresql"}:
-        # What dlt does not know of them: without, a load that dies after its DELETE leaves that.
-        options["supports_transactions"] = True
-    # SQLAlchemy's URLs may name a driver (mssql+pyodbc), and Snowflake's a schema behind the
-    # database (analytics/public), which dlt does not know.
-    database = (url.database or "").partition("/")[0] if backend == "snowflake" else url.database
-    plain = url.set(drivername=backend, database=database)
-    native = plain.render_as_string(hide_password=False)
-    query: dict[str, Any] = dict(url.query)
-    try:
-        match backend:
-            case "duckdb":
-                Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-                return dlt.destinations.duckdb(str(url.database), **options)
-            case "motherduck" | "md":
-                native = url.set(drivername="md").render_as_string(hide_password=False)
-                return dlt.destinations.motherduck(native, **options)
-            case "postgresql":
-                query.pop(_PREPARE, None)
-                # UTF-8 whatever the database's own encoding is: the server converts, or refuses.
-                own = importlib.import_module(".postgres", __package__)  # of an extra
-                return own.Destination(
-                    _postgres(url.set(query={**query, "client_encoding": "utf8"})), **options
-                )
-            case "redshift":
-                return dlt.destinations.redshift(_postgres(url), **options)
-            case "snowflake" | "mssql":
-                return getattr(dlt.destinations, backend)(native, **options)
-            case "clickhouse":
-                port = int(query.pop("http_port", 8443))
-                native = plain.set(query=query).render_as_string(hide_password=False)
-                credentials = ClickHouseCredentials(native)
-                credentials.http_port = port  # through which files are loaded
-                return dlt.destinations.clickhouse(credentials, **options)
-            case "databricks":
-                who = {"access_token": url.password}
-                if url.username != "token":
-                    who = {"client_id": url.username, "client_secret": url.password}
-                where = {name: query.get(name) for name in ("http_path", "catalog")}
-                login = {**who, **where, "server_hostname": url.host}
-                return dlt.destinations.databricks(login, **options)
-            case "bigquery":
-                return dlt.destinations.bigquery(
-                    _google(query),
-                    location=query.get("location", "US"),
-                    project_id=url.host,
-                    **options,
-                )
-            case scheme if scheme in FILES:
-                folder = sa.URL.create(scheme, host=url.host, database=url.database)
-                return dlt.destinations.filesystem(
-                    folder.render_as_string(), _bucket(url), naming_convention="direct"
-                )
-            case "sqlite":
-                message = "SQLite is a source, no warehouse: use duckdb:///data/warehouse.duckdb."
-                raise errors.PermanentError(message)
-            case name:
-                known = ", ".join(sorted(("duckdb", *_EXTRAS, *FILES)))
-                message = f"A warehouse of type {name!r} is not supported. There are: {known}."
-                raise errors.PermanentError(message)
-    except ImportError as error:
-        raise db_utils.missing_driver(*_EXTRAS.get(backend, (backend, backend))) from error
-
-
-def _postgres(url: sa.URL) -> dict[str, Any]:
-    """Return dlt's credentials, which need what libpq finds elsewhere: a file, the environment."""
-    query: dict[str, Any] = dict(url.query)
-    if not url.host:  # a socket: to libpq the parameter goes before the host that dlt demands
-        query.setdefault("host", os.environ.get("PGHOST") or "/var/run/postgresql")
-    return {
-        "drivername": "postgresql",
-        "host": url.host or "localhost",
-        "port": url.port or (5439 if url.get_backend_name() == "redshift" else 5432),
-        "username": url.username or "",
-        "password": url.password or "",
-        "database": url.database or "",
-        "query": query,
-    }
-
-
-def _google(query: dict[str, Any]) -> Any:
-    """Return the key of a service account; None leaves it to Google's default credentials."""
-    if "credentials_base64" in query:
-        return base64.b64decode(query["credentials_base64"]).decode()
-    path = query.get("credentials_path")
-    return Path(path).read_text(encoding="utf-8") if path else None
-
-
-def _bucket(url: sa.URL) -> dict[str, Any] | None:
-    """Return the credentials of an S3 bucket; None leaves them to what the machine has."""
-    if url.get_backend_name() != "s3" or not (url.username or url.query):
-        return None
-    keys = {"aws_access_key_id": url.username, "aws_secret_access_key": url.password}
-    places = {"region_name": url.query.get("region"), "endpoint_url": url.query.get("endpoint_url")}
-    return {name: value for name, value in {**keys, **places}.items() if value}
-
-
-_PREPARE = "prepare_threshold"  # of psycopg 3; libpq refuses to know it
 
 
 @contextlib.contextmanager
@@ -326,110 +314,33 @@ def connect() -> Iterator[Warehouse]:
         return
     config = settings.load()
     url = db_utils.parse_url(db_utils.warehouse_url())
-    described = db_utils.describe(url)
+    kind = _find_kind(url)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(file_lock(url, config.lock_timeout_seconds))
+        stack.enter_context(kind.locked(url, [], config.lock_timeout_seconds))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warehouse-"))
-        with failures.explained(described), _drivers(url):
-            made = pipeline(folder)
-            if url.get_backend_name() in FILES:
-                importlib.import_module(".delta", __package__)
-            jobs: Any = made.destination_client()
+        with failures.explained(db_utils.describe(url)), _drivers(url):
+            jobs: Any = pipeline(folder).destination_client()
             stack.enter_context(jobs)
         client = jobs.sql_client
         dialect = str(client.capabilities.sqlglot_dialect or "duckdb")
-        opened = Warehouse(url, config.raw_schema, config.marts_schema, dialect, client, jobs)
-        _open.warehouse = opened
+        _open.warehouse = kind(url, config.raw_schema, config.marts_schema, dialect, client, jobs)
         try:
-            yield opened
+            yield _open.warehouse
         finally:
             _open.warehouse = None
-
-
-@contextlib.contextmanager
-def _drivers(url: sa.URL) -> Iterator[None]:
-    """Say in one sentence which driver or which part of a login is missing."""
-    what, extra = _EXTRAS.get(url.get_backend_name(), (url.get_backend_name(), "filesystem"))
-    try:
-        yield
-    except (ModuleNotFoundError, dlt.common.exceptions.MissingDependencyException) as error:
-        raise db_utils.missing_driver(what, extra) from error
-    except ImportError as error:  # it is installed, and needs something of the machine
-        raise errors.PermanentError(f"The driver for {what} cannot be loaded: {error}.") from error
-    except ConfigFieldMissingException as error:
-        named = re.findall(r"missing field\(s\): ([^(\n]+)", str(error))
-        fields = " or ".join(found.strip().replace("`", "") for found in named) or "its login"
-        message = f"{db_utils.describe(url)} lacks {fields}: put it into the URL of the warehouse,"
-        raise errors.PermanentError(f"{message} or where {what} looks for it.") from error
-
-
-_file_locks: dict[Path, filelock.FileLock] = {}
-
-
-@contextlib.contextmanager
-def file_lock(url: sa.URL, timeout: float) -> Iterator[None]:
-    """Hold the lock of an embedded warehouse's file, which the threads of this process share.
-
-    Whoever dies holding it gives it up. Other warehouses need none.
-
-    Raises:
-        PermanentError: The folder cannot be written.
-        TransientError: Another process still holds it.
-    """
-    path = db_utils.file_of(url)
-    if path is None:
-        yield
-        return
-    path = path.absolute().with_name(f"{path.name}.lock")
-    lock = _file_locks.setdefault(path, filelock.FileLock(path, thread_local=False))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout, poll_interval=0.05)
-    except filelock.Timeout:
-        message = f"Another process has had {db_utils.describe(url)} for {timeout:.0f} s."
-        raise errors.TransientError(message) from None
-    except OSError as error:
-        message = f"Cannot write to {db_utils.describe(url)}: {error.strerror}: {error.filename}."
-        raise errors.PermanentError(message) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
 def table_locks(tables: list[str]) -> Iterator[None]:
     """Keep other runs from loading the same tables meanwhile.
 
-    PostgreSQL has advisory locks, which end with their connection. DuckDB's file is this
-    process's already. Elsewhere the lock holds on this machine alone: the deployments' limit of
-    one run at a time keeps machines apart.
-
     Raises:
         TransientError: Another run had one of them for longer than the settings allow.
     """
     config = settings.load()
     url = db_utils.parse_url(db_utils.warehouse_url())
-    timeout = config.lock_timeout_seconds
-    if url.get_backend_name() == "duckdb":
-        with file_lock(url, timeout):
-            yield
-        return
-    names = [f"{config.raw_schema}.{table}" for table in tables if table not in _held]
-    digests = sorted(hashlib.sha256(name.encode()).digest() for name in names)
-    if url.get_backend_name() == "postgresql":
-        keys = [int.from_bytes(digest[:8], signed=True) for digest in digests]
-        with _advisory_locks(url, keys, timeout):
-            yield
-        return
-    where = hashlib.sha256(url.set(password=None, query={}).render_as_string().encode())
-    with contextlib.ExitStack() as stack:
-        for key in digests:
-            path = Path(tempfile.gettempdir()) / f"ingest-{where.hexdigest()[:12]}-{key.hex()[:12]}"
-            try:
-                stack.enter_context(filelock.FileLock(path, timeout=timeout))
-            except filelock.Timeout:
-                raise errors.TransientError("Another run is loading the same tables.") from None
+    names = sorted(f"{config.raw_schema}.{table}" for table in tables if table not in _held)
+    with _find_kind(url).locked(url, names, config.lock_timeout_seconds):
         yield
 
 
@@ -442,25 +353,3 @@ def alone(table: str) -> Iterator[None]:
             yield
         finally:
             _held.discard(table)
-
-
-@contextlib.contextmanager
-def _advisory_locks(url: sa.URL, keys: list[int], timeout: float) -> Iterator[None]:
-    kept = {key: value for key, value in url.query.items() if key != _PREPARE}
-    engine = sa.create_engine(
-        url.set(drivername="postgresql+psycopg2", query=kept), poolclass=sa.NullPool
-    )
-    done = False
-    try:
-        # Within one transaction, so that it works behind a pooler as well.
-        with failures.explained(db_utils.describe(url)), engine.begin() as connection:
-            # 0 would wait for ever.
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(timeout * 1000))}")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-            for key in keys:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
-            yield
-            done = True
-    except errors.TransientError:
-        if not done:  # a lock that is lost once all is done has done its duty
-            raise
