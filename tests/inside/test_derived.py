@@ -119,6 +119,10 @@ QUERIES = [
     "SELECT * FROM range(3) AS r (id), @orders@ o, LATERAL (SELECT * FROM @clients@ c) AS l",
     "SELECT orders.id AS clients FROM other.clients JOIN @orders@ ON orders.id = clients.id",
     "FROM @orders@ SELECT id",
+    "WITH p AS (PIVOT @orders@ ON id USING SUM(price)) SELECT * FROM p, (UNPIVOT @clients@ ON id)",
+    "WITH o AS (WITH orders AS (FROM @clients@) FROM orders) SELECT * FROM o, @orders@ QUALIFY 1 = 1",
+    "SELECT ARRAY(SELECT id::INT FROM @orders@), j->>'$.a', SUM(x) FILTER (x > INTERVAL 1 DAY) OVER"
+    " (ORDER BY y ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM (VALUES (1)) AS clients (id)",
     "SELECT 'FROM orders' AS text /* FROM orders */ FROM @orders@ -- FROM orders",
 ]
 
@@ -236,6 +240,54 @@ def test_a_failure_leaves_the_old_table(build: Build) -> None:
     with pytest.raises(errors.PermanentError, match=r"sql/sums\.sql in .*"):
         build(sums="SELECT CAST(label AS INTEGER) AS id FROM (SELECT 'x' AS label) AS t")
     assert read("SELECT COUNT(*) FROM {sums}") == [(3,)]
+
+
+@pytest.mark.parametrize("kind", ["duckdb"])
+def test_a_view_of_somebody_else_is_left_alone_whatever_its_case(build: Build, kind: str) -> None:
+    run("CREATE SCHEMA marts", 'CREATE VIEW marts."Theirs" AS SELECT 7 AS own')
+    with pytest.raises(errors.PermanentError, match=r"was not made from sql/theirs\.sql"):
+        build(theirs="SELECT id FROM orders")
+    assert read('SELECT own FROM marts."Theirs"') == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ({"a": "SELECT 1 AS x; SELECT 2 AS x"}, r"sql/a\.sql must hold one SELECT"),
+        ({"a": "DROP TABLE raw.orders"}, r"sql/a\.sql must hold one SELECT"),
+        ({"a": "-- nothing yet"}, r"sql/a\.sql must hold one SELECT"),
+        ({"a": "SELECT (1 AS x FROM orders"}, r"sql/a\.sql is not SQL of the dialect duckdb"),
+        ({"a": "SELECT * FROM b", "b": "SELECT * FROM a"}, r"a\.sql reads sql/b\.sql reads sql/a"),
+        ({"a": "SELECT * FROM a"}, r"sql/a\.sql reads sql/a\.sql"),
+        ({"orders": "SELECT 1 AS x"}, "orders is both an ingested table and the derived table"),
+        ({"_a": "SELECT 1 AS x"}, "needs another name"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_error(
+    folder: Path, queries: dict[str, str], message: str
+) -> None:
+    for name, query in queries.items():
+        (folder / f"{name}.sql").write_text(query, encoding="utf-8")
+    with pytest.raises(errors.PermanentError, match=message):
+        derived.check_names(["orders"])
+
+
+@pytest.mark.parametrize("kind", ["duckdb"])
+def test_a_missing_file_is_one_clear_error(url: str, folder: Path, kind: str) -> None:
+    with warehouse.connect() as opened, pytest.raises(errors.PermanentError, match=r"no file sql/"):
+        derived.build(opened, "nothing")
+
+
+def test_settings_of_duckdb_go_into_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"duckdb:///{tmp_path}/w.duckdb?memory_limit=128MiB&threads=1"
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url)
+    asked = "SELECT current_setting('memory_limit'), current_setting('threads')"
+    assert read(asked) == [("128.0 MiB", 1)]
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url.replace("threads", "treads"))
+    with pytest.raises(errors.PermanentError, match=r"unrecognized configuration .*treads"):
+        read(asked)
 
 
 def test_a_table_of_somebody_else_is_left_alone(build: Build, kind: str) -> None:

@@ -707,7 +707,7 @@ def test_columns_that_differ_in_case_are_two_or_refused(bench: Bench) -> None:
         bench.ingest(FULL, rows)
         assert bench.rows("t") == [(1, 2)]
         return
-    with pytest.raises(errors.PermanentError, match=r"'id' and 'ID' of 't' differ in case only"):
+    with pytest.raises(errors.PermanentError, match=r"'ID' of 't' differs from 'id' in case only"):
         bench.ingest(FULL, rows)
     assert bench.columns("t") == []
 

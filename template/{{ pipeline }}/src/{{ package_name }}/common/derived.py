@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
-from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
-from sqlglot.optimizer.scope import traverse_scope
 
 from . import errors, failures, settings
 
@@ -35,21 +33,13 @@ _MARKS = "_derived"
 
 @dataclass(frozen=True)
 class Read:
-    """A place in a file that names a table of `raw` or `marts`, with its schema if it has one.
-
-    Attributes:
-        layer: `raw` or `marts`.
-        table: Name of the table.
-        start: Where the name begins in the file.
-        end: Where it ends.
-        alias: What to call the table if the warehouse knows it by another name.
-    """
+    """A place in a file, from `start` to `end`, that names a table of `raw` or `marts`."""
 
     layer: str
     table: str
     start: int
     end: int
-    alias: str = ""
+    alias: str = ""  # what to call the table if the warehouse knows it by another name
 
 
 @dataclass(frozen=True)
@@ -99,31 +89,28 @@ def read_all() -> dict[str, Query]:
         PermanentError: A file is not one SELECT.
     """
     config = settings.load()
-    files = sorted((file.stem, file.read_bytes()) for file in FOLDER.glob("[!.]*.sql"))
-    layers = {config.raw_schema.lower(): "raw", config.marts_schema.lower(): "marts"}
-    layers |= {"raw": "raw", "marts": "marts"}
-    return dict(_read(tuple(files), config.sql_dialect, tuple(layers.items())))
-
-
-@functools.lru_cache(maxsize=8)  # every build of a table asks for all of them
-def _read(
-    files: tuple[tuple[str, bytes], ...], dialect: str, layers: tuple[tuple[str, str], ...]
-) -> dict[str, Query]:
-    names = {name.lower(): name for name, _ in files}
-    for name, _ in files:
+    files = {file.stem: file.read_bytes() for file in sorted(FOLDER.glob("[!.]*.sql"))}
+    names = {name.lower(): name for name in files}
+    for name in files:
         if not name.isidentifier() or name.startswith("_") or names[name.lower()] != name:
             what = "letters, digits and _, begins with a letter, and differs in more than case"
             raise errors.PermanentError(f"sql/{name}.sql needs another name: one that has {what}.")
-    found: dict[str, Query] = {}
-    for name, content in files:
-        text, own_dialect, tree = _parse(f"{name}.sql", content, dialect)
-        reads = _find_reads(tree, own_dialect, names, dict(layers))
-        found[name] = Query(name, text, own_dialect, tuple(reads))
-    return found
+    layers = {config.raw_schema.lower(): "raw", config.marts_schema.lower(): "marts"}
+    layers |= {"raw": "raw", "marts": "marts"}
+    known = tuple(names.items()), tuple(layers.items())
+    return {
+        name: _read(name, content, config.sql_dialect, *known) for name, content in files.items()
+    }
 
 
-def _parse(file: str, content: bytes, dialect: str) -> tuple[str, str, exp.Query]:
-    """Return the text of a file up to its semicolon, its dialect, and its tree."""
+@functools.lru_cache(maxsize=1024)  # every build of a table asks for all of them
+def _read(
+    name: str,
+    content: bytes,
+    dialect: str,
+    names: tuple[tuple[str, str], ...],
+    layers: tuple[tuple[str, str], ...],
+) -> Query:
     try:
         text = content.decode("utf-8-sig")
         if marked := re.search(r"^-- dialect: (\w+)\s*$", text, re.MULTILINE):
@@ -134,46 +121,54 @@ def _parse(file: str, content: bytes, dialect: str) -> tuple[str, str, exp.Query
         found: dict[str, Any] = next(iter(getattr(error, "errors", ())), {})
         where = f" line {found['line']}, column {found['col']}:" if found else ""
         what = found.get("description") or str(error).splitlines()[0]
-        message = f"sql/{file} is not SQL of the dialect {dialect}:{where} {what.rstrip('.')}."
+        message = f"sql/{name}.sql is not SQL of the dialect {dialect}:{where} {what.rstrip('.')}."
         raise errors.PermanentError(message) from error
     tree, *more = trees or [None]
     writes = tree and tree.find(exp.Into, exp.DML, exp.DDL)
     if not isinstance(tree, exp.Query) or writes or any(type(x) is not exp.Semicolon for x in more):
-        message = f"sql/{file} must hold one SELECT and nothing else."
-        raise errors.PermanentError(message)
+        raise errors.PermanentError(f"sql/{name}.sql must hold one SELECT and nothing else.")
     ends = (token.start for token in tokens if token.token_type is sqlglot.TokenType.SEMICOLON)
-    return text[: next(ends, len(text))].rstrip(), dialect, tree
+    reads = tuple(_find_reads(tree, dict(names), dict(layers)))
+    return Query(name, text[: next(ends, len(text))].rstrip(), dialect, reads)
 
 
 def _find_reads(
-    tree: exp.Query, dialect: str, names: Mapping[str, str], layers: Mapping[str, str]
+    tree: exp.Query, names: Mapping[str, str], layers: Mapping[str, str]
 ) -> Iterator[Read]:
-    # sqlglot compares names letter by letter, so first as the dialect folds them.
-    folded = normalize_identifiers(tree.copy(), dialect)
-    starts = {
-        source.this.meta["start"]
-        for scope in traverse_scope(folded)
-        for source in scope.sources.values()  # which are tables, or other parts of the query
-        if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
-    }
+    ctes = _find_ctes(tree)
     qualified: set[tuple[str, str]] = set()
     for table in tree.find_all(exp.Table):
-        last = table.this
-        if not isinstance(last, exp.Identifier) or last.meta["start"] not in starts:
+        last, schema = table.this, table.args.get("db")
+        if not isinstance(last, exp.Identifier) or id(table) in ctes or table.catalog:
             continue
-        if table.catalog or (table.db and table.db.lower() not in layers):
+        if schema and table.db.lower() not in layers:
             continue
-        layer = layers[table.db.lower()] if table.db else locate(table.name, names)
+        layer = layers[table.db.lower()] if schema else locate(table.name, names)
         name = names.get(table.name.lower(), table.name) if layer == "marts" else table.name
-        if table.db:
-            qualified.add((table.db, table.name))
-        first = table.args.get("db") or last
         alias = "" if table.alias else last.sql()
-        yield Read(layer, name, first.meta["start"], last.meta["end"] + 1, alias)
+        yield Read(layer, name, (schema or last).meta["start"], last.meta["end"] + 1, alias)
+        qualified.add((table.db, table.name))
     for column in tree.find_all(exp.Column):  # raw.flights.carrier
-        if not column.catalog and (column.db, column.table) in qualified:
+        if column.db and not column.catalog and (column.db, column.table) in qualified:
             start, end = column.args["db"].meta["start"], column.args["table"].meta["end"] + 1
             yield Read(layers[column.db.lower()], column.table, start, end)
+
+
+def _find_ctes(tree: exp.Query) -> set[int]:
+    """Return the `id` of each table that is a common table expression.
+
+    sqlglot's own scopes do not know DuckDB's statements PIVOT and UNPIVOT.
+    """
+    found: set[int] = set()
+    for one in tree.find_all(exp.With):
+        tables = list(one.parent.find_all(exp.Table)) if one.parent else []
+        for number, cte in enumerate(one.expressions):
+            # It cannot be seen from those before it, nor from itself unless it is recursive.
+            blind = one.expressions[: number if one.recursive else number + 1]
+            name = cte.alias.lower()
+            named = {id(table) for table in tables if table.name.lower() == name and not table.db}
+            found |= named - {id(table) for part in blind for table in part.find_all(exp.Table)}
+    return found
 
 
 def locate(table: str, names: Iterable[str]) -> str:
@@ -182,12 +177,7 @@ def locate(table: str, names: Iterable[str]) -> str:
 
 
 def read_tables(query: Query, *layers: str) -> set[str]:
-    """Return the tables that a derived table reads itself.
-
-    Args:
-        query: The derived table.
-        layers: Where the tables are; by default `raw`, which are the ingested ones.
-    """
+    """Return the tables that a derived table reads itself, by default those of `raw`."""
     return {read.table for read in query.reads if read.layer in (layers or ("raw",))}
 
 
@@ -210,13 +200,10 @@ def order(queries: Mapping[str, Query]) -> list[str]:
 
 
 def check_names(ingested: Iterable[str]) -> None:
-    """Refuse derived tables that cannot be built: bad files, circles, names that are taken.
-
-    Args:
-        ingested: Names of the ingested tables in the warehouse (`Table.target_name`).
+    """Refuse derived tables that cannot be built, given the names of the ingested tables.
 
     Raises:
-        PermanentError: The first reason found.
+        PermanentError: A file is no SELECT, they read each other in a circle, or a name is taken.
     """
     queries = read_all()
     order(queries)
@@ -227,14 +214,7 @@ def check_names(ingested: Iterable[str]) -> None:
 
 
 def build(w: Warehouse, name: str) -> int:
-    """Build a derived table so that readers see the old one or the new one.
-
-    Args:
-        w: The warehouse.
-        name: Name of the table.
-
-    Returns:
-        How many rows it has.
+    """Build a derived table so that readers see the old one or the new one; return its rows.
 
     Raises:
         PermanentError: There is no such file, its SQL fails, or somebody else's table has the name.
@@ -245,8 +225,7 @@ def build(w: Warehouse, name: str) -> int:
         raise errors.PermanentError(f"There is no file sql/{name}.sql.")
     if w.is_files:
         return int(w.files.build(w, queries[name]))
-    schemas = {"raw": w.raw, "marts": w.marts}
-    select = queries[name].sql(w.dialect, lambda layer, table: w.name(schemas[layer], table))
+    select = queries[name].sql(w.dialect, lambda layer, table: w.name(getattr(w, layer), table))
     with failures.explained(f"sql/{name}.sql in {w.described}"), w.building():
         w.replace(name, select, is_old=_claim(w, name))
         return int(w.query(f"SELECT COUNT(*) FROM {w.name(w.marts, name)}")[0][0])

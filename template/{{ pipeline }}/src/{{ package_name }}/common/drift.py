@@ -47,6 +47,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
     new = [name for name in wanted if name not in kept]
     gone = [name for name in kept if name not in wanted]
+    reset = f"load the table anew: uv run {settings.PROJECT} reset {target} --drop."
     if new and table.on_new_column == "fail":
         raise errors.PermanentError(
             f"{table.name!r} has new columns in the source: {', '.join(new)}. Leave them out"
@@ -55,25 +56,20 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     if gone and table.on_missing_column == "fail":
         instead = f" (new there: {', '.join(new)})" if new else ""
         raise errors.PermanentError(
-            f"{table.name!r} has no column {', '.join(gone)} in the source any more"
-            f"{instead}. If that is right: keep it in"
-            " the warehouse, null in new rows, with on_missing_column='ignore'; drop it with"
-            f" 'evolve'; or load the table anew: uv run {settings.PROJECT} reset {target} --drop."
+            f"{table.name!r} has no column {', '.join(gone)} in the source any more{instead}."
+            " If that is right: keep it in the warehouse, null in new rows, with"
+            f" on_missing_column='ignore'; drop it with 'evolve'; or {reset}"
         )
     for name in wanted.keys() & kept.keys():
         if not _fits(kept[name], wanted[name]):
             raise errors.PermanentError(
                 f"Column {name!r} of {target!r} is {_words(kept[name])} in the warehouse, but"
-                f" {_words(wanted[name])} in the source, and no value may be changed to fit. Load"
-                f" the table anew: uv run {settings.PROJECT} reset {target} --drop."
+                f" {_words(wanted[name])} in the source, and no value may be changed to fit:"
+                f" {reset}"
             )
     if gone and table.on_missing_column == "evolve":
-        opened.execute(
-            *(
-                f"ALTER TABLE {opened.name(opened.raw, target)} DROP COLUMN {opened.quote(name)}"
-                for name in gone
-            )
-        )
+        alter = f"ALTER TABLE {opened.name(opened.raw, target)} DROP COLUMN"
+        opened.execute(*(f"{alter} {opened.quote(name)}" for name in gone))
         opened.forget_schema(target)
     if new and table.on_new_column == "ignore":
         fields = [field for field in extraction.schema if field.name not in new]
@@ -83,36 +79,29 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
 
 def _check_names(opened: Warehouse, extraction: Extraction) -> None:
     """Refuse names that the warehouse would cut off or take for one another."""
-    capabilities, target = opened.client.capabilities, extraction.table.target_name
-    names = extraction.schema.names
-    longest = {target: capabilities.max_identifier_length}
-    longest |= dict.fromkeys(names, capabilities.max_column_identifier_length)
-    for name, length in longest.items():
-        if len(name.encode()) > length:
-            raise errors.PermanentError(
-                f"{name!r} is longer than the {length} bytes that {opened.dialect} allows a"
-                " name. Read a view with a shorter one, or give the table a target."
-            )
+    allowed, target = opened.client.capabilities, extraction.table.target_name
+    longer = "is longer than the {} bytes that {} allows".format
+    if len(target.encode()) > allowed.max_identifier_length:
+        problem = longer(allowed.max_identifier_length, opened.dialect)
+        raise errors.PermanentError(f"The name {target!r} {problem}: give the table a target.")
     seen: dict[str, str] = {}
-    for name in names:
-        if name.startswith("_dlt_"):
-            raise errors.PermanentError(
-                f"Column {name!r} of {target!r} has a name that dlt keeps for itself: leave it"
-                f" out with exclude=({name!r},)."
-            )
-        if opened.jobs.schema.naming.normalize_identifier(name) != name:
-            raise errors.PermanentError(
-                f"Column {name!r} of {target!r} has a quote, a line break or an outer blank in its"
-                f" name: read a view with another one, or leave it out with exclude=({name!r},)."
-            )
-        sensitive = capabilities.has_case_sensitive_identifiers
-        other = seen.setdefault(name if sensitive else name.lower(), name)
-        if other != name:
-            raise errors.PermanentError(
-                f"Columns {other!r} and {name!r} of {target!r} differ in case only, which"
-                f" {opened.dialect} cannot tell apart. Read a view with other names, or leave"
-                f" one out with exclude=({name!r},)."
-            )
+    for name in extraction.schema.names:
+        same = name if allowed.has_case_sensitive_identifiers else name.lower()
+        other = seen.setdefault(same, name)
+        if len(name.encode()) > allowed.max_column_identifier_length:
+            problem = longer(allowed.max_column_identifier_length, opened.dialect)
+        elif name.startswith("_dlt_"):
+            problem = "has a name that dlt keeps for itself"
+        elif opened.jobs.schema.naming.normalize_identifier(name) != name:
+            problem = "has a quote, a line break or an outer blank in its name"
+        elif other != name:
+            problem = f"differs from {other!r} in case only, which {opened.dialect} ignores"
+        else:
+            continue
+        raise errors.PermanentError(
+            f"Column {name!r} of {target!r} {problem}. Read a view with another name for it, or"
+            f" leave it out with exclude=({name!r},)."
+        )
 
 
 def _fits(old: Any, new: Any) -> bool:

@@ -13,6 +13,7 @@ from . import errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
 # Classes of SQLSTATE that pass: connection, resources (but for a full disk), locks, shutdown.
 _TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57P0|58")
 _TRANSIENT_WORDS = re.compile(
@@ -24,7 +25,6 @@ _TRANSIENT_WORDS = re.compile(
     r"|different configuration than existing",
     re.IGNORECASE,
 )
-_FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|(password|token)=[^&\s]+", re.IGNORECASE)
 
 
@@ -51,31 +51,27 @@ def explained(where: str) -> Iterator[None]:
 
 def explain(error: BaseException, where: str) -> errors.PermanentError | errors.TransientError:
     """Return the sentence for an error of a database or of dlt."""
-    chain = list(_chain(error))
+    chain = _chain(error)
     for link in chain:
         if isinstance(link, errors.PermanentError | errors.TransientError):
             return link
-    root = chain[-1]
     text = _sentence(chain)
-    states = [_state(link) for link in chain]
-    state = next((found for found in states if found), "")
-    message = f"{where}: {text}"
     if _FULL_DISK.search(text):
-        return errors.PermanentError(f"{message} Make room, then run it again.")
-    if _TRANSIENT_STATES.match(state) or _TRANSIENT_WORDS.search(text):
-        return errors.TransientError(message)
-    if isinstance(root, ConnectionError | TimeoutError):
-        return errors.TransientError(message)
-    return errors.PermanentError(message)
+        return errors.PermanentError(f"{where}: {text} Make room, then run it again.")
+    states = (getattr(link, name, None) for link in chain for name in ("pgcode", "sqlstate"))
+    state = next((found for found in states if isinstance(found, str) and found), "")
+    passes = isinstance(chain[-1], ConnectionError | TimeoutError)
+    if passes or _TRANSIENT_STATES.match(state) or _TRANSIENT_WORDS.search(text):
+        return errors.TransientError(f"{where}: {text}")
+    return errors.PermanentError(f"{where}: {text}")
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, the first cause last."""
-    seen: set[int] = set()
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what caused it, the first cause last."""
+    chain: list[BaseException] = []
     found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
+    while found is not None and found not in chain:
+        chain.append(found)
         found = (
             getattr(found, "dbapi_exception", None)  # dlt's, and below SQLAlchemy's
             or (found.orig if isinstance(found, sa.exc.DBAPIError) else None)
@@ -83,11 +79,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             or getattr(found, "client_exception", None)
             or found.__cause__
         )
-
-
-def _state(error: BaseException) -> str:
-    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
-    return state if isinstance(state, str) else ""
+    return chain
 
 
 def _sentence(chain: list[BaseException]) -> str:
@@ -97,7 +89,6 @@ def _sentence(chain: list[BaseException]) -> str:
     if "Traceback (most recent call last)" in text:
         named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
         text = named[-1] if named else text
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    line = line or type(chain[-1]).__name__
+    line = text.strip().partition("\n")[0].strip() or type(chain[-1]).__name__
     shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}=...", line)[:500]
     return shown if shown.endswith((".", "!", "?")) else f"{shown}."

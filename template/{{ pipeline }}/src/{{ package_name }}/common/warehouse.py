@@ -47,22 +47,20 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableSchemaColumns
     from dlt.destinations.sql_client import SqlClientBase
 
-_EXTRAS = {
-    "postgresql": ("PostgreSQL", "postgres"),
-    "redshift": ("Redshift", "redshift"),
-    "snowflake": ("Snowflake", "snowflake"),
-    "bigquery": ("BigQuery", "bigquery"),
-    "databricks": ("Databricks", "databricks"),
-    "clickhouse": ("ClickHouse", "clickhouse"),
-    "mssql": ("SQL Server", "mssql"),
-    "motherduck": ("MotherDuck", "motherduck"),
-    "md": ("MotherDuck", "motherduck"),
-    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), ("files", "filesystem")),
+_KINDS = {
+    "duckdb": ("DuckDB", "", "warehouse"),
+    "motherduck": ("MotherDuck", "motherduck", "warehouse"),
+    "md": ("MotherDuck", "motherduck", "warehouse"),
+    "postgresql": ("PostgreSQL", "postgres", "postgres"),
+    "redshift": ("Redshift", "redshift", "cloud"),
+    "snowflake": ("Snowflake", "snowflake", "cloud"),
+    "bigquery": ("BigQuery", "bigquery", "cloud"),
+    "databricks": ("Databricks", "databricks", "cloud"),
+    "clickhouse": ("ClickHouse", "clickhouse", "cloud"),
+    "mssql": ("SQL Server", "mssql", "cloud"),
+    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), ("files", "filesystem", "delta")),
 }
-"""What a URL's scheme stands for, and the extra that it needs."""
-
-_MODULES = {"postgres": "postgres", "filesystem": "delta", "motherduck": "warehouse"}
-"""The module here that knows the warehouse of an extra; of the others `cloud` does."""
+"""By a URL's scheme: what it stands for, its extra, and the module that comes with that."""
 
 OPTIONS: dict[str, Any] = {
     # Names stay as they are; dlt's default would make one table of two that differ in letters
@@ -158,11 +156,7 @@ class Warehouse:
             return cursor.fetchall()
 
     def execute(self, *statements: str) -> None:
-        """Run statements in one transaction, where the warehouse has them.
-
-        Raises:
-            PermanentError: They fail, or the warehouse is one of files.
-        """
+        """Run statements in one transaction, where the warehouse has them; files refuse them."""
         with failures.explained(self.described), self.client.begin_transaction():
             for statement in statements:
                 self.client.execute_sql(statement)
@@ -188,28 +182,26 @@ class Warehouse:
             self.client.with_alternative_dataset_name(schema),
         ):
             found = dict(self.jobs.get_storage_tables(tables))
-        times = [
-            (table, name)
+        times = {
+            (table, name): column
             for table, columns in found.items()
             for name, column in columns.items()
             if column["data_type"] == "timestamp"
-        ]
+        }
         if times and self.dialect in {"duckdb", "postgres"}:
             # dlt does not say which of them have a time zone.
             zoned = self.query(
                 "SELECT table_name, column_name FROM information_schema.columns WHERE"
                 f" table_schema = '{schema}' AND lower(data_type) = 'timestamp with time zone'"
             )
-            for table, name in times:
-                found[table][name]["timezone"] = (table, name) in zoned
+            for name, column in times.items():
+                column["timezone"] = name in zoned
         return {table: columns for table, columns in found.items() if columns}
 
     def forget_schema(self, *tables: str) -> None:
         """Let dlt look at the tables themselves: it takes a stored schema for what is there.
 
-        Args:
-            tables: Those whose copies in the staging schema, which may have columns of other
-                types, are to be made anew.
+        Those tables' copies in the staging schema, which may have other columns, are dropped.
         """
         for schema, stale in ((self.raw, ()), (self.client.staging_dataset_name, tables)):
             if self.columns(schema, "_dlt_version"):
@@ -229,13 +221,7 @@ class Warehouse:
         return self.client.begin_transaction()
 
     def replace(self, table: str, select: str, *, is_old: bool) -> None:
-        """Put what a query gives in the place of a derived table.
-
-        Args:
-            table: Its name.
-            select: The query.
-            is_old: Whether the table is there.
-        """
+        """Put what a query gives in the place of a derived table, which is there if `is_old`."""
         word = "CREATE OR REPLACE" if is_old else "CREATE"
         self.client.execute_sql(f"{word} TABLE {self.name(self.marts, table)} AS {select}")
 
@@ -247,26 +233,22 @@ def _find_kind(url: sa.URL) -> type[Warehouse]:
         PermanentError: There is no such warehouse, or its extra is missing.
     """
     backend = url.get_backend_name()
-    if backend == "duckdb":
-        return Warehouse
     if backend == "sqlite":
         message = "SQLite is a source, no warehouse: use duckdb:///data/warehouse.duckdb."
         raise errors.PermanentError(message)
-    if backend not in _EXTRAS:
-        known = ", ".join(sorted(("duckdb", *_EXTRAS)))
-        message = f"A warehouse of type {backend!r} is not supported. There are: {known}."
-        raise errors.PermanentError(message)
+    if backend not in _KINDS:
+        message = f"A warehouse of type {backend!r} is not supported. There are:"
+        raise errors.PermanentError(f"{message} {', '.join(sorted(_KINDS))}.")
     with _drivers(url):
-        module = _MODULES.get(_EXTRAS[backend][1], "cloud")
-        found: type[Warehouse] = importlib.import_module(f".{module}", __package__).Warehouse
-        return found
+        module = importlib.import_module(f".{_KINDS[backend][2]}", __package__)
+    found: type[Warehouse] = module.Warehouse
+    return found
 
 
 @contextlib.contextmanager
 def _drivers(url: sa.URL) -> Iterator[None]:
     """Say in one sentence which driver or which part of a login is missing."""
-    backend = url.get_backend_name()
-    what, extra = _EXTRAS.get(backend, (backend, backend))
+    what, extra, _ = _KINDS[url.get_backend_name()]
     try:
         yield
     except (ModuleNotFoundError, MissingDependencyException) as error:
@@ -301,9 +283,6 @@ def connect() -> Iterator[Warehouse]:
     """Open the warehouse of the settings; inside of itself, give the one that is open.
 
     A DuckDB file can be open in one process at a time: the others wait for it here.
-
-    Yields:
-        The warehouse.
 
     Raises:
         PermanentError: Its URL or login is wrong, or its driver is not installed.
