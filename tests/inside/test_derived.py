@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from my_data_project.common import derived, errors, settings, warehouse
+from my_data_project.common.table import AllTables
+from my_data_project.flows import ingestion_flow, tables
 
 POSTGRES = os.environ["TEST_POSTGRES_URL"]
 Build = Callable[..., int]
@@ -270,6 +274,20 @@ def test_what_cannot_work_is_one_clear_error(
         (folder / f"{name}.sql").write_text(query, encoding="utf-8")
     with pytest.raises(errors.PermanentError, match=message):
         derived.check_names(["orders"])
+        derived.order(derived.read_all())
+
+
+def test_a_table_of_a_schema_must_not_have_the_name_of_a_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "source.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE Orders (id INTEGER)")
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URL", f"sqlite:///{path}")
+    monkeypatch.setattr(tables, "TABLES", (AllTables(),))
+    (folder / "orders.sql").write_text("SELECT 1 AS x")
+    with pytest.raises(errors.PermanentError, match="orders is both an ingested table and the der"):
+        ingestion_flow.ingest_all.fn()
 
 
 @pytest.mark.parametrize("kind", ["duckdb"])

@@ -200,17 +200,16 @@ def order(queries: Mapping[str, Query]) -> list[str]:
 
 
 def check_names(ingested: Iterable[str]) -> None:
-    """Refuse derived tables that cannot be built, given the names of the ingested tables.
+    """Refuse a derived table that has the name of an ingested one.
 
     Raises:
-        PermanentError: A file is no SELECT, they read each other in a circle, or a name is taken.
+        PermanentError: A file of `sql/` and a table share a name.
     """
-    queries = read_all()
-    order(queries)
     taken = {name.lower() for name in ingested}
-    if both := [name for name in queries if name.lower() in taken]:
-        message = f"{both[0]} is both an ingested table and the derived table of sql/{both[0]}.sql."
-        raise errors.PermanentError(f"{message} Rename the file, or give the table a target.")
+    for name in sorted(file.stem for file in FOLDER.glob("[!.]*.sql")):
+        if name.lower() in taken:
+            message = f"{name} is both an ingested table and the derived table of sql/{name}.sql."
+            raise errors.PermanentError(f"{message} Rename the file, or give the table a target.")
 
 
 def build(w: Warehouse, name: str) -> int:

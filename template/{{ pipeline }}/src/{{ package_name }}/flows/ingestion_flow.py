@@ -12,6 +12,7 @@ from prefect.futures import wait
 
 from ..common import (
     db_utils,
+    derived,
     errors,
     loading,
     readers,
@@ -95,6 +96,7 @@ def ingest_all(
     listed = list_tables()
     if not listed:
         raise errors.PermanentError(runs.NO_TABLE)
+    derived.check_names(listed)
     names = list(listed) if only is None else only
     if unknown := [name for name in names if name not in listed]:
         message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
