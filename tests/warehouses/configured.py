@@ -58,8 +58,8 @@ statements: list[str] = []
 
 
 config = settings.load()
-url = db_utils.parse_url(sys.argv[1])
-kind: Any = warehouse._find_kind(url)
+found: Any = warehouse._find()
+url, kind = found
 
 
 class Recorded(kind):

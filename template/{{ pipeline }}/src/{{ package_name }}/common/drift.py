@@ -23,11 +23,8 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
 
     Args:
         opened: The warehouse.
-        extraction: What was extracted.
+        extraction: What was extracted; columns that are to be left out are gone from the result.
         there: Columns of the table in the warehouse, as dlt describes them; None if it is new.
-
-    Returns:
-        The extraction, without columns that are to be left out.
 
     Raises:
         PermanentError: It does not fit; the message names the column and what to do.

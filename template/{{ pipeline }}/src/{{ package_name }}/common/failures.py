@@ -30,10 +30,7 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|(password|token)=[^&\s]+", re.I
 
 @contextlib.contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn what databases and dlt raise into one sentence, and keep its cause.
-
-    Args:
-        where: What was worked on, without secrets.
+    """Turn what databases and dlt raise into one sentence that begins with `where`.
 
     Raises:
         PermanentError: It cannot be cured by trying again.

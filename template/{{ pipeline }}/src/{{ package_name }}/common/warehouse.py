@@ -226,12 +226,13 @@ class Warehouse:
         self.client.execute_sql(f"{word} TABLE {self.name(self.marts, table)} AS {select}")
 
 
-def _find_kind(url: sa.URL) -> type[Warehouse]:
-    """Return the class for a URL.
+def _find() -> tuple[sa.URL, type[Warehouse]]:
+    """Return the URL of the settings, and the class for it.
 
     Raises:
         PermanentError: There is no such warehouse, or its extra is missing.
     """
+    url = db_utils.parse_url(db_utils.warehouse_url())
     backend = url.get_backend_name()
     if backend == "sqlite":
         message = "SQLite is a source, no warehouse: use duckdb:///data/warehouse.duckdb."
@@ -241,8 +242,7 @@ def _find_kind(url: sa.URL) -> type[Warehouse]:
         raise errors.PermanentError(f"{message} {', '.join(sorted(_KINDS))}.")
     with _drivers(url):
         module = importlib.import_module(f".{_KINDS[backend][2]}", __package__)
-    found: type[Warehouse] = module.Warehouse
-    return found
+    return url, module.Warehouse
 
 
 @contextlib.contextmanager
@@ -269,11 +269,11 @@ def pipeline(folder: str) -> dlt.Pipeline:
         folder: Where it works. A new one for each run: dlt retries a package that failed for
             ever, and two processes in one folder break each other.
     """
-    url = db_utils.parse_url(db_utils.warehouse_url())
+    url, kind = _find()
     return dlt.pipeline(
         "ingestion",
         pipelines_dir=folder,
-        destination=_find_kind(url).destination(url),
+        destination=kind.destination(url),
         dataset_name=settings.load().raw_schema,
     )
 
@@ -292,8 +292,7 @@ def connect() -> Iterator[Warehouse]:
         yield opened
         return
     config = settings.load()
-    url = db_utils.parse_url(db_utils.warehouse_url())
-    kind = _find_kind(url)
+    url, kind = _find()
     with contextlib.ExitStack() as stack:
         stack.enter_context(kind.locked(url, [], config.lock_timeout_seconds))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warehouse-"))
@@ -317,9 +316,9 @@ def table_locks(tables: list[str]) -> Iterator[None]:
         TransientError: Another run had one of them for longer than the settings allow.
     """
     config = settings.load()
-    url = db_utils.parse_url(db_utils.warehouse_url())
+    url, kind = _find()
     names = sorted(f"{config.raw_schema}.{table}" for table in tables if table not in _held)
-    with _find_kind(url).locked(url, names, config.lock_timeout_seconds):
+    with kind.locked(url, names, config.lock_timeout_seconds):
         yield
 
 
