@@ -8,6 +8,7 @@ look at; never a secret, never a row of data. A table artifact is keyed by what 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import prefect.context
@@ -22,14 +23,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 def logger(name: str) -> Logger:
-    """Return the logger of the current run, or an ordinary one where there is no run.
-
-    Args:
-        name: Name of the ordinary logger, usually `__name__`.
-
-    Returns:
-        A logger whose records reach Prefect when there is a run.
-    """
+    """Return the logger of the current run, or where there is none, the ordinary one of a name."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -43,50 +37,23 @@ def in_run() -> bool:
 
 
 def artifact_key(*parts: str) -> str:
-    """Join names into a valid artifact key: lower-case letters, digits and dashes.
-
-    Args:
-        parts: Names, such as `quality` and a table's name.
-
-    Returns:
-        A key such as `quality-daily-sales`.
-    """
-    text = "-".join(parts).lower()
-    key = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text)
-    return key.strip("-")
+    """Join names into a valid artifact key, such as `quality-daily-sales`."""
+    return re.sub("[^a-z0-9]", "-", "-".join(parts).lower()).strip("-")
 
 
 def table_artifact(key: str, rows: Sequence[dict[str, Any]], description: str) -> None:
-    """Write a table artifact; outside of a run, do nothing.
-
-    Args:
-        key: Key of the artifact, from `artifact_key`.
-        rows: Rows of the table, all with the same columns.
-        description: Markdown shown above the table.
-    """
+    """Write rows with the same columns as an artifact; outside of a run, do nothing."""
     if in_run():
         artifacts.create_table_artifact(table=list(rows), key=key, description=description)
 
 
 def markdown_artifact(key: str, text: str, description: str) -> None:
-    """Write a markdown artifact; outside of a run, do nothing.
-
-    Args:
-        key: Key of the artifact, from `artifact_key`.
-        text: The report.
-        description: One line shown in the list of artifacts.
-    """
+    """Write a report as an artifact; outside of a run, do nothing."""
     if in_run():
         artifacts.create_markdown_artifact(markdown=text, key=key, description=description)
 
 
 def link_artifact(key: str, url: str, text: str) -> None:
-    """Write a link artifact; outside of a run, do nothing.
-
-    Args:
-        key: Key of the artifact, from `artifact_key`.
-        url: Where the link leads.
-        text: What it says.
-    """
+    """Write a link as an artifact; outside of a run, do nothing."""
     if in_run():
         artifacts.create_link_artifact(link=url, link_text=text, key=key)

@@ -19,14 +19,14 @@ DELAYS_SECONDS = [2.0, 8.0, 30.0, 60.0]
 
 
 def only_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Decide, as a task's `retry_condition_fn`, whether a failed run is tried again.
-
-    Args:
-        _task: The task that failed.
-        _run: Its run.
-        state: The failed state, which holds the exception.
-
-    Returns:
-        True if the task raised `TransientError`.
-    """
+    """Decide, as a task's `retry_condition_fn`, whether a failed run is tried again."""
     return isinstance(state.result(raise_on_failure=False), errors.TransientError)
+
+
+TRANSIENT: dict[str, Any] = {
+    "retries": ATTEMPTS,
+    "retry_delay_seconds": DELAYS_SECONDS,
+    "retry_jitter_factor": 0.5,  # tasks that failed together do not come back together
+    "retry_condition_fn": only_transient,
+}
+"""What makes a task try again after a `TransientError`: `@task(**retries.TRANSIENT)`."""

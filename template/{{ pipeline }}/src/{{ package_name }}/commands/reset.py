@@ -36,11 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
         # Also those that flows of your own load, and those that are not in the list any more.
         receipts = loading.receipts(w)
         known = {*receipts, *runs.load_flows().FLOWS}
-        text = f"Tables: {', '.join(sorted(known)) or 'none yet'}."
+        listed = f"Tables: {', '.join(sorted(known)) or 'none yet'}."
         if arguments.table is None:
-            arguments.error(f"name a table. {text}")
+            arguments.error(f"name a table. {listed}")
         if (table := str(arguments.table)) not in known:
-            raise errors.PermanentError(f"There is no table {table}. {text}")
+            raise errors.PermanentError(f"There is no table {table}. {listed}")
         parts: list[str] = []
         if arguments.drop and w.columns(w.raw, table):
             rows = w.query(f"SELECT COUNT(*) FROM {w.name(w.raw, table)}")[0][0]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -18,25 +17,9 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-    from ..common import settings
+    from ..common.settings import Settings
 
 HELP = "make the work pool and the automations that the deployments need"
-EVENT = "prefect.flow-run"
-ENDED = {"heartbeat", "Completed", "Failed", "Crashed", "Cancelled"}
-BEGUN = {"Pending", "Running", *ENDED}
-# Prefect's server fills the double braces.
-FLOW, RUN, RUN_ID = "{{ flow.name }}", "{{ flow_run.name }}", "{{ flow_run.id }}"
-
-
-class Alert(NamedTuple):
-    """What is told of a run for which, so many seconds after an event, none of others came."""
-
-    name: str
-    after: str
-    expect: set[str]
-    seconds: int
-    reason: str
-    advice: str
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,15 +40,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     config = settings.load()
     with runs.connect() as client:
-        print(_work_pool(client, config.work_pool, config.work_pool_type))
-        print(_automations(client, config))
+        print(_make_work_pool(client, config.work_pool, config.work_pool_type))
+        print(_make_automations(client, config))
         for deployment in runs.deployments(client) if arguments.prune else ():
             if runs.is_orphaned(deployment):
                 client.delete_deployment(deployment.id)
                 print(f"Deleted the deployment {deployment.name} of {deployment.entrypoint}.")
 
 
-def _work_pool(client: SyncPrefectClient, name: str, type_: str) -> str:
+def _make_work_pool(client: SyncPrefectClient, name: str, type_: str) -> str:
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
@@ -83,24 +66,68 @@ def _work_pool(client: SyncPrefectClient, name: str, type_: str) -> str:
     return f"The work pool {name} ({pool.type}) is there."
 
 
-def _automations(client: SyncPrefectClient, config: settings.Settings) -> str:
+def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
     """Make or replace what sees runs that cannot tell themselves: not begun, or gone."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    from ..common import runs
+
     late, lost = config.late_after_seconds, config.lost_after_seconds
-    webhook, posted = _webhook(config)
-    again = "Nothing is half loaded: run it again."
     pool = f"See whether a worker serves the work pool {config.work_pool}, or the pool is paused."
-    for alert in (
+    again = "Nothing is half loaded: run it again."
+    ended = ("heartbeat", "Completed", "Failed", "Crashed", "Cancelled")
+    begun = ("Pending", "Running", *ended)
+    webhook, posted = _save_webhook(config)
+    # What is wrong with a run for which, so many seconds after an event, none of others came.
+    for what, after, expected, seconds, reason, advice in (
         # Its worker or machine died before it began: otherwise it stays Pending for ever.
-        Alert("stuck", "Pending", {"*"}, late, f"A worker did not begin it in {late} s.", again),
-        Alert("lost", "heartbeat", ENDED, lost, f"No sign of life for {lost} seconds.", again),
-        Alert("late", "Late", BEGUN, late, f"No worker took it within {late} seconds.", pool),
+        ("stuck", "Pending", ("*",), late, f"A worker did not begin it in {late} s.", again),
+        ("lost", "heartbeat", ended, lost, f"No sign of life for {lost} seconds.", again),
+        ("late", "Late", begun, late, f"No worker took it within {late} seconds.", pool),
     ):
-        _replace(client, config, alert, webhook)
-    what = f"Runs that do not begin within {late} s, or give no sign of life for {lost} s"
-    return f"{what}, become Crashed; {posted}"
+        actions: list[dict[str, Any]] = []
+        if what != "late":  # Crashed also frees its place in its deployment's limit
+            actions = [{"type": "change-flow-run-state", "state": "CRASHED", "message": reason}]
+        if webhook is not None:
+            payload = json.dumps({"text": _write(what, config.environment, reason, advice)})
+            actions += [{"type": "call-webhook", "block_document_id": webhook, "payload": payload}]
+        name = runs.deployment_name()
+        trigger = {
+            "type": "event",
+            "posture": "Proactive",
+            "after": [f"prefect.flow-run.{after}"],
+            "expect": [f"prefect.flow-run.{event}" for event in expected],
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            # A heartbeat names its deployment by an id that is not known yet, and its tags.
+            "match_related": {"prefect.resource.id": f"prefect.tag.{name}"},
+            "for_each": ["prefect.resource.id"],
+            "within": seconds,
+        }
+        for old in client.read_automations_by_name(f"{name}-{what}"):
+            client.delete_automation(old.id)
+        if actions:
+            made = {"name": f"{name}-{what}", "trigger": trigger, "actions": actions}
+            client.create_automation(AutomationCore.model_validate(made))
+    seen = f"Runs that do not begin within {late} s, or give no sign of life for {lost} s"
+    return f"{seen}, become Crashed; {posted}"
 
 
-def _webhook(config: settings.Settings) -> tuple[UUID | None, str]:
+def _write(what: str, environment: str, reason: str, advice: str) -> str:
+    """Write an alert, in which Prefect's server fills the double braces."""
+    from prefect.utilities.urls import url_for
+
+    nobody = UUID(int=0)
+    run = "{{ flow_run.name }}"
+    # The server need not know under which address people see it.
+    if page := url_for("flow-run", obj_id=nobody):
+        run = f"<{page.replace(str(nobody), '{{ flow_run.id }}')}|{run}>"
+    return (
+        f":red_circle: *{{{{ flow.name }}}}* is {what} in *{environment}*\n*Run:* {run}\n"
+        f"*Reason:* {reason}\n*To do:* {advice} See docs/operations.md."
+    )
+
+
+def _save_webhook(config: Settings) -> tuple[str | None, str]:
     """Save the block that posts, and say what is posted; None if nothing can be."""
     from prefect.blocks.webhook import Webhook
     from pydantic import SecretStr
@@ -120,53 +147,5 @@ def _webhook(config: settings.Settings) -> tuple[UUID | None, str]:
             f" Without Slack, leave {variable} empty."
         )
     slug = runs.deployment_name().lower().replace(".", "-").replace("_", "-")
-    block_id = cast("UUID", block.save(f"{slug}-alerts", overwrite=True))
-    return block_id, "both are posted, and so are runs that no worker takes."
-
-
-def _replace(
-    client: SyncPrefectClient, config: settings.Settings, alert: Alert, webhook: UUID | None
-) -> None:
-    """Make the automation that acts on a run for which nothing expected follows in time."""
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ActionTypes, CallWebhook, ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
-
-    from ..common import runs
-
-    actions: list[ActionTypes] = []
-    if alert.name != "late":  # Crashed also frees its place in its deployment's limit
-        actions.append(ChangeFlowRunState(state=StateType.CRASHED, message=alert.reason))
-    if webhook is not None:
-        text = (
-            f":red_circle: *{FLOW}* is {alert.name} in *{config.environment}*\n*Run:* {_run()}\n"
-            f"*Reason:* {alert.reason}\n*To do:* {alert.advice} See docs/operations.md."
-        )
-        payload = json.dumps({"text": text})
-        actions.append(CallWebhook(block_document_id=webhook, payload=payload))
-    deployment = runs.deployment_name()
-    trigger = EventTrigger(
-        after={f"{EVENT}.{alert.after}"},
-        expect={f"{EVENT}.{name}" for name in alert.expect},
-        match=ResourceSpecification({"prefect.resource.id": f"{EVENT}.*"}),
-        # A heartbeat names its deployment by an id that is not known yet, and its tags.
-        match_related=ResourceSpecification({"prefect.resource.id": f"prefect.tag.{deployment}"}),
-        for_each={"prefect.resource.id"},
-        posture=Posture.Proactive,
-        threshold=1,
-        within=timedelta(seconds=alert.seconds),
-    )
-    name = f"{deployment}-{alert.name}"
-    for old in client.read_automations_by_name(name):
-        client.delete_automation(old.id)
-    if actions:
-        client.create_automation(AutomationCore(name=name, trigger=trigger, actions=actions))
-
-
-def _run() -> str:
-    """Link to the run: the server need not know under which address people see it."""
-    from prefect.utilities.urls import url_for
-
-    page = url_for("flow-run", obj_id=UUID(int=0))
-    return f"<{page.replace(str(UUID(int=0)), RUN_ID)}|{RUN}>" if page else RUN
+    saved = block.save(f"{slug}-alerts", overwrite=True)
+    return str(saved), "both are posted, and so are runs that no worker takes."

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import DeploymentResponse
-    from rich.console import Console
-
-Rows = list[dict[str, Any]]
 
 HELP = "show how far each table is loaded, and the runs of each deployment"
+
+RECEIPT = {
+    "loaded_at": "loaded_at",
+    "watermark": "watermark",
+    "read": "rows_read",
+    "written": "rows_loaded",
+    "dropped": "rows_dropped",
+    "source": "source",
+}
+"""What is shown of a table's last load, and what its receipt calls that."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +64,12 @@ def _look_at_tables() -> dict[str, Any]:
 
     with warehouse.connect() as w:
         receipts, described = loading.receipts(w), w.described
-    loaded = {name: one for name, one in receipts.items() if one.mode != "reset"}
-    rows: Rows = []
-    for name in sorted({*loaded, *runs.load_flows().FLOWS}):
-        one = loaded.get(name)
-        row = {"table": name, "loaded_at": one and one.loaded_at, "read": one and one.rows_read}
-        row |= {"written": one and one.rows_loaded, "dropped": one and one.rows_dropped}
-        row |= {"watermark": one and one.watermark, "source": one and one.source}
-        rows.append(row)
+    loaded = {name: receipt for name, receipt in receipts.items() if receipt.mode != "reset"}
+    rows = [
+        {"table": name}
+        | {word: getattr(loaded.get(name), attribute, None) for word, attribute in RECEIPT.items()}
+        for name in sorted({*loaded, *runs.load_flows().FLOWS})
+    ]
     return {"warehouse": described, "tables": rows}
 
 
@@ -73,52 +77,42 @@ def _look_at_server() -> dict[str, Any]:
     from ..common import runs, settings
 
     with runs.connect() as client:
-        rows: Rows = []
-        advice: list[str] = []
-        for deployment in runs.deployments(client):
-            row = _describe(client, deployment)
-            if row["problem"]:
-                text = f"{row['deployment']}: {row['state']}: {row['problem']}"
-                advice.append(f"{text}\n  {row['page']}")
-            if row["orphaned"]:
-                text = f"{row['deployment']} is not in prefect.yaml any more"
-                advice.append(f"{text}: `uv run {settings.PROJECT} setup --prune` deletes it.")
-            rows.append(row)
-        for flow_run, seen in _find_stuck(client):
-            advice.append(
-                f"{flow_run.name} is {flow_run.state_name} without a sign of life since"
-                f" {_text(seen)} (UTC). If its process is gone, it may keep others of its"
-                f" deployment from starting: `uv run prefect flow-run delete {flow_run.id}` ends"
-                " that at once, cancelling it does not."
-            )
+        rows = [_describe(client, deployment) for deployment in runs.deployments(client)]
+        advice = [
+            f"{row['deployment']}: {row['state']}: {row['problem']}\n  {row['page']}"
+            for row in rows
+            if row["problem"]
+        ]
+        advice += [
+            f"{row['deployment']} is not in prefect.yaml any more:"
+            f" `uv run {settings.PROJECT} setup --prune` deletes it."
+            for row in rows
+            if row["orphaned"]
+        ]
+        advice += _find_stuck(client)
         return {"server": str(client.api_url), "deployments": rows, "advice": advice}
 
 
 def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict[str, Any]:
-    from prefect.client.schemas import filters
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.utilities.urls import url_for
 
     from ..common import runs
 
-    def first(sort: FlowRunSort, *types: StateType) -> FlowRun | None:
+    def first(sort: FlowRunSort, *states: str) -> FlowRun | None:
         found = client.read_flow_runs(
-            deployment_filter=filters.DeploymentFilter(
-                id=filters.DeploymentFilterId(any_=[deployment.id])
-            ),
-            flow_run_filter=filters.FlowRunFilter(
-                state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[*types]))
-            ),
+            deployment_filter=DeploymentFilter(id={"any_": [deployment.id]}),
+            flow_run_filter=FlowRunFilter(state={"type": {"any_": states}}),
             sort=sort,
             limit=1,
         )
         return found[0] if found else None
 
-    begun = {*StateType} - {StateType.SCHEDULED, StateType.PENDING}
-    last = first(FlowRunSort.START_TIME_DESC, *begun)
-    coming = first(FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, StateType.SCHEDULED)
-    bad = last is not None and last.state_type in {StateType.FAILED, StateType.CRASHED}
+    ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    last = first(FlowRunSort.START_TIME_DESC, *ended, "RUNNING", "PAUSED", "CANCELLING")
+    coming = first(FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, "SCHEDULED")
+    bad = last and last.state and (last.state.is_failed() or last.state.is_crashed())
     return {
         "deployment": f"{client.read_flow(deployment.flow_id).name}/{deployment.name}",
         "last_run": last and (last.start_time or last.end_time),
@@ -130,73 +124,62 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
     }
 
 
-def _find_stuck(client: SyncPrefectClient) -> Iterator[tuple[FlowRun, datetime]]:
-    """Find runs that are about to begin, or have begun, and give no sign of life any more."""
-    from prefect.client.schemas import filters
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+def _find_stuck(client: SyncPrefectClient) -> list[str]:
+    """Say what to do about runs that have begun, or are about to, and give no sign of life."""
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.events.filters import EventFilter
 
     from ..common import runs, settings
 
     config = settings.load()
-    types = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    wanted = filters.FlowRunFilter(
-        tags=filters.FlowRunFilterTags(all_=[runs.deployment_name()]),
-        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=types)),
+    advice: list[str] = []
+    wanted = FlowRunFilter(
+        tags={"all_": [runs.deployment_name()]},
+        state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
     )
     for flow_run in client.read_flow_runs(flow_run_filter=wanted):
+        if (state := flow_run.state) is None:
+            continue
         beats = EventFilter(
-            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
-            resource=EventResourceFilter(id=[f"prefect.flow-run.{flow_run.id}"]),
+            event={"name": ["prefect.flow-run.heartbeat"]},
+            resource={"id": [f"prefect.flow-run.{flow_run.id}"]},
         )
         signs = [event.occurred for event in client.read_events(beats, limit=1).events]
-        signs += [flow_run.state.timestamp] if flow_run.state else []
-        pending = flow_run.state_type == StateType.PENDING
-        patience = config.late_after_seconds if pending else config.lost_after_seconds
-        if datetime.now(UTC) - max(signs) > timedelta(seconds=patience):
-            yield flow_run, max(signs)
+        seen = max([state.timestamp, *signs])
+        patience = config.late_after_seconds if state.is_pending() else config.lost_after_seconds
+        if datetime.now(UTC) - seen > timedelta(seconds=patience):
+            advice.append(
+                f"{flow_run.name} is {state.name} without a sign of life since"
+                f" {seen:%Y-%m-%d %H:%M} (UTC). If its process is gone, it may keep others of its"
+                f" deployment from starting: `uv run prefect flow-run delete {flow_run.id}` ends"
+                " that at once, cancelling it does not."
+            )
+    return advice
 
 
 def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
     from ..common import runs
+    from .ingest import show
 
-    console = Console(markup=False, highlight=False)
-    if "tables" in found:
-        rows = found["tables"]
-        columns = ["table", "loaded_at", "watermark", "read", "written", "dropped"]
-        columns += ["source"] if len({row["source"] for row in rows} - {None}) > 1 else []
-        _grid(console, f"Tables in {found['warehouse']}", rows, columns, runs.NO_TABLE)
-    if "deployments" in found:
-        name = runs.deployment_name()
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    tables, deployments = found.get("tables"), found.get("deployments")
+    if tables:
+        columns = ["table", *RECEIPT]
+        if len({row["source"] for row in tables} - {None}) < 2:
+            columns.remove("source")
+        rows = [{name: row[name] for name in columns} for row in tables]
+        show(rows, f"Tables in {found['warehouse']} (UTC)")
+    elif tables is not None:
+        console.print(runs.NO_TABLE)
+    if deployments:
         columns = ["deployment", "last_run", "state", "next_run"]
-        title = f"Deployments {name} on {found['server']}"
-        empty = f"Nothing is deployed as {name} yet."
-        _grid(console, title, found["deployments"], columns, empty)
+        rows = [{name: row[name] for name in columns} for row in deployments]
+        show(rows, f"Deployments {runs.deployment_name()} on {found['server']} (UTC)")
+    elif deployments is not None:
+        console.print(f"Nothing is deployed as {runs.deployment_name()} yet.")
     for text in found.get("advice", ()):
-        console.print(text, soft_wrap=True)
+        console.print(text)
     for text in found["errors"]:
-        console.print(text, style="yellow", soft_wrap=True)
-
-
-def _grid(console: Console, title: str, rows: Rows, columns: list[str], empty: str) -> None:
-    from rich.table import Table
-
-    if not rows:
-        console.print(empty, soft_wrap=True)
-        return
-    grid = Table(title=f"{title} (UTC)", title_justify="left")
-    for column in columns:
-        number = column in {"read", "written", "dropped"}
-        justify = "right" if number else "left"
-        grid.add_column(column.replace("_", " "), overflow="fold", justify=justify)
-    for row in rows:
-        grid.add_row(*(_text(row[column]) for column in columns))
-    console.print(grid, crop=False)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+        console.print(text, style="yellow")

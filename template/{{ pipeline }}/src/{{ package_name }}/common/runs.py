@@ -1,16 +1,16 @@
-"""Flow runs: what they are called, Prefect's server they are on, and runs in this process."""
+"""Flow runs: what they are called, what spreads their tables, and Prefect's server."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from prefect import get_client, runtime
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.filters import DeploymentFilter
+from prefect.futures import PrefectFuture
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -18,6 +18,8 @@ from prefect.settings import (
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.templating import apply_values
 
 from . import errors, prefect_api, settings
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
     from ..tasks.ingestion import IngestionResult
+
+Runner = TaskRunner[PrefectFuture[Any]]
 
 NO_TABLE = (
     "flows/tables.py lists no table yet:"
@@ -56,6 +60,19 @@ def name_run(what: str) -> str:
     return f"{text}, {start:%Y-%m-%d %H:%M} UTC"
 
 
+def create_task_runner(config: settings.Settings) -> Runner:
+    """Make what runs the tables of one ingestion side by side, as the settings say."""
+    # Prefect types each runner by its own kind of future, hence the casts.
+    match config.task_runner:
+        case "threads":
+            # More than may read at once: what has been read waits, and is loaded together.
+            return cast("Runner", ThreadPoolTaskRunner(max_workers=max(128, config.max_workers)))
+        case "processes":
+            return cast("Runner", ProcessPoolTaskRunner(max_workers=config.max_workers))
+        case other:  # an extra's, in a module of its own
+            return importlib.import_module(f".{other}", __package__).create_task_runner(config)
+
+
 @contextlib.contextmanager
 def connect() -> Iterator[SyncPrefectClient]:
     """Open a client of Prefect's server; what goes wrong inside is one sentence.
@@ -80,6 +97,8 @@ def local_server() -> Iterator[None]:
     result. Here it has all logs and events, and is gone, before anything else is printed.
     """
     if PREFECT_API_URL.value():
+        with connect() as client:  # before a run that would fail at length
+            client.read_flows(limit=1)
         yield
         return
     from prefect.events.worker import EventsWorker
@@ -142,20 +161,15 @@ def ingest_here(
         TransientError: Prefect's server does not answer.
     """
     find_tables(only or ())
-    if PREFECT_API_URL.value():
-        with connect() as client:  # before a run that would fail at length
-            client.read_flows(limit=1)
     with local_server():
         return load_flows().ingest_all(only, since, until)
 
 
 def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     """Return the deployments of this project and environment, by their two tags."""
-    tags = DeploymentFilterTags(all_=[settings.PROJECT, deployment_name()])
+    wanted = DeploymentFilter(tags={"all_": [settings.PROJECT, deployment_name()]})
     found: list[DeploymentResponse] = []
-    while page := client.read_deployments(
-        deployment_filter=DeploymentFilter(tags=tags), limit=200, offset=len(found)
-    ):
+    while page := client.read_deployments(deployment_filter=wanted, limit=200, offset=len(found)):
         found += page
     return found
 
@@ -163,14 +177,12 @@ def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 def is_orphaned(deployment: DeploymentResponse) -> bool:
     """Tell whether `prefect.yaml`, if it is here, has no such deployment any more."""
     path = Path("prefect.yaml")
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+    # Prefect fills in the environment's variables. This one may come from `.env` instead.
+    variable = f"{{{{ ${settings.ENV_PREFIX}ENVIRONMENT }}}}"
+    content = yaml.safe_load(text.replace(variable, settings.load().environment))
     if content.get("name") != settings.PROJECT:
         return False
-    variables = {**os.environ, f"{settings.ENV_PREFIX}ENVIRONMENT": settings.load().environment}
-
-    def filled(text: str) -> str:  # as Prefect does it: empty where nothing is set
-        return re.sub(r"\{\{ *\$(\w+) *\}\}", lambda found: variables.get(found[1], ""), text)
-
-    entries = content.get("deployments") or ()
-    listed = {(filled(entry["name"]), entry.get("entrypoint")) for entry in entries}
-    return (deployment.name, deployment.entrypoint) not in listed
+    listed = apply_values(content.get("deployments") or [], {})
+    names = {(entry["name"], entry.get("entrypoint")) for entry in listed}
+    return (deployment.name, deployment.entrypoint) not in names

@@ -17,7 +17,6 @@ from ..common import (
     loading,
     readers,
     reporting,
-    runners,
     runs,
     settings,
     warehouse,
@@ -102,7 +101,7 @@ def ingest_all(
         message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
         raise errors.PermanentError(message)
     window = Window.parse(since, until)
-    started = runners.create_task_runner(settings.load())
+    started = runs.create_task_runner(settings.load())
     receipts = loading.read_receipts()
     with started as runner:
         futures = {

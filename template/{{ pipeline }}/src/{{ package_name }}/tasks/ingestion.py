@@ -41,14 +41,7 @@ class IngestionResult:
 
 
 # Neither task is cached: both depend on what is in two databases, not on their arguments.
-@task(
-    task_run_name="extract-{table.target_name}",
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retries.only_transient,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="extract-{table.target_name}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def extract_table(
     table: Table,
     folder: Path,
@@ -81,14 +74,7 @@ def extract_table(
     return found
 
 
-@task(
-    task_run_name="load-{found.table.target_name}",
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retries.only_transient,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="load-{found.table.target_name}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def load_table(found: Extraction) -> Receipt:
     """Publish the rows of a table, together with its new watermark.
 

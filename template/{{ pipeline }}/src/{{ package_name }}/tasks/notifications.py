@@ -6,6 +6,7 @@ import contextlib
 import logging
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,8 +19,6 @@ from ..common import errors, reporting, settings
 from ..common.secrets import reveal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import State
@@ -30,9 +29,12 @@ PATIENCE_SECONDS = 120.0
 REASON_LENGTH = 1500
 """Characters of a reason in an alert; Slack cuts messages at some thousands."""
 
+# It logs each URL that it asks for, and this one is the secret.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
 
 class SlackBusyError(errors.TransientError):
-    """Slack's webhook is out of order for the moment."""
+    """Slack's webhook is out of order for the moment, and may say for how many seconds."""
 
     retry_after = 0.0
 
@@ -70,10 +72,9 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
     if channel := channel or config.slack_channel:
         body["channel"] = channel
     url = reveal(config.slack_webhook_url)
-    # The URL is the secret: no message, no log and no chained exception may carry it.
+    # The URL is the secret: no message and no chained exception may carry it.
     try:
-        with _unlogged(url):
-            response = httpx.post(url, json=body, timeout=TIMEOUT_SECONDS)
+        response = httpx.post(url, json=body, timeout=TIMEOUT_SECONDS)
     except httpx.TransportError as error:
         problem = f"Slack's webhook cannot be reached: {type(error).__name__}."
         raise SlackBusyError(problem) from None
@@ -96,21 +97,6 @@ def _seconds(retry_after: str) -> float:
     with contextlib.suppress(ValueError, TypeError):
         return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
     return 0.0
-
-
-@contextlib.contextmanager
-def _unlogged(url: str) -> Iterator[None]:
-    """Keep a URL out of the line that httpx logs for each request."""
-
-    def hide(record: logging.LogRecord) -> bool:
-        return url not in record.getMessage()
-
-    log = logging.getLogger("httpx")
-    log.addFilter(hide)
-    try:
-        yield
-    finally:
-        log.removeFilter(hide)
 
 
 # Not cached: the same message may have to be sent twice.
@@ -139,23 +125,17 @@ def describe_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
     """Write an alert in Slack's markup: what failed where, its run, the reason, what to do."""
     # "Flow run encountered an exception: PermanentError: 1 of 5 tables failed: …"
     cause, _, detail = (state.message or "").partition("exception: ")[2].partition(": ")
+    advice = "Fix the cause, then run it again; what is loaded is not loaded twice."
     if state.name == "Crashed":
         advice = "The process or its machine ended. Nothing is half loaded: run it again."
     elif cause == "TransientError":
         advice = "It was tried several times. Once the cause has passed, run it again."
-    else:
-        advice = "Fix the cause, then run it again; what is loaded is not loaded twice."
-    url = url_for(flow_run)
-    name = _escape(flow_run.name)
-    reason = _escape(detail or state.message or "unknown")[:REASON_LENGTH]
+    reason = (detail or state.message or "unknown")[:REASON_LENGTH]
+    name, url = escape(flow_run.name, quote=False), url_for(flow_run)
     return (
-        f":red_circle: *{_escape(flow.name)}* {str(state.name).lower()}"
-        f" in *{_escape(settings.load().environment)}*\n"
+        f":red_circle: *{escape(flow.name, quote=False)}* {str(state.name).lower()}"
+        f" in *{escape(settings.load().environment, quote=False)}*\n"
         f"*Run:* {f'<{url}|{name}>' if url else name}\n"
-        f"*Reason:* {reason}\n"
+        f"*Reason:* {escape(reason, quote=False)}\n"
         f"*To do:* {advice} See docs/operations.md."
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

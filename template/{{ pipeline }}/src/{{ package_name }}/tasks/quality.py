@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 
 # Not cached: it depends on what is in the warehouse, not on its arguments.
-@task(
-    task_run_name="check-{table.target_name}",
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_condition_fn=retries.only_transient,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="check-{table.target_name}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def check_quality(table: Table) -> list[Finding]:
     """Evaluate the rules of a table and report them in a table artifact and the log.
 

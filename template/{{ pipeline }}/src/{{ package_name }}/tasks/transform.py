@@ -9,14 +9,7 @@ from ..common import derived, reporting, retries, warehouse
 
 
 # Not cached: it depends on what is in the warehouse, not on its arguments.
-@task(
-    task_run_name="build-{name}",
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retries.only_transient,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="build-{name}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def build_table(name: str) -> int:
     """Build a derived table; readers see the old one or the new one.
 
