@@ -326,16 +326,17 @@ def test_an_ingestion_starts_the_transformation(
 
 
 def test_a_backfill_runs_on_a_worker(operators: dict[str, Operator], worker: None) -> None:
-    """From the command to the transformation that follows it."""
+    """From the command in the handbook to the transformation that follows it."""
     prod = operators["prod"]
     before = len(prod.runs("transform"))
     with sqlite3.connect(prod.source) as connection:
         connection.execute("UPDATE flights SET dep_delay = 777")
     connection.close()
     prod.look("UPDATE raw.flights SET dep_delay = -1", "SELECT 1")
-    window = ("--since", "2013-11-01", "--until", "2013-11-04")
-    printed = prod("my-data-project", "backfill", "flights", *window, "--on-worker")
-    assert "Completed: http" in printed
+    name = f"ingest-all/{prod.deployment}-manual"
+    words = ("-p", 'only=["flights"]', "-p", "since=2013-11-01", "-p", "until=2013-11-04")
+    printed = prod("prefect", "deployment", "run", name, "--watch", *words)
+    assert "finished successfully" in printed
     inside = "time_hour >= '2013-11-01' AND time_hour < '2013-11-04'"
     changed = "FROM raw.flights WHERE dep_delay = 777"
     ((of_window, of_others),) = prod.look(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 import zipfile
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
-        ("pipeline", ["tests/test_deployments.py", "tests/test_tables.py"]),
+        ("pipeline", ["tests/test_deploy.py", "tests/test_tables.py"]),
         # Much the same again: pip takes a minute.
         pytest.param(
             "library", ["tests/test_examples.py"], marks=pytest.mark.large("dependencies")
@@ -101,6 +102,7 @@ def test_plain_pip_gives_a_working_server(
 ) -> None:
     """Resolved by pip alone, without a lock: the server must start, deploy and schedule."""
     folder = project(project_kind=kind)
+    shutil.copy(projects.ROOT / "tests" / "inside" / "test_deploy.py", folder / "tests")
     python = tmp_path / "venv" / "bin" / "python"
     base = require_python("3.11")
     if "No module" in projects.run(base, "-c", "import ensurepip", cwd=folder, check=False):
