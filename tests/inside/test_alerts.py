@@ -1,18 +1,81 @@
-"""Alerts that meet trouble, with the webhook of the project's own tests. Runs inside a project."""
+"""Alerts, sent to a real HTTP server on this machine. Runs inside a generated project."""
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
+import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from my_data_project.common import errors, settings
 from my_data_project.tasks import notifications
 from prefect import flow
-from test_notifications import SECRET, Slack, failed_run, pauses, slack
 
-fixtures = (slack, pauses)
+SECRET = "T000-B000-hunter2"
+
+
+class Slack:
+    """Answers as Slack's webhooks do, or as told; remembers what was posted."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self.delay = 0.0
+        self.posted: list[dict[str, Any]] = []
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slack]:
+    """Run a webhook, set as the one of the settings."""
+    slack = Slack()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            time.sleep(slack.delay)
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, retry_after = slack.answers.pop(0) if slack.answers else (200, "")
+            if status == 200:
+                slack.posted.append(json.loads(body))
+            self.send_response(status)
+            if retry_after:
+                self.send_header("Retry-After", retry_after)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
+            """Keep the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serve = functools.partial(server.serve_forever, poll_interval=0.02)
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{SECRET}"
+        monkeypatch.setenv(f"{settings.ENV_PREFIX}SLACK_WEBHOOK_URL", url)
+        yield slack
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note how long it pauses between attempts instead of doing so."""
+    pauses: list[float] = []
+    retrying: Any = notifications.post_to_slack
+    monkeypatch.setattr(retrying.retry, "sleep", pauses.append)
+    return pauses
+
+
+def failed_run(
+    parent: object = None, name: str = "Failed", message: str = "no such table"
+) -> dict[str, Any]:
+    """Return the three things that a hook gets, by the names that Prefect's workers use."""
+    run = SimpleNamespace(name="wise <owl>", parent_task_run_id=parent)
+    state = SimpleNamespace(name=name, message=message)
+    return {"flow": SimpleNamespace(name="ingest-flights"), "flow_run": run, "state": state}
 
 
 @pytest.fixture
@@ -104,3 +167,27 @@ def test_the_hook_survives_an_outage(
     slack.answers = [(500, "")]
     notifications.alert_on_failure(**failed_run())
     assert "No alert was sent: Slack's webhook answers 500." in caplog.text
+
+
+@pytest.mark.parametrize("url", [None, ""])
+def test_without_a_webhook_nothing_happens(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url is not None:
+        monkeypatch.setenv(f"{settings.ENV_PREFIX}SLACK_WEBHOOK_URL", url)
+    assert notifications.send_slack_alert.fn("late") is False
+
+
+@pytest.mark.parametrize("status", [403, 404, 302])
+def test_a_refusal_is_final(slack: Slack, pauses: list[float], status: int) -> None:
+    slack.answers = [(status, "")]
+    with pytest.raises(errors.PermanentError, match=f"answers {status}"):
+        notifications.send_slack_alert.fn("late")
+    assert pauses == []
+
+
+def test_the_hook_tries_again(slack: Slack, pauses: list[float]) -> None:
+    slack.answers = [(503, ""), (429, "7")]
+    notifications.alert_on_failure(**failed_run())
+    assert len(slack.posted) == 1
+    assert pauses[1] >= 7

@@ -397,6 +397,6 @@ def test_a_table_is_found_by_its_name_in_the_warehouse(
 ) -> None:
     entry = Table(name="orders", schema="eu", target="eu_orders")
     monkeypatch.setattr(tables, "TABLES", (entry,))
-    assert runs.find_tables(["eu_orders"]) == ["eu_orders"]
+    assert list(ingestion_flow.list_tables(["eu_orders"])) == ["eu_orders"]
     with pytest.raises(errors.PermanentError, match=r"no table orders\. Tables: eu_orders"):
-        runs.find_tables(["orders"])
+        ingestion_flow.list_tables(["orders"])

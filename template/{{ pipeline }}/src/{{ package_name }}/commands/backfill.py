@@ -24,17 +24,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run it, and show what was done.
-
-    Raises:
-        PermanentError: There is no such table, or the run failed.
-        TransientError: Prefect's server does not answer.
-    """
+    """Run it, and show what was done."""
     from ..common import runs
     from . import ingest
 
-    names = runs.find_tables(arguments.tables)
+    listed = runs.load_flows().list_tables()
     if not arguments.tables or arguments.since is None:
-        arguments.error(f"name tables and --since. Tables: {', '.join(names)}.")
+        arguments.error(f"name tables and --since. Tables: {', '.join(listed)}.")
     window = (arguments.since, arguments.until)
     ingest.show_results(runs.ingest_here(arguments.tables, *window))

@@ -7,11 +7,12 @@ for as long as this takes.
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ..tasks.ingestion import IngestionResult
 
@@ -32,28 +33,28 @@ def run(arguments: argparse.Namespace) -> None:
 
 def show_results(results: Iterable[IngestionResult]) -> None:
     """Print what an ingestion did, a line for each table."""
-    show([dataclasses.asdict(result) for result in results])
+    rows = [dataclasses.asdict(result) for result in results]
+    show(rows, ["table", "read", "loaded", "dropped", "seconds"])
 
 
-def show(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
-    """Print rows that have the same columns, numbers to the right; times are UTC."""
+def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = None) -> None:
+    """Print some columns of rows; numbers stand to the right, times are UTC."""
     from rich.console import Console
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left")
-    for column in rows[0]:
-        number = any(isinstance(row[column], int | float) for row in rows)
+    for name in columns:
+        number = any(isinstance(row[name], int | float) for row in rows)
         justify = "right" if number else "left"
-        grid.add_column(column.replace("_", " "), overflow="fold", justify=justify)
+        grid.add_column(name.replace("_", " "), overflow="fold", justify=justify)
     for row in rows:
-        grid.add_row(*map(text, row.values()))
+        grid.add_row(*(_text(row[name]) for name in columns))
     Console(markup=False, highlight=False).print(grid, crop=False)
 
 
-def text(value: Any) -> str:
-    """Write a value as people read it."""
-    if value is None:
-        return "-"
+def _text(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
-    return f"{value:%Y-%m-%d %H:%M}" if hasattr(value, "strftime") else str(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "-" if value is None else str(value)

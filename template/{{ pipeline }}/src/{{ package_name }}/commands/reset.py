@@ -24,12 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say what will be gone, ask, and do it.
-
-    Raises:
-        PermanentError: There is no such table, or nobody can be asked.
-        TransientError: The warehouse is away, or a run holds it.
-    """
+    """Say what will be gone, ask, and do it."""
     from ..common import errors, loading, runs, warehouse
 
     with warehouse.connect() as w:

@@ -24,12 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Ask for the value without showing it, or read it from standard input.
-
-    Raises:
-        PermanentError: The setting is not one that names a block, or the value does not fit.
-        TransientError: Prefect's server does not answer.
-    """
+    """Ask for the value without showing it, or read it from standard input."""
     from prefect.blocks.system import Secret
 
     from ..common import db_utils, errors, runs, secrets, settings

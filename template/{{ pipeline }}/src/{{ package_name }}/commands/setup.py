@@ -30,12 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make or update all of it, and say so.
-
-    Raises:
-        PermanentError: The settings name no server, or an unknown type of work pool.
-        TransientError: Prefect's server does not answer.
-    """
+    """Make or update all of it, and say so."""
     from ..common import runs, settings
 
     config = settings.load()

@@ -38,11 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what can be had; where it cannot, the reason.
-
-    Raises:
-        PermanentError: With `--check`: a part cannot be had.
-    """
+    """Print what can be had; where it cannot, the reason."""
     from ..common import errors
 
     found: dict[str, Any] = {"errors": []}
@@ -78,19 +74,16 @@ def _look_at_server() -> dict[str, Any]:
 
     with runs.connect() as client:
         rows = [_describe(client, deployment) for deployment in runs.deployments(client)]
-        advice = [
-            f"{row['deployment']}: {row['state']}: {row['problem']}\n  {row['page']}"
-            for row in rows
-            if row["problem"]
-        ]
-        advice += [
-            f"{row['deployment']} is not in prefect.yaml any more:"
-            f" `uv run {settings.PROJECT} setup --prune` deletes it."
-            for row in rows
-            if row["orphaned"]
-        ]
-        advice += _find_stuck(client)
-        return {"server": str(client.api_url), "deployments": rows, "advice": advice}
+        advice = _find_stuck(client)
+        server = str(client.api_url)
+    for row in rows:
+        name = row["deployment"]
+        if row["problem"]:
+            advice.append(f"{name}: {row['state']}: {row['problem']}\n  {row['page']}")
+        if row["orphaned"]:
+            prune = f"`uv run {settings.PROJECT} setup --prune` deletes it"
+            advice.append(f"{name} is not in prefect.yaml any more: {prune}.")
+    return {"server": server, "deployments": rows, "advice": advice}
 
 
 def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict[str, Any]:
@@ -138,18 +131,17 @@ def _find_stuck(client: SyncPrefectClient) -> list[str]:
         state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
     )
     for flow_run in client.read_flow_runs(flow_run_filter=wanted):
-        if (state := flow_run.state) is None:
-            continue
         beats = EventFilter(
             event={"name": ["prefect.flow-run.heartbeat"]},
             resource={"id": [f"prefect.flow-run.{flow_run.id}"]},
         )
         signs = [event.occurred for event in client.read_events(beats, limit=1).events]
-        seen = max([state.timestamp, *signs])
-        patience = config.late_after_seconds if state.is_pending() else config.lost_after_seconds
-        if datetime.now(UTC) - seen > timedelta(seconds=patience):
+        signs += [flow_run.state.timestamp] if flow_run.state else []
+        pending = flow_run.state_type == "PENDING"
+        patience = config.late_after_seconds if pending else config.lost_after_seconds
+        if datetime.now(UTC) - (seen := max(signs)) > timedelta(seconds=patience):
             advice.append(
-                f"{flow_run.name} is {state.name} without a sign of life since"
+                f"{flow_run.name} is {flow_run.state_name} without a sign of life since"
                 f" {seen:%Y-%m-%d %H:%M} (UTC). If its process is gone, it may keep others of its"
                 f" deployment from starting: `uv run prefect flow-run delete {flow_run.id}` ends"
                 " that at once, cancelling it does not."
@@ -158,28 +150,20 @@ def _find_stuck(client: SyncPrefectClient) -> list[str]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from ..common import runs
     from .ingest import show
 
-    console = Console(markup=False, highlight=False, soft_wrap=True)
     tables, deployments = found.get("tables"), found.get("deployments")
     if tables:
-        columns = ["table", *RECEIPT]
-        if len({row["source"] for row in tables} - {None}) < 2:
-            columns.remove("source")
-        rows = [{name: row[name] for name in columns} for row in tables]
-        show(rows, f"Tables in {found['warehouse']} (UTC)")
+        several = len({row["source"] for row in tables} - {None}) > 1
+        columns = ["table", *(name for name in RECEIPT if name != "source" or several)]
+        show(tables, columns, f"Tables in {found['warehouse']} (UTC)")
     elif tables is not None:
-        console.print(runs.NO_TABLE)
+        print(runs.NO_TABLE)
     if deployments:
-        columns = ["deployment", "last_run", "state", "next_run"]
-        rows = [{name: row[name] for name in columns} for row in deployments]
-        show(rows, f"Deployments {runs.deployment_name()} on {found['server']} (UTC)")
+        title = f"Deployments {runs.deployment_name()} on {found['server']} (UTC)"
+        show(deployments, ["deployment", "last_run", "state", "next_run"], title)
     elif deployments is not None:
-        console.print(f"Nothing is deployed as {runs.deployment_name()} yet.")
-    for text in found.get("advice", ()):
-        console.print(text)
-    for text in found["errors"]:
-        console.print(text, style="yellow")
+        print(f"Nothing is deployed as {runs.deployment_name()} yet.")
+    for text in (*found.get("advice", ()), *found["errors"]):
+        print(text)

@@ -24,7 +24,7 @@ from prefect.utilities.templating import apply_values
 from . import errors, prefect_api, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from types import ModuleType
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -133,24 +133,6 @@ def load_flows() -> ModuleType:
     return ingestion_flow
 
 
-def find_tables(names: Collection[str]) -> list[str]:
-    """Return the names of this project's tables in the warehouse.
-
-    Args:
-        names: Those that have to be among them.
-
-    Raises:
-        PermanentError: One is not, or there is no table at all.
-    """
-    tables = list(load_flows().list_tables())
-    if not tables:
-        raise errors.PermanentError(NO_TABLE)
-    if unknown := [name for name in names if name not in tables]:
-        listed = ", ".join(tables)
-        raise errors.PermanentError(f"There is no table {', '.join(unknown)}. Tables: {listed}.")
-    return tables
-
-
 def ingest_here(
     only: list[str] | None = None, since: str | None = None, until: str | None = None
 ) -> list[IngestionResult]:
@@ -160,9 +142,10 @@ def ingest_here(
         PermanentError: There is no such table, or the run failed.
         TransientError: Prefect's server does not answer.
     """
-    find_tables(only or ())
+    flows = load_flows()
+    flows.list_tables(only)  # what it refuses is one sentence here, and pages within a run
     with local_server():
-        return load_flows().ingest_all(only, since, until)
+        return flows.ingest_all(only, since, until)
 
 
 def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:

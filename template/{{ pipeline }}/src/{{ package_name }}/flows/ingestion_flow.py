@@ -27,6 +27,8 @@ from ..tasks import ingestion, notifications, quality
 from . import factory, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..common.loading import Receipt
 
 FLOWS: dict[str, factory.IngestionFlow] = {}
@@ -37,13 +39,14 @@ for _table in (entry for entry in tables.TABLES if isinstance(entry, Table)):
 check_targets(entry for entry in tables.TABLES if isinstance(entry, Table))
 
 
-def list_tables() -> dict[str, Table]:
-    """Return the tables of the list by their name in the warehouse.
+def list_tables(only: Collection[str] | None = None) -> dict[str, Table]:
+    """Return tables of the list, all or some, by their name in the warehouse.
 
     An entry for all tables of a schema stands for those that are there now.
 
     Raises:
-        PermanentError: A source cannot be read, or two tables have one name in the warehouse.
+        PermanentError: A source cannot be read, the list is empty, a table is not in it, or two
+            tables have one name in the warehouse.
     """
     found: list[Table] = []
     for entry in tables.TABLES:
@@ -53,7 +56,13 @@ def list_tables() -> dict[str, Table]:
         else:
             found.append(entry)
     check_targets(found)
-    return {table.target_name: table for table in found}
+    listed = {table.target_name: table for table in found}
+    if not listed:
+        raise errors.PermanentError(runs.NO_TABLE)
+    if unknown := [name for name in only or () if name not in listed]:
+        message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
+        raise errors.PermanentError(message)
+    return listed if only is None else {name: listed[name] for name in only}
 
 
 # Tasks, not subflows: a Prefect server on SQLite refuses to create a subflow while it records
@@ -92,14 +101,8 @@ def ingest_all(
     Raises:
         PermanentError: A table does not exist, or at least one failed or broke a rule.
     """
-    listed = list_tables()
-    if not listed:
-        raise errors.PermanentError(runs.NO_TABLE)
+    listed = list_tables(only)
     derived.check_names(listed)
-    names = list(listed) if only is None else only
-    if unknown := [name for name in names if name not in listed]:
-        message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
-        raise errors.PermanentError(message)
     window = Window.parse(since, until)
     started = runs.create_task_runner(settings.load())
     receipts = loading.read_receipts()
@@ -113,7 +116,7 @@ def ingest_all(
                     "receipts": {name: receipts[name]} if name in receipts else {},
                 },
             )
-            for name in names
+            for name in listed
         }
         wait(list(futures.values()))
     failures = {
@@ -125,7 +128,7 @@ def ingest_all(
     rows = [dataclasses.asdict(result) for result in results]
     rows += [{"table": name, "failed": reason} for name, reason in failures.items()]
     reporting.table_artifact("ingestion", rows, "What the last ingestion did, by table")
-    checked = [listed[name] for name in names if name not in failures and listed[name].rules]
+    checked = [table for name, table in listed.items() if name not in failures and table.rules]
     if checked:
         with warehouse.connect():
             # States, not results: one broken rule must not keep the others from being checked.
@@ -143,5 +146,5 @@ def ingest_all(
     )
     if failures:
         details = " ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise errors.PermanentError(f"{len(failures)} of {len(names)} tables failed. {details}")
+        raise errors.PermanentError(f"{len(failures)} of {len(listed)} tables failed. {details}")
     return results

@@ -59,7 +59,7 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
         channel: Channel to post to; None leaves it to the settings, then to the webhook.
 
     Returns:
-        True if it was posted, False if no webhook is configured.
+        Whether it was posted: not without a webhook in the settings.
 
     Raises:
         PermanentError: The webhook refuses the message.
