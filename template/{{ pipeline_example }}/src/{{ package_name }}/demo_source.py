@@ -43,12 +43,8 @@ def find_files() -> Path:
 def build_source(files: Path, database: Path) -> int:
     """Build a source database from the data files; it appears only when it is complete.
 
-    Args:
-        files: Folder with `airlines.csv` and so on, each plain or as `.csv.zip`.
-        database: SQLite file to make.
-
-    Returns:
-        How many rows it holds.
+    The files are `airlines.csv` and so on, each plain or as `.csv.zip`. Returns how many rows they
+    hold.
 
     Raises:
         PermanentError: A data file is missing or broken, or the folder cannot be written.

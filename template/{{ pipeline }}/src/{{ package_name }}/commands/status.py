@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 
 HELP = "show how far each table is loaded, and the runs of each deployment"
 
-RECEIPT = {
-    "loaded_at": "loaded_at",
-    "watermark": "watermark",
-    "read": "rows_read",
-    "written": "rows_loaded",
-    "dropped": "rows_dropped",
-    "source": "source",
-}
-"""What is shown of a table's last load, and what its receipt calls that."""
+RECEIPT = ["loaded_at", "watermark", "rows_read", "rows_loaded", "rows_dropped", "source"]
+"""What is shown of the receipt of a table's last load."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +55,7 @@ def _look_at_tables() -> dict[str, Any]:
         receipts, described = loading.receipts(w), w.described
     loaded = {name: receipt for name, receipt in receipts.items() if receipt.mode != "reset"}
     rows = [
-        {"table": name}
-        | {word: getattr(loaded.get(name), attribute, None) for word, attribute in RECEIPT.items()}
+        {"table": name} | {column: getattr(loaded.get(name), column, None) for column in RECEIPT}
         for name in sorted({*loaded, *runs.load_flows().FLOWS})
     ]
     return {"warehouse": described, "tables": rows}
@@ -93,18 +85,17 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
 
     from ..common import runs
 
-    def first(sort: FlowRunSort, *states: str) -> FlowRun | None:
+    def first(sort: FlowRunSort, **types: list[str]) -> FlowRun | None:
         found = client.read_flow_runs(
             deployment_filter=DeploymentFilter(id={"any_": [deployment.id]}),
-            flow_run_filter=FlowRunFilter(state={"type": {"any_": states}}),
+            flow_run_filter=FlowRunFilter(state={"type": types}),
             sort=sort,
             limit=1,
         )
         return found[0] if found else None
 
-    ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-    last = first(FlowRunSort.START_TIME_DESC, *ended, "RUNNING", "PAUSED", "CANCELLING")
-    coming = first(FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, "SCHEDULED")
+    last = first(FlowRunSort.START_TIME_DESC, not_any_=["SCHEDULED", "PENDING"])
+    coming = first(FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, any_=["SCHEDULED"])
     bad = last and last.state and (last.state.is_failed() or last.state.is_crashed())
     return {
         "deployment": f"{client.read_flow(deployment.flow_id).name}/{deployment.name}",
@@ -155,8 +146,8 @@ def _show(found: dict[str, Any]) -> None:
 
     tables, deployments = found.get("tables"), found.get("deployments")
     if tables:
-        several = len({row["source"] for row in tables} - {None}) > 1
-        columns = ["table", *(name for name in RECEIPT if name != "source" or several)]
+        one_source = len({row["source"] for row in tables} - {None}) < 2
+        columns = ["table", *(RECEIPT[:-1] if one_source else RECEIPT)]
         show(tables, columns, f"Tables in {found['warehouse']} (UTC)")
     elif tables is not None:
         print(runs.NO_TABLE)

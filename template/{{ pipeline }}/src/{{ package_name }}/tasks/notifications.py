@@ -52,14 +52,10 @@ def _pause(state: tenacity.RetryCallState) -> float:
     reraise=True,
 )
 def post_to_slack(message: str, channel: str | None = None) -> bool:
-    """Post a message to the configured webhook; while it is out of order, try again.
+    """Post a message to the webhook of the settings; while it is out of order, try again.
 
-    Args:
-        message: Text of the message.
-        channel: Channel to post to; None leaves it to the settings, then to the webhook.
-
-    Returns:
-        Whether it was posted: not without a webhook in the settings.
+    Without a webhook nothing is posted, and the answer is False. Without a channel, the settings
+    or else the webhook choose it.
 
     Raises:
         PermanentError: The webhook refuses the message.
@@ -76,8 +72,8 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
     try:
         response = httpx.post(url, json=body, timeout=TIMEOUT_SECONDS)
     except httpx.TransportError as error:
-        problem = f"Slack's webhook cannot be reached: {type(error).__name__}."
-        raise SlackBusyError(problem) from None
+        kind = type(error).__name__
+        raise SlackBusyError(f"Slack's webhook cannot be reached: {kind}.") from None
     except httpx.InvalidURL:
         raise errors.PermanentError("slack_webhook_url is not a URL.") from None
     problem = f"Slack's webhook answers {response.status_code}."
