@@ -6,6 +6,7 @@ smoke test only: it always trusts, and cannot pass answers the way `-d` does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,45 @@ def clean_environment(**extra: str) -> dict[str, str]:
     }
 
 
+def complete(
+    command: Iterable[str | Path], seconds: float = 600, **options: Any
+) -> subprocess.CompletedProcess[Any]:
+    """Do what `subprocess.run` does without `check` and `input`, with an end that is certain.
+
+    That one waits for ever when a child of the process holds its output open.
+
+    Args:
+        command: The program and its arguments.
+        seconds: How long it may take.
+        **options: What `subprocess.Popen` takes.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        TimeoutError: It took longer; with the end of what it printed.
+    """
+    words = list(map(str, command))
+    options.setdefault("stdin", subprocess.DEVNULL)
+    process = child_processes.start(words, **options)
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        child_processes.kill(process)
+        output, errors = b"", b""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, errors = process.communicate(timeout=child_processes.SECONDS)
+        printed = f"{str(output)[-9000:]}\n{str(errors)[-9000:]}"
+        raise TimeoutError(f"{words} took longer than {seconds} s:\n{printed}") from error
+    except BaseException:
+        child_processes.kill(process)
+        raise
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
 def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
     """Run a command and return all it printed; if it fails or does not end, fail with that."""
-    done = child_processes.run(
+    done = complete(
         command,
         RUN_SECONDS,
         cwd=cwd,

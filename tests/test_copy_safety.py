@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import child_processes
 import copier
 import hostile
 import projects
@@ -21,7 +20,7 @@ MINE = {"README.md": "ours\n", "pyproject.toml": "[ours]\n", "notes.txt": "ours\
 
 def copy(template: Path | str, target: Path | str, *options: str, cwd: Path) -> tuple[int, str]:
     """Run `copier copy` without a terminal; return its exit code and all it printed."""
-    done = child_processes.run(
+    done = projects.complete(
         [sys.executable, "-m", "copier", "copy", *options, str(template), str(target)],
         cwd=cwd,
         stdout=subprocess.PIPE,

@@ -311,7 +311,7 @@ def test_prefect_rules_the_hook(
 ) -> None:
     (tmp_path / "settings.toml").write_text(f"[environment]\n{text}\n")
     chosen = {f"PREFECT_PLUGINS_{name}": value for name, value in settings.items()}
-    done = child_processes.run(
+    done = projects.complete(
         [python, "-c", "import prefect, os; print('A_B:', os.environ.get('A_B'))"],
         env=projects.clean_environment(
             PREFECT_PLUGINS_ENABLED="1",

@@ -119,42 +119,6 @@ def running(
         stop(process, seconds)
 
 
-def run(
-    command: Iterable[str | Path], seconds: float = 600, **options: Any
-) -> subprocess.CompletedProcess[Any]:
-    """Do what `subprocess.run` does without `check` and `input`, with an end that is certain.
-
-    That one waits for ever when a child of the process holds its output open.
-
-    Args:
-        command: The program and its arguments.
-        seconds: How long it may take.
-        **options: What `subprocess.Popen` takes.
-
-    Returns:
-        What became of it.
-
-    Raises:
-        TimeoutError: It took longer; with the end of what it printed.
-    """
-    words = list(map(str, command))
-    options.setdefault("stdin", subprocess.DEVNULL)
-    process = start(words, **options)
-    try:
-        output, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        kill(process)
-        output, errors = b"", b""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            output, errors = process.communicate(timeout=SECONDS)
-        printed = f"{str(output)[-9000:]}\n{str(errors)[-9000:]}"
-        raise TimeoutError(f"{words} took longer than {seconds} s:\n{printed}") from error
-    except BaseException:
-        kill(process)
-        raise
-    return subprocess.CompletedProcess(words, process.returncode, output, errors)
-
-
 def _started(mark: str) -> set[int]:
     """Return the processes that have a variable of this name."""
     found = set()

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import child_processes
 import copier
 import pathspec
 import projects
@@ -55,7 +54,7 @@ def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Compl
     Returns:
         The finished process.
     """
-    done = child_processes.run(
+    done = projects.complete(
         command,
         projects.RUN_SECONDS,
         cwd=cwd,
