@@ -305,8 +305,9 @@ def new_question(text: str) -> TemplateEdit:
         add(checkout)
         file = checkout / "includes" / "validators.jinja"
         known = file.read_text(encoding="utf-8")
-        changed = known.replace(" extras features')", f" extras features {name}')")
-        assert changed != known, "the list of questions is not where it was"
+        # First in the list, whatever it holds: Jinja joins literals that follow each other.
+        changed, count = re.subn(r"(?<=set questions = \()", f"'{name} '", known)
+        assert count == 1, "the list of questions is not where it was"
         file.write_text(changed, encoding="utf-8")
 
     return edit
