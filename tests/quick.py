@@ -1,14 +1,20 @@
 """Makes Copier's repeated work in one process cheap, without a change of what it does.
 
-An update renders three projects, and Copier compiles each part of each path anew and parses
-`copier.yml` with the slow one of PyYAML's parsers. Hundreds of updates in one process spend
-half of their time on that.
+An update renders three projects. For each, Copier clones the template six times over git's
+commands, compiles each part of each path anew, parses `copier.yml` with the slow one of PyYAML's
+parsers, and asks git about each file that it writes whether modes of files count. Hundreds of
+updates in one process spend most of their time on that.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import copier._main
+import copier._template
 import jinja2.sandbox
 import yaml
 
@@ -50,3 +56,65 @@ def speed_up_copier(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(jinja2.sandbox.SandboxedEnvironment, "compile", compile_once)
     patch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
+
+
+CLONES = 12
+"""How many clones are kept: most versions of a template serve one test."""
+
+
+def share_clones(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Clone each commit of a template on this machine once; Copier only reads its clones.
+
+    Args:
+        patch: Takes the change back at the end.
+        folder: Where the clones are kept.
+    """
+    clone = copier._template.clone
+    kept: dict[tuple[str, ...], str] = {}
+
+    def clone_once(url: str, ref: str = "HEAD", location: str | None = None) -> str:
+        # HEAD may come with changes that are not committed.
+        if ref == "HEAD" or not Path(url).is_dir():
+            return clone(url, ref, location=location)
+        # The commit, and the version that its tags give it.
+        describe = ("git", "-C", url, "describe", "--tags", "--long", "--always", "--abbrev=40")
+        done = subprocess.run([*describe, ref], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return clone(url, ref, location=location)
+        key = (url, done.stdout)
+        if key not in kept:
+            while len(kept) >= CLONES:
+                shutil.rmtree(kept.pop(next(iter(kept))))
+            folder.mkdir(exist_ok=True)
+            kept[key] = clone(url, ref, location=str(folder / f"{len(list(folder.iterdir()))}"))
+        kept[key] = kept.pop(key)
+        return kept[key]
+
+    patch.setattr(copier._template, "clone", clone_once)
+
+
+def ask_git_once(patch: pytest.MonkeyPatch) -> None:
+    """Ask once for each project, not for each of its files, whether modes of files count.
+
+    Args:
+        patch: Takes the change back at the end.
+    """
+    render = copier._main.Worker._render_template
+    sync = copier._main.Worker._sync_git_index_executable_bit
+    counts = {"modes": False}
+
+    def render_template(self: copier._main.Worker) -> None:
+        folder = self.subproject.local_abspath
+        while not folder.exists():
+            folder = folder.parent
+        words = ["git", "-C", str(folder), "config", "--type=bool", "--get", "core.fileMode"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        counts["modes"] = done.stdout.strip() != "false"
+        render(self)
+
+    def sync_unless_they_count(self: copier._main.Worker, *arguments: Any) -> None:
+        if not counts["modes"]:
+            sync(self, *arguments)
+
+    patch.setattr(copier._main.Worker, "_render_template", render_template)
+    patch.setattr(copier._main.Worker, "_sync_git_index_executable_bit", sync_unless_they_count)

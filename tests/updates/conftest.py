@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep settings of the person who runs the tests out of them."""
+def _own_git(_isolated: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep git and Copier of the person who runs the tests out of them, too.
+
+    Not `_isolated`: that name would replace the fixture of all tests, and what it makes quick.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, value in isolation(tmp_path_factory.mktemp("isolated")).items():
             patch.setenv(name, value)
@@ -22,7 +25,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template_repository(
-    _isolated: None, tmp_path_factory: pytest.TempPathFactory
+    _own_git: None, tmp_path_factory: pytest.TempPathFactory
 ) -> TemplateRepository:
     """The template with all its releases; shared, and only ever added to."""
     return TemplateRepository(tmp_path_factory.mktemp("template-repository"))

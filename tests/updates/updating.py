@@ -117,16 +117,20 @@ def version(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in tag.removeprefix("v").split("."))
 
 
-def seed_patterns(content: str | None = None) -> list[str]:
-    """Read the patterns of the files that an update leaves alone."""
-    document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
-    return list(document["_skip_if_exists"])
+@functools.cache
+def settings() -> dict[str, Any]:
+    """Read `copier.yml` of the work tree."""
+    return dict(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8")))
+
+
+def seed_patterns() -> list[str]:
+    """Return the patterns of the files that an update leaves alone."""
+    return list(settings()["_skip_if_exists"])
 
 
 def kept_patterns() -> list[str]:
-    """Read the patterns of what an update leaves to a pipeline that has its own engine."""
-    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    return list(document["_exclude"][1].strip().splitlines()[1:-1])
+    """Return the patterns of what an update leaves to a pipeline that has its own engine."""
+    return list(settings()["_exclude"][1].strip().splitlines()[1:-1])
 
 
 def has_own_engine(content: str, kind: str) -> bool:
@@ -356,8 +360,13 @@ def sources(template: Path, path: str) -> list[Path]:
 
 def is_seed(path: str, patterns: Iterable[str] | None = None) -> bool:
     """Tell whether a file of a project is the user's from the first commit."""
-    lines = list(patterns) if patterns is not None else seed_patterns()
-    return pathspec.GitIgnoreSpec.from_lines(lines).match_file(path)
+    lines = tuple(patterns) if patterns is not None else tuple(seed_patterns())
+    return _spec(lines).match_file(path)
+
+
+@functools.cache
+def _spec(lines: tuple[str, ...]) -> pathspec.GitIgnoreSpec:
+    return pathspec.GitIgnoreSpec.from_lines(lines)
 
 
 def covering(content: str, kind: str) -> list[dict[str, Any]]:
