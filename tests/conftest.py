@@ -116,9 +116,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(projects, "PREFECT_HOME", home / "prefect")
         link_pythons(home / "pythons")
         patch.setenv("PATH", f"{home / 'pythons'}{os.pathsep}{os.environ['PATH']}")
-        quick.speed_up_copier(patch)
-        quick.share_clones(patch, home / "clones")
-        quick.ask_git_once(patch)
+        quick.speed_up_copier(patch, home / "clones")
         yield
 
 

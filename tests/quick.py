@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,21 @@ OPTIONS = (
 """What the code made from a source depends on."""
 
 
-def speed_up_copier(patch: pytest.MonkeyPatch) -> None:
-    """Compile each Jinja source once, and parse YAML with libyaml.
+def speed_up_copier(patch: pytest.MonkeyPatch, clones: Path) -> None:
+    """Make the renders of this process quick.
+
+    Args:
+        patch: Takes the change back at the end.
+        clones: A folder for clones of templates.
+    """
+    compile_once(patch)
+    patch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
+    share_clones(patch, clones)
+    ask_git_once(patch)
+
+
+def compile_once(patch: pytest.MonkeyPatch) -> None:
+    """Compile each Jinja source once.
 
     Args:
         patch: Takes the change back at the end.
@@ -39,7 +53,7 @@ def speed_up_copier(patch: pytest.MonkeyPatch) -> None:
     compile_ = jinja2.sandbox.SandboxedEnvironment.compile
     compiled: dict[tuple[Any, ...], Any] = {}
 
-    def compile_once(
+    def compiled_before(
         self: jinja2.Environment,
         source: str | jinja2.nodes.Template,
         name: str | None = None,
@@ -54,8 +68,7 @@ def speed_up_copier(patch: pytest.MonkeyPatch) -> None:
             compiled[key] = compile_(self, source, name, filename)
         return compiled[key]
 
-    patch.setattr(jinja2.sandbox.SandboxedEnvironment, "compile", compile_once)
-    patch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
+    patch.setattr(jinja2.sandbox.SandboxedEnvironment, "compile", compiled_before)
 
 
 CLONES = 12
@@ -86,7 +99,7 @@ def share_clones(patch: pytest.MonkeyPatch, folder: Path) -> None:
             while len(kept) >= CLONES:
                 shutil.rmtree(kept.pop(next(iter(kept))))
             folder.mkdir(exist_ok=True)
-            kept[key] = clone(url, ref, location=str(folder / f"{len(list(folder.iterdir()))}"))
+            kept[key] = clone(url, ref, location=tempfile.mkdtemp(dir=folder))
         kept[key] = kept.pop(key)
         return kept[key]
 

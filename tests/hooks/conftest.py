@@ -6,10 +6,14 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import child_processes
+import copier_server
 import projects
 import pytest
 
@@ -83,13 +87,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rendered(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered(source: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of release OLD, as copied; do not change it."""
     target = tmp_path_factory.mktemp("rendered") / "my-data-project"
-    projects.run(
-        sys.executable, "-m", "copier", "copy", "-q", "--defaults", "-r", OLD, source, target,
-        cwd=source,
-    )  # fmt: skip
+    words = ("copier", "copy", "-q", "--defaults", "-r", OLD, source, target)
+    projects.run(uvx, *words, cwd=source)
     return target
 
 
@@ -115,10 +117,10 @@ def old(started: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def moved(started: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def moved(started: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project updated to release NEW, the update not committed; do not change it."""
     folder = Path(shutil.copytree(started, tmp_path_factory.mktemp("moved") / started.name))
-    projects.run(sys.executable, "-m", "copier", "update", "-q", "--defaults", cwd=folder)
+    projects.run(uvx, "copier", "update", "-q", "--defaults", cwd=folder)
     return folder
 
 
@@ -151,13 +153,30 @@ match sys.argv[1:]:
 
 
 @pytest.fixture(scope="session")
-def shims(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uvx(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A `uvx` that has one tool, the Copier that is installed here, and starts it quickly."""
+    folder = tmp_path_factory.mktemp("uvx")
+    with tempfile.TemporaryDirectory(prefix="copier-") as short:
+        address = f"{short}/socket"
+        words = [sys.executable, copier_server.__file__, address, folder / "clones", source]
+        with child_processes.running([*words, OLD, NEW], env=projects.clean_environment()) as made:
+            while not Path(address).exists():
+                assert made.poll() is None, "Copier's server does not start"
+                time.sleep(0.05)
+            program = folder / "uvx"
+            client = copier_server.CLIENT.format(python=sys.executable, address=address)
+            program.write_text(client)
+            program.chmod(0o755)
+            yield program
+
+
+@pytest.fixture(scope="session")
+def shims(uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `uvx copier` that is the installed one, and a `uv` that only pretends."""
     folder = tmp_path_factory.mktemp("shims")
-    (folder / "uvx").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m "$@"\n')
+    (folder / "uvx").symlink_to(uvx)
     (folder / "uv").write_text(UV)
-    for shim in folder.iterdir():
-        shim.chmod(0o755)
+    (folder / "uv").chmod(0o755)
     return folder
 
 

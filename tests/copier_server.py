@@ -1,0 +1,98 @@
+"""Copier's command in a process that has Copier imported, for tests that run it many times.
+
+Importing Copier takes longer than a render. So one process imports it, renders each release
+that it is told once, and forks for each command; `CLIENT` is the program that asks it to. What
+the command does, prints and returns is Copier's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import traceback
+import types
+from pathlib import Path
+
+import copier
+import quick
+from copier import _cli
+from plumbum import local
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+if sys.argv[1] != "copier":
+    sys.exit(f"uvx {{sys.argv[1]}}: only copier is here")
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = {{"words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
+    socket.send_fds(server, [b"-"], [0, 1, 2])
+    server.sendall(json.dumps(request).encode())
+    server.shutdown(socket.SHUT_WR)
+    answer = server.recv(1)
+# Nothing comes from a process that was killed.
+sys.exit(answer[0] if answer else 1)
+"""
+"""A program in the place of `uvx`; fill in a Python and the server's address."""
+
+
+def answer(connection: socket.socket) -> int:
+    """Do what a client asks for, with its files, folder and environment; the exit code."""
+    _, files, *_ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as stream:
+        request = json.load(stream)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    # Plumbum, by which Copier runs git, has read both already.
+    local.env.clear()
+    local.env.update(request["env"])
+    local.cwd.chdir(request["cwd"])
+    sys.argv = request["words"]
+    try:
+        _cli.CopierApp.run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def serve(address: str) -> None:
+    """Fork for each connection, for ever."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{address}.new")
+        server.listen(8)
+        # It is there only when it answers.
+        Path(f"{address}.new").rename(address)
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                # Wait for those that have ended: their CPU time counts as this process's.
+                with contextlib.suppress(ChildProcessError):
+                    while os.waitpid(-1, os.WNOHANG)[0]:
+                        pass
+                if os.fork():
+                    continue
+                code = 1
+                try:
+                    code = answer(connection)
+                    connection.sendall(bytes([code]))
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(code)
+
+
+if __name__ == "__main__":
+    address, folder, template, *releases = sys.argv[1:]
+    quick.speed_up_copier(types.SimpleNamespace(setattr=setattr), Path(folder))  # type: ignore
+    for release in releases:
+        with tempfile.TemporaryDirectory() as target:
+            copier.run_copy(template, target, vcs_ref=release, defaults=True, quiet=True)
+    serve(address)
