@@ -121,22 +121,25 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
         for name, values in parameters.items()
         if name.split(":")[0] in CODE and name.split(":")[-1] not in HEAVY
     }
-    # Three projects, which meet much of the rest; the large run has every pair.
-    found = covering(kind, code)[:3] if code else [{"project_kind": kind}]
+    # Nothing and everything, so that each choice is met taken and left; the large run has pairs.
+    ends = [{name: values[at] for name, values in code.items()} for at in (0, -1)]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
-    # The others take turns: each Python, type of work pool and length of name is met.
-    return [
-        {
-            **found[number % len(found)],
-            RUN_ON: PYTHONS[number % len(PYTHONS)],
-            **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
-            **({"project_name": name} if (name := NAMES[-number % len(NAMES)]) else {}),
-            # All that changes single files, or nothing of it.
-            "features": features if number % 4 in {1, 2} else [],
-        }
-        for number in range(max(len(found), len(PYTHONS)))
-    ]
+    found = []
+    # The others take turns over the kinds: each Python and each length of name is met.
+    for number, end in enumerate(ends, len(ends) * projects.KINDS.index(kind)):
+        name = NAMES[-number % len(NAMES)]
+        found.append(
+            {
+                **answers(kind, end),
+                RUN_ON: PYTHONS[number % len(PYTHONS)],
+                **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
+                **({"project_name": name} if name else {}),
+                # All that changes single files, or nothing of it.
+                "features": features if number % len(ends) else [],
+            }
+        )
+    return found
 
 
 def rows() -> list[Answers]:
