@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +99,9 @@ def link_pythons(folder: Path) -> None:
 class Environments:
     """Synchronises projects quickly: each starts as a copy of the first one like it.
 
+    Best of one that has the same requirements, for which nothing but the project is left to
+    install; else of the first one of its Python.
+
     Args:
         folder: Where the copies stand; processes that test side by side share it.
     """
@@ -104,21 +110,56 @@ class Environments:
         self.folder = folder
         folder.mkdir(exist_ok=True)
 
-    def sync(self, project: Path, python: str = "3.11") -> None:
-        """Do what `uv sync` does, for a project that has no environment yet."""
-        env = {"UV_PYTHON": require_python(python), "UV_COMPILE_BYTECODE": "1"}
-        base = self.folder / python
+    def sync(self, project: Path, python: str = "3.11", *, keep: bool = True) -> None:
+        """Do what `uv sync` does, for a project that has no environment yet.
+
+        Args:
+            project: Its folder.
+            python: The version it shall run on.
+            keep: Whether others will need what this one needs; then all of it is compiled
+                once, else what is imported when it is.
+        """
+        env = {"UV_PYTHON": require_python(python)}
+        compiled = {**env, "UV_COMPILE_BYTECODE": "1"}
+        first = self.folder / python
+        same = self.folder / f"{python}-{requirements(project)}"
         with (self.folder / f"{python}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not base.exists():
+            if not first.exists():
                 projects.run("uv", "venv", "--relocatable", "-q", cwd=project, **env)
-                projects.run("uv", "sync", "-q", cwd=project, **env)
-                shutil.copytree(project / ".venv", base, symlinks=True, copy_function=os.link)
+                projects.run("uv", "sync", "-q", cwd=project, **compiled)
+                _copy(project / ".venv", first)
+                same.symlink_to(first.name)
                 return
-        shutil.copytree(base, project / ".venv", symlinks=True, copy_function=os.link)
+        known = same.exists()
+        _copy(same if known else first, project / ".venv")
+        if not known and keep:
+            env = compiled
         try:
             # What the first project resolved is cached.
             projects.run("uv", "sync", "-q", cwd=project, UV_OFFLINE="1", **env)
         except AssertionError:
             # Another extra may need more than that.
             projects.run("uv", "sync", "-q", cwd=project, **env)
+        if not known and keep:
+            with (self.folder / f"{same.name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not same.exists():
+                    _copy(project / ".venv", self.folder / f"{same.name}.part")
+                    (self.folder / f"{same.name}.part").rename(same)
+
+
+def requirements(project: Path) -> str:
+    """Return a short name of all that a project asks for."""
+    document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    names = ("requires-python", "dependencies", "optional-dependencies")
+    asked = [document["project"].get(name) for name in names]
+    asked += [document.get("dependency-groups"), document.get("tool", {}).get("uv")]
+    # A project names itself where it asks for all of its extras.
+    text = json.dumps(asked, sort_keys=True).replace(document["project"]["name"], "")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _copy(environment: Path, target: Path) -> None:
+    """Copy an environment by links to its files, which nobody writes to."""
+    shutil.copytree(environment, target, symlinks=True, copy_function=os.link)

@@ -39,7 +39,7 @@ def project(
     """A project with the drivers of all warehouses, in one environment."""
     folder = tmp_path_factory.mktemp("warehouses") / "my-data-project"
     shutil.copytree(render(extras=EXTRAS, example=False), folder)
-    environments.sync(folder)
+    environments.sync(folder, keep=False)
     return folder
 
 
