@@ -237,16 +237,37 @@ def wait_for(url: str) -> None:
     raise TimeoutError(url)
 
 
-def consumer(folder: Path, index: str, requirement: str, *more: str) -> Path:
-    """Make a clean environment with the published library; return its Python.
+@pytest.fixture(scope="session")
+def plain(index: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean environment with the published library and no extra; do not change it.
 
     Prefect's server, on which it runs flows, is elsewhere: it needs no bounds.
     """
+    folder = tmp_path_factory.mktemp("consumer")
+    made = ("uv", "venv", "-q", "--relocatable", "-p", require_python("3.11"), "env")
+    projects.run(*made, cwd=folder)
+    install = ("uv", "pip", "install", "-q", "--python", "env", "--index", index)
+    projects.run(*install, "my-task-library==0.2.0", cwd=folder)
+    # What each consumer imports is compiled once.
+    projects.run("env/bin/python", "-c", "import prefect.main, my_task_library.data", cwd=folder)
+    return folder / "env"
+
+
+def consumer(folder: Path, plain: Path, index: str, *requirements: str) -> Path:
+    """Make an environment with the published library; return its Python.
+
+    Args:
+        folder: Where it shall stand.
+        plain: The one that it starts as.
+        index: Where the library is published.
+        *requirements: What is installed then.
+    """
     folder.mkdir(exist_ok=True)
-    projects.run("uv", "venv", "-q", "-p", require_python("3.11"), "env", cwd=folder)
+    shutil.copytree(plain, folder / "env", symlinks=True, copy_function=os.link)
     python = folder / "env" / "bin" / "python"
-    install = ("uv", "pip", "install", "-q", "--python", python, "--index", index)
-    projects.run(*install, requirement, *more, cwd=folder)
+    if requirements:
+        install = ("uv", "pip", "install", "-q", "--python", python, "--index", index)
+        projects.run(*install, *requirements, cwd=folder)
     return python
 
 
@@ -318,8 +339,10 @@ for name in ("download_penguins.py", sys.argv[1]):
 """
 
 
-def test_a_consumer_without_extras(index: str, prefect_api: str, tmp_path: Path) -> None:
-    python = consumer(tmp_path, index, "my-task-library==0.2.0")
+def test_a_consumer_without_extras(
+    plain: Path, index: str, prefect_api: str, tmp_path: Path
+) -> None:
+    python = consumer(tmp_path, plain, index)
     for module in ("pandas", "sklearn", "numpy"):
         printed = projects.run(python, "-c", f"import {module}", cwd=tmp_path, check=False)
         assert "ModuleNotFoundError" in printed
@@ -346,13 +369,14 @@ def test_a_consumer_with_extras(
     extra: str,
     example: str,
     result: str,
+    plain: Path,
     index: str,
     prefect_api: str,
     library: Path,
     tmp_path: Path,
 ) -> None:
     requirement = f"my-task-library[{extra}]>=0.2,<1"
-    python = consumer(tmp_path, index, requirement, "palmerpenguins")
+    python = consumer(tmp_path, plain, index, requirement, "palmerpenguins")
     for name in ("download_penguins.py", example):
         shutil.copy(library / "examples" / name, tmp_path)
     (tmp_path / "run.py").write_text(RUN)

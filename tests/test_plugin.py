@@ -97,9 +97,9 @@ def python(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def api(python: Path, migrated: Path) -> Iterator[str]:
     """A Prefect server in the environment of the wheel; the URL of its API."""
-    server = Server(tmp_path_factory.mktemp("server") / "migrated.db", python=str(python))
+    server = Server(migrated, python=str(python))
     server.start()
     try:
         server.wait()

@@ -65,89 +65,101 @@ def test_files(place: str, project: Path, s3: str, tmp_path: Path) -> None:
         assert (tmp_path / "the lake/raw/clicks/_delta_log").is_dir()
 
 
-def configured(project: Path, url: str, *, check: bool = True) -> dict[str, Any]:
-    """Return what becomes of a URL."""
+CONFIGURED: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        f"snowflake://{LOGIN}@org-account/analytics?warehouse=load&role=loader",
+        "snowflake",
+        {"host": "org-account", "database": "analytics", "warehouse": "load", "password": WORD},
+    ),
+    (
+        f"snowflake://{LOGIN}@org-account/analytics/public",
+        "snowflake",
+        {"database": "analytics"},
+    ),
+    (
+        f"redshift+psycopg2://{LOGIN}@c.example.com/analytics",
+        "redshift",
+        {"drivername": "postgresql", "port": 5439, "password": WORD},
+    ),
+    (
+        "databricks://token:dapi123@dbc.example.com:443?http_path=/sql/1.0/w/a&catalog=main",
+        "databricks",
+        {"access_token": "dapi123", "http_path": "/sql/1.0/w/a", "catalog": "main"},
+    ),
+    (
+        "databricks://client:secret@dbc.example.com?http_path=/sql/1.0/w/a&catalog=main",
+        "databricks",
+        {"client_id": "client", "client_secret": "secret"},
+    ),
+    (
+        f"clickhouse://{LOGIN}@ch.example.com:9440/analytics?http_port=8444",
+        "clickhouse",
+        {"port": 9440, "http_port": 8444, "database": "analytics", "password": WORD},
+    ),
+    (
+        f"mssql+pyodbc://{LOGIN}@sql.example.com/analytics?driver=ODBC+Driver+18+for+SQL+Server",
+        "tsql",
+        {"port": 1433, "driver": "ODBC Driver 18 for SQL Server", "password": WORD},
+    ),
+    (
+        "motherduck:///my_db?motherduck_token=token",
+        "duckdb",
+        {"database": "my_db", "password": "token"},
+    ),
+    (
+        "bigquery://my-project?location=EU&credentials_base64="
+        + base64.b64encode(json.dumps(KEY).encode()).decode(),
+        "bigquery",
+        {"client_email": KEY["client_email"]},
+    ),
+]
+"""A URL, its dialect of SQL, and some of the credentials that it gives."""
+
+INCOMPLETE = {
+    "snowflake://org-account/analytics": "requires `username`",
+    "bigquery://my-project": "lacks",
+    "s3://lake/warehouse": "lacks aws_access_key_id",
+    "databricks://dbc.example.com?catalog=main": "Authentication failed",
+}
+"""A URL without a login, and words of the sentence that says so."""
+
+
+@pytest.fixture(scope="module")
+def printed(project: Path) -> dict[str, str]:
+    """What `configured.py` prints for each URL."""
     home = {"HOME": "/nonexistent", "DATABRICKS_CONFIG_FILE": "/nonexistent"}
-    printed = tool(project, "python", SCRIPTS / "configured.py", url, check=check, **home)
-    if not check:
-        return {"printed": printed}
-    facts: dict[str, Any] = json.loads(printed.rpartition("FACTS")[2])
-    assert WORD not in facts["described"]
-    assert len(facts["statements"]) >= 10
-    return facts
+    urls = [*(url for url, *_ in CONFIGURED), *INCOMPLETE]
+    text = tool(project, "python", SCRIPTS / "configured.py", *urls, **home)
+    parts = re.split(r"^URL \d+\n", text, flags=re.MULTILINE)
+    return dict(zip(urls, parts[1:], strict=True))
 
 
 @pytest.mark.parametrize(
     ("url", "dialect", "expected"),
-    [
-        (
-            f"snowflake://{LOGIN}@org-account/analytics?warehouse=load&role=loader",
-            "snowflake",
-            {"host": "org-account", "database": "analytics", "warehouse": "load", "password": WORD},
-        ),
-        (
-            f"snowflake://{LOGIN}@org-account/analytics/public",
-            "snowflake",
-            {"database": "analytics"},
-        ),
-        (
-            f"redshift+psycopg2://{LOGIN}@c.example.com/analytics",
-            "redshift",
-            {"drivername": "postgresql", "port": 5439, "password": WORD},
-        ),
-        (
-            "databricks://token:dapi123@dbc.example.com:443?http_path=/sql/1.0/w/a&catalog=main",
-            "databricks",
-            {"access_token": "dapi123", "http_path": "/sql/1.0/w/a", "catalog": "main"},
-        ),
-        (
-            "databricks://client:secret@dbc.example.com?http_path=/sql/1.0/w/a&catalog=main",
-            "databricks",
-            {"client_id": "client", "client_secret": "secret"},
-        ),
-        (
-            f"clickhouse://{LOGIN}@ch.example.com:9440/analytics?http_port=8444",
-            "clickhouse",
-            {"port": 9440, "http_port": 8444, "database": "analytics", "password": WORD},
-        ),
-        (
-            f"mssql+pyodbc://{LOGIN}@sql.example.com/analytics?driver=ODBC+Driver+18+for+SQL+Server",
-            "tsql",
-            {"port": 1433, "driver": "ODBC Driver 18 for SQL Server", "password": WORD},
-        ),
-        (
-            "motherduck:///my_db?motherduck_token=token",
-            "duckdb",
-            {"database": "my_db", "password": "token"},
-        ),
-        (
-            "bigquery://my-project?location=EU&credentials_base64="
-            + base64.b64encode(json.dumps(KEY).encode()).decode(),
-            "bigquery",
-            {"client_email": KEY["client_email"]},
-        ),
-    ],
+    CONFIGURED,
     ids=lambda value: re.split(r"\W", value)[0] if isinstance(value, str) else "",
 )
-def test_services(url: str, dialect: str, expected: dict[str, Any], project: Path) -> None:
+def test_services(
+    url: str, dialect: str, expected: dict[str, Any], printed: dict[str, str]
+) -> None:
     """Credentials are parsed from the URL, and the SQL is of the warehouse's dialect."""
-    facts = configured(project, url)
+    _, mark, found = printed[url].rpartition("FACTS")
+    assert mark, printed[url]
+    facts: dict[str, Any] = json.loads(found)
+    assert WORD not in facts["described"]
+    assert len(facts["statements"]) >= 10
     assert facts["dialect"] == dialect
     assert {name: facts["credentials"].get(name) for name in expected} == expected
     if dialect == "bigquery":
         assert (facts["location"], facts["name"]) == ("EU", "`my-project`.`raw`.`Order Items`")
 
 
-def test_a_login_that_is_missing_is_one_sentence(project: Path) -> None:
-    for url, words in (
-        ("snowflake://org-account/analytics", "requires `username`"),
-        ("bigquery://my-project", "lacks"),
-        ("s3://lake/warehouse", "lacks aws_access_key_id"),
-        ("databricks://dbc.example.com?catalog=main", "Authentication failed"),
-    ):
-        printed = configured(project, url, check=False)["printed"]
-        assert "PermanentError: " in printed, printed
-        assert words in printed.rpartition("PermanentError: ")[2], printed
+@pytest.mark.parametrize(("url", "words"), INCOMPLETE.items(), ids=str)
+def test_a_login_that_is_missing_is_one_sentence(
+    url: str, words: str, printed: dict[str, str]
+) -> None:
+    assert "PermanentError: " in printed[url], printed[url]
+    assert words in printed[url].rpartition("PermanentError: ")[2], printed[url]
 
 
 def test_the_table_of_the_docs_is_complete() -> None:

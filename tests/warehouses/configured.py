@@ -1,7 +1,8 @@
 """Run inside a project: what becomes of the URL of a warehouse, without the service behind it.
 
 Prints, as JSON, the credentials that dlt has parsed, the SQL dialect, and the statements of the
-quality rules and of a derived table in that dialect.
+quality rules and of a derived table in that dialect. Each of several URLs has a fork of its own,
+with what all of them need imported, and prints after a line `URL number`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
-
-os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = sys.argv[1]
 
 try:
     import pyodbc  # noqa: F401
@@ -57,78 +57,82 @@ GROUP BY f.carrier ORDER BY flights DESC
 statements: list[str] = []
 
 
-config = settings.load()
-found: Any = warehouse._find()
-url, kind = found
-
-
-class Recorded(kind):
-    """A warehouse that answers from here, and keeps what it was asked."""
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        statements.append(sql)
-        selected = sqlglot.parse_one(sql, self.dialect).selects
-        # Receipts, and what is known of derived tables.
-        if any(word in sql for word in ("load_id", "information_schema", "_derived")):
-            return []
-        if isinstance(selected[0], sqlglot.exp.Max):
-            return [(datetime(2026, 1, 1, tzinfo=UTC),)]
-        return [(0,) * len(selected)]
-
-    def columns(self, _: str, *tables: str) -> dict[str, Any]:
-        names = ("Carrier", "carrier", "flight", "at", "dep_delay")
-        there = [table for table in tables if table in {"flights", "airlines"}]
-        return {table: {name: {} for name in names} for table in there}
-
-
 def execute(sql: str, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
     statements.append(sql)
     return []
 
 
-with (
-    tempfile.TemporaryDirectory() as folder,
-    failures.explained(db_utils.describe(url)),
-    warehouse._drivers(url),
-):
-    jobs: Any = warehouse.pipeline(folder).destination_client()
-credentials = {key: value for key, value in dict(jobs.config.credentials).items() if value}
-client = jobs.sql_client
-dialect = str(client.capabilities.sqlglot_dialect)
-opened = Recorded(url, config.raw_schema, config.marts_schema, dialect, client, jobs)
+def show(text: str) -> None:
+    """Print what becomes of a URL."""
+    os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = text
+    config = settings.load()
+    found: Any = warehouse._find()
+    url, kind = found
 
-receipt = loading.Receipt(
-    table_name="flights",
-    source="",
-    mode="full",
-    watermark=None,
-    state=None,
-    rows_read=0,
-    rows_loaded=0,
-    rows_dropped=0,
-    loaded_at=datetime.now(tz=UTC),
-    load_id="1",
-)
-asked = len(checks.after(opened, Table(name="flights", rules=RULES), receipt))
-assert asked == len(RULES)
-loading.receipts(opened)
-with contextlib.ExitStack() as stack:
-    sql = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    (sql / "delays.sql").write_text(QUERY)
-    derived.FOLDER = sql
-    client.execute_sql = execute
-    client.begin_transaction = contextlib.nullcontext
-    client.has_dataset = lambda: True
-    derived.build(opened, "delays")
-for statement in statements:
-    sqlglot.parse_one(statement, dialect, error_level=ErrorLevel.RAISE)
-facts = {
-    "type": type(jobs.config).__name__,
-    "dialect": dialect,
-    "location": getattr(jobs.config, "location", None),
-    "name": opened.name("raw", "Order Items"),
-    "credentials": credentials,
-    "described": opened.described,
-    "statements": statements,
-}
-print("FACTS" + json.dumps(facts, default=str))
+    class Recorded(kind):
+        """A warehouse that answers from here, and keeps what it was asked."""
+
+        def query(self, sql: str) -> list[tuple[Any, ...]]:
+            statements.append(sql)
+            selected = sqlglot.parse_one(sql, self.dialect).selects
+            # Receipts, and what is known of derived tables.
+            if any(word in sql for word in ("load_id", "information_schema", "_derived")):
+                return []
+            if isinstance(selected[0], sqlglot.exp.Max):
+                return [(datetime(2026, 1, 1, tzinfo=UTC),)]
+            return [(0,) * len(selected)]
+
+        def columns(self, _: str, *tables: str) -> dict[str, Any]:
+            names = ("Carrier", "carrier", "flight", "at", "dep_delay")
+            there = [table for table in tables if table in {"flights", "airlines"}]
+            return {table: {name: {} for name in names} for table in there}
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        failures.explained(db_utils.describe(url)),
+        warehouse._drivers(url),
+    ):
+        jobs: Any = warehouse.pipeline(folder).destination_client()
+    credentials = {key: value for key, value in dict(jobs.config.credentials).items() if value}
+    client = jobs.sql_client
+    dialect = str(client.capabilities.sqlglot_dialect)
+    opened = Recorded(url, config.raw_schema, config.marts_schema, dialect, client, jobs)
+
+    receipt = loading.Receipt(table_name="flights", mode="full", loaded_at=datetime.now(tz=UTC))
+    asked = len(checks.after(opened, Table(name="flights", rules=RULES), receipt))
+    assert asked == len(RULES)
+    loading.receipts(opened)
+    with contextlib.ExitStack() as stack:
+        sql = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (sql / "delays.sql").write_text(QUERY)
+        derived.FOLDER = sql
+        client.execute_sql = execute
+        client.begin_transaction = contextlib.nullcontext
+        client.has_dataset = lambda: True
+        derived.build(opened, "delays")
+    for statement in statements:
+        sqlglot.parse_one(statement, dialect, error_level=ErrorLevel.RAISE)
+    facts = {
+        "type": type(jobs.config).__name__,
+        "dialect": dialect,
+        "location": getattr(jobs.config, "location", None),
+        "name": opened.name("raw", "Order Items"),
+        "credentials": credentials,
+        "described": opened.described,
+        "statements": statements,
+    }
+    print("FACTS" + json.dumps(facts, default=str))
+
+
+for number, argument in enumerate(sys.argv[1:]):
+    print("URL", number, flush=True)
+    if (child := os.fork()) == 0:
+        try:
+            show(argument)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
