@@ -7,17 +7,22 @@ with the same content cannot get another verdict.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import io
 import json
 import re
 import subprocess
 import tomllib
 from typing import TYPE_CHECKING
 
+import check_jsonschema
 import projects
 import yaml
+from detect_secrets import pre_commit_hook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 WINDOWS_HOSTILE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
@@ -47,10 +52,21 @@ def unseen(project: Path, *patterns: str) -> list[Path]:
     return found
 
 
-def schema(project: Path, name: str, *files: Path, options: tuple[str, ...] = ()) -> None:
+def here(command: Callable[[list[str]], object], *words: str | Path) -> None:
+    """Run the command of a Python package in this process, which imports it once; as `run` does."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            code = command([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    assert not code, f"{words}: exit {code}\n{printed.getvalue()}"
+
+
+def schema(name: str, *files: Path, options: tuple[str, ...] = ()) -> None:
     """Check files against a schema that comes with check-jsonschema."""
     if files:
-        projects.run("check-jsonschema", *options, "--builtin-schema", name, *files, cwd=project)
+        here(check_jsonschema.main, *options, "--builtin-schema", name, *files)
 
 
 def files(project: Path) -> None:
@@ -87,12 +103,12 @@ def python(project: Path) -> None:
 def github(project: Path) -> None:
     """Assert that workflows are right, safe, and pinned with the version beside."""
     if workflows := unseen(project, ".github/workflows/*.yml"):
-        schema(project, "vendor.github-workflows", *workflows)
-        schema(project, "custom.github-workflows-require-timeout", *workflows)
+        schema("vendor.github-workflows", *workflows)
+        schema("custom.github-workflows-require-timeout", *workflows)
         projects.run("actionlint", *workflows, cwd=project)
         options = ("--offline", "--no-progress", "--strict-collection", "--persona", "pedantic")
         projects.run("zizmor", *options, ".", cwd=project)
-    schema(project, "vendor.dependabot", *unseen(project, ".github/dependabot.yml"))
+    schema("vendor.dependabot", *unseen(project, ".github/dependabot.yml"))
     for workflow in workflows:
         for line in workflow.read_text().splitlines():
             if "uses:" in line:
@@ -105,20 +121,21 @@ def github(project: Path) -> None:
 def gitlab(project: Path) -> None:
     """Assert that GitLab takes its pipeline."""
     options = ("--data-transform", "gitlab-ci", "--regex-variant", "nonunicode")
-    schema(project, "vendor.gitlab-ci", *unseen(project, ".gitlab-ci.yml"), options=options)
+    schema("vendor.gitlab-ci", *unseen(project, ".gitlab-ci.yml"), options=options)
 
 
 def container(project: Path) -> None:
     """Assert that hadolint has nothing to say, and that the stack follows its specification."""
     if dockerfiles := unseen(project, "Dockerfile"):
         projects.run("hadolint", *dockerfiles, cwd=project)
-    schema(project, "vendor.compose-spec", *unseen(project, "compose.yaml"))
+    schema("vendor.compose-spec", *unseen(project, "compose.yaml"))
 
 
 def secrets(project: Path) -> None:
     """Assert that nothing looks like a secret; tests make theirs up."""
-    found = [path.relative_to(project) for path in unseen(project, "**/*")]
-    found = [path for path in found if path.parts[0] != "tests"]
+    found = [
+        path for path in unseen(project, "**/*") if path.relative_to(project).parts[0] != "tests"
+    ]
     # How a docstring says where the password goes, and the checksum of public data.
     options = (
         "--no-verify",
@@ -126,7 +143,7 @@ def secrets(project: Path) -> None:
         "(user|token):(password|token)@|databricks://|SHA256",
     )
     if found:
-        projects.run("detect-secrets-hook", *options, *found, cwd=project)
+        here(pre_commit_hook.main, *options, *found)
 
 
 def repository(project: Path) -> None:
