@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 PROPERTY = "cpu_seconds"
+SHARED = "what tests share: servers, until their end"
+"""What the last test of a process ends is no cost of its module."""
+LAST = pytest.StashKey[bool]()
 BEGAN = pytest.StashKey[float]()
 
 
@@ -26,9 +29,12 @@ def cpu_seconds() -> float:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     """Remember when the test began; its fixtures count too."""
     item.stash[BEGAN] = cpu_seconds()
+    item.stash[LAST] = nextitem is None
     return (yield)
 
 
@@ -39,7 +45,10 @@ def pytest_runtest_makereport(
     """Write the cost of each phase into its report, which xdist carries to the main process."""
     report = yield
     now = cpu_seconds()
-    report.user_properties.append((PROPERTY, now - item.stash[BEGAN]))
+    if call.when == "teardown" and item.stash[LAST]:
+        report.user_properties.append((SHARED, now - item.stash[BEGAN]))
+    else:
+        report.user_properties.append((PROPERTY, now - item.stash[BEGAN]))
     item.stash[BEGAN] = now
     return report
 
@@ -50,8 +59,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                path = report.nodeid.split("::")[0]
-                costs[path] += sum(v for k, v in report.user_properties if k == PROPERTY)
+                names = {PROPERTY: report.nodeid.split("::")[0], SHARED: SHARED}
+                for name, seconds in report.user_properties:
+                    if name in names:
+                        costs[names[name]] += seconds
     total = sum(costs.values())
     if total < 60:
         return
