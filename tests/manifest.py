@@ -106,8 +106,8 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
 
     Args:
         kind: The kind of project.
-        everything: Whether every choice shall meet every other and each Python, or only
-            those that change code each other.
+        everything: Whether every choice shall meet every other and each Python, or those that
+            change code are taken once and left once.
 
     Returns:
         The answers, each with the Python to use under `python`.
@@ -123,11 +123,13 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
     }
     # Nothing and everything, so that each choice is met taken and left; the large run has pairs.
     ends = [{name: values[at] for name, values in code.items()} for at in (0, -1)]
+    if not code:
+        del ends[1:]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
     found = []
     # The others take turns over the kinds: each Python and each length of name is met.
-    for number, end in enumerate(ends, len(ends) * projects.KINDS.index(kind)):
+    for number, end in enumerate(ends, 2 * projects.KINDS.index(kind)):
         name = NAMES[-number % len(NAMES)]
         found.append(
             {
@@ -136,7 +138,7 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
                 **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
                 **({"project_name": name} if name else {}),
                 # All that changes single files, or nothing of it.
-                "features": features if number % len(ends) else [],
+                "features": [] if number % 2 else features,
             }
         )
     return found

@@ -108,7 +108,7 @@ def gates(
 
     projects.tool(project, "pre-commit", "run", "--all-files")
     # Measuring coverage doubles the time; the gate for it needs one project of each kind.
-    options = ["--no-cov"] if row["features"] else []
+    options = [] if row["features"] else ["--no-cov"]
     printed = projects.tool(project, "pytest", "-q", *options, PREFECT_TEST_API_URL=prefect_api)
     assert re.search(r"^\d+ passed(, \d+ skipped)? in ", printed, re.MULTILINE), printed
     if (project / "mkdocs.yml").is_file():
