@@ -91,7 +91,8 @@ def share_clones(patch: pytest.MonkeyPatch, folder: Path) -> None:
             return clone(url, ref, location=location)
         # The commit, and the version that its tags give it.
         describe = ("git", "-C", url, "describe", "--tags", "--long", "--always", "--abbrev=40")
-        done = subprocess.run([*describe, ref], capture_output=True, text=True, check=False)
+        words = [*describe, ref]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             return clone(url, ref, location=location)
         key = (url, done.stdout)
@@ -121,7 +122,7 @@ def ask_git_once(patch: pytest.MonkeyPatch) -> None:
         while not folder.exists():
             folder = folder.parent
         words = ["git", "-C", str(folder), "config", "--type=bool", "--get", "core.fileMode"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         counts["modes"] = done.stdout.strip() != "false"
         render(self)
 
