@@ -133,13 +133,7 @@ from ..common import retries, warehouse
 
 
 # Not cached: it depends on what is in the warehouse, not on its arguments.
-@task(
-    task_run_name="$title-{table}",
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_condition_fn=retries.only_transient,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="$title-{table}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def $name(table: str) -> int:
     """Count the rows of an ingested table."""
     # TODO: put your own step here, with what it needs as arguments; describe it above.

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 from pyarrow import ipc
 
 from . import columns as types
@@ -204,6 +203,7 @@ def _from_function(
 ) -> Extraction:
     """Let dlt find the columns of rows, pages, DataFrames or Arrow tables."""
     import dlt
+    import pyarrow.dataset as pads  # imports pandas, where it is installed
     from dlt.common.json import json as typed_json  # whose times stay times
     from dlt.extract import DltResource
 
