@@ -189,7 +189,9 @@ def test_a_rule_on_rows_that_cannot_be_checked_is_one_sentence(bench: Bench) -> 
         rules.Sql(name="own", condition="id >"),
         rules.Range(column="kind", minimum=1),
     ):
-        with pytest.raises(errors.PermanentError, match="rules of 't' cannot be checked: ") as caught:
+        with pytest.raises(
+            errors.PermanentError, match="rules of 't' cannot be checked: "
+        ) as caught:
             bench.ingest(Table(name="t", rules=(rule,)), ROWS)
         assert "\n" not in str(caught.value)
     assert bench.columns("t") == []

@@ -124,7 +124,8 @@ QUERIES = [
     "SELECT orders.id AS clients FROM other.clients JOIN @orders@ ON orders.id = clients.id",
     "FROM @orders@ SELECT id",
     "WITH p AS (PIVOT @orders@ ON id USING SUM(price)) SELECT * FROM p, (UNPIVOT @clients@ ON id)",
-    "WITH o AS (WITH orders AS (FROM @clients@) FROM orders) SELECT * FROM o, @orders@ QUALIFY 1 = 1",
+    "WITH o AS (WITH orders AS (FROM @clients@) FROM orders)"
+    " SELECT * FROM o, @orders@ QUALIFY 1 = 1",
     "SELECT ARRAY(SELECT id::INT FROM @orders@), j->>'$.a', SUM(x) FILTER (x > INTERVAL 1 DAY) OVER"
     " (ORDER BY y ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM (VALUES (1)) AS clients (id)",
     "SELECT 'FROM orders' AS text /* FROM orders */ FROM @orders@ -- FROM orders",
@@ -272,9 +273,13 @@ def test_what_cannot_work_is_one_clear_error(
 ) -> None:
     for name, query in queries.items():
         (folder / f"{name}.sql").write_text(query, encoding="utf-8")
-    with pytest.raises(errors.PermanentError, match=message):
+
+    def check() -> None:
         derived.check_names(["orders"])
         derived.order(derived.read_all())
+
+    with pytest.raises(errors.PermanentError, match=message):
+        check()
 
 
 def test_a_table_of_a_schema_must_not_have_the_name_of_a_file(
