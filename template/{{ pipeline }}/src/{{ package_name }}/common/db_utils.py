@@ -11,6 +11,21 @@ import sqlalchemy as sa
 from . import errors, settings
 from .secrets import reveal
 
+DRIVERS = {
+    "postgresql": ("PostgreSQL", "postgres"),
+    "mysql": ("MySQL", "mysql"),
+    "mariadb": ("MariaDB", "mysql"),
+    "mssql": ("SQL Server", "mssql"),
+    "snowflake": ("Snowflake", "snowflake"),
+    "bigquery": ("BigQuery", "bigquery"),
+    "redshift": ("Redshift", "redshift"),
+    "databricks": ("Databricks", "databricks"),
+    "clickhouse": ("ClickHouse", "clickhouse"),
+    **dict.fromkeys(("motherduck", "md"), ("MotherDuck", "motherduck")),
+    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), ("files", "filesystem")),
+}
+"""What the scheme of a URL stands for, and the extra that brings its driver."""
+
 # Parameters whose values no message may show, such as password, sslpassword, motherduck_token.
 _SECRET = re.compile("pass(?!file)|pwd|secret|token|_key$|credential", re.IGNORECASE)
 _FILES = {"sqlite", "duckdb"}
@@ -88,8 +103,9 @@ def source_url(name: str | None) -> str:
     return reveal(config.source_urls[name])
 
 
-def missing_driver(what: str, extra: str) -> errors.PermanentError:
-    """Return the error for a database, such as `MySQL`, whose driver an extra brings."""
+def missing_driver(backend: str) -> errors.PermanentError:
+    """Return the error for a database of `DRIVERS` whose driver an extra brings."""
+    what, extra = DRIVERS[backend]
     distribution = metadata.distribution(settings.PROJECT)
     if extra in (distribution.metadata.get_all("Provides-Extra") or ()):
         advice = f"install the extra {extra!r}: uv sync --extra {extra}"

@@ -541,17 +541,6 @@ class _Other(RowReader):
 _READERS: dict[str, Any] = {"sqlite": _SQLite, "duckdb": _DuckDB}
 _MODULES = {"postgresql": "postgres_reader", "mysql": "mysql_reader", "mariadb": "mysql_reader"}
 """Modules of extras, with a reader each."""
-_EXTRAS = {
-    "postgresql": ("PostgreSQL", "postgres"),
-    "mysql": ("MySQL", "mysql"),
-    "mariadb": ("MariaDB", "mysql"),
-    "mssql": ("SQL Server", "mssql"),
-    "snowflake": ("Snowflake", "snowflake"),
-    "bigquery": ("BigQuery", "bigquery"),
-    "redshift": ("Redshift", "redshift"),
-    "databricks": ("Databricks", "databricks"),
-    "clickhouse": ("ClickHouse", "clickhouse"),
-}
 
 
 def connect(url: sa.URL, **options: Any) -> Any:
@@ -575,8 +564,8 @@ def _open(url: str) -> Iterator[Reader]:
                 reader = importlib.import_module(f".{_MODULES[backend]}", __package__).Reader
             source: Reader = stack.enter_context(contextlib.closing(reader(parsed)))
         except (ImportError, sa.exc.NoSuchModuleError) as error:
-            if backend in _EXTRAS:
-                raise db_utils.missing_driver(*_EXTRAS[backend]) from error
+            if backend in db_utils.DRIVERS:
+                raise db_utils.missing_driver(backend) from error
             message = f"There is no driver for a source of type {backend!r} ({error}): install it"
             raise errors.PermanentError(f"{message} and its dialect of SQLAlchemy.") from error
         yield source

@@ -47,20 +47,14 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableSchemaColumns
     from dlt.destinations.sql_client import SqlClientBase
 
-_KINDS = {
-    "duckdb": ("DuckDB", "", "warehouse"),
-    "motherduck": ("MotherDuck", "motherduck", "warehouse"),
-    "md": ("MotherDuck", "motherduck", "warehouse"),
-    "postgresql": ("PostgreSQL", "postgres", "postgres"),
-    "redshift": ("Redshift", "redshift", "cloud"),
-    "snowflake": ("Snowflake", "snowflake", "cloud"),
-    "bigquery": ("BigQuery", "bigquery", "cloud"),
-    "databricks": ("Databricks", "databricks", "cloud"),
-    "clickhouse": ("ClickHouse", "clickhouse", "cloud"),
-    "mssql": ("SQL Server", "mssql", "cloud"),
-    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), ("files", "filesystem", "delta")),
+_MODULES = {
+    **dict.fromkeys(("duckdb", "motherduck", "md"), "warehouse"),
+    "postgresql": "postgres",
+    **dict.fromkeys(("redshift", "snowflake", "bigquery", "databricks"), "cloud"),
+    **dict.fromkeys(("clickhouse", "mssql"), "cloud"),
+    **dict.fromkeys(("file", "s3", "gs", "gcs", "az", "abfss"), "delta"),
 }
-"""By a URL's scheme: what it stands for, its extra, and the module that comes with that."""
+"""By a URL's scheme: the module with the class for it, which comes with the extra."""
 
 OPTIONS: dict[str, Any] = {
     # Names stay as they are; dlt's default would make one table of two that differ in letters
@@ -237,22 +231,25 @@ def _find() -> tuple[sa.URL, type[Warehouse]]:
     if backend == "sqlite":
         message = "SQLite is a source, no warehouse: use duckdb:///data/warehouse.duckdb."
         raise errors.PermanentError(message)
-    if backend not in _KINDS:
+    if backend not in _MODULES:
         message = f"A warehouse of type {backend!r} is not supported. There are:"
-        raise errors.PermanentError(f"{message} {', '.join(sorted(_KINDS))}.")
+        raise errors.PermanentError(f"{message} {', '.join(sorted(_MODULES))}.")
     with _drivers(url):
-        module = importlib.import_module(f".{_KINDS[backend][2]}", __package__)
+        module = importlib.import_module(f".{_MODULES[backend]}", __package__)
     return url, module.Warehouse
 
 
 @contextlib.contextmanager
 def _drivers(url: sa.URL) -> Iterator[None]:
     """Say in one sentence which driver or which part of a login is missing."""
-    what, extra, _ = _KINDS[url.get_backend_name()]
+    backend = url.get_backend_name()
+    what, _ = db_utils.DRIVERS.get(backend, ("DuckDB", ""))
     try:
         yield
     except (ModuleNotFoundError, MissingDependencyException) as error:
-        raise db_utils.missing_driver(what, extra) from error
+        if backend not in db_utils.DRIVERS:
+            raise
+        raise db_utils.missing_driver(backend) from error
     except ImportError as error:  # it is installed, and needs something of the machine
         raise errors.PermanentError(f"The driver for {what} cannot be loaded: {error}.") from error
     except ConfigFieldMissingException as error:
