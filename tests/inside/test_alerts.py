@@ -191,3 +191,19 @@ def test_the_hook_tries_again(slack: Slack, pauses: list[float]) -> None:
     notifications.alert_on_failure(**failed_run())
     assert len(slack.posted) == 1
     assert pauses[1] >= 7
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_an_error_for_people_is_logged_without_its_traceback(level: int) -> None:
+    log = logging.getLogger("prefect.flow_runs.of_this_test")
+    filters = list(logging.getLogger("prefect.flow_runs").filters)
+    assert filters == logging.getLogger("prefect.task_runs").filters != []
+    log.filters, log.propagate = filters, False
+    log.setLevel(level)
+    shown: list[tuple[str, bool]] = []
+    log.handlers = [handler := logging.Handler()]
+    handler.emit = lambda record: shown.append((record.levelname, bool(record.exc_info)))  # type: ignore[method-assign]
+    for error in (errors.PermanentError("Do this."), ZeroDivisionError("a fault of the code")):
+        log.error("Encountered exception during execution: %r", error, exc_info=error)
+    cause = [("DEBUG", True)] if level == logging.DEBUG else []
+    assert shown == [*cause, ("ERROR", False), ("ERROR", True)]

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import math
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -739,6 +740,69 @@ def test_a_table_that_the_pipeline_did_not_make_is_never_written_to(bench: Bench
     assert bench.rows("mine") == [(1,)]
 
 
+@pytest.mark.parametrize("schema", ["raw", "raw_staging"])
+def test_a_table_of_another_pipeline_is_never_written_to(bench: Bench, schema: str) -> None:
+    """A column of dlt's does not make it ours; loads go through `raw_staging`."""
+    bench.ingest(Table(name="other", key=("id",), mode="incremental", cursor="id"), [{"id": 1}])
+    bench.execute(
+        f"CREATE TABLE {schema}.t (id BIGINT, _dlt_load_id TEXT, _dlt_id TEXT)",
+        f"INSERT INTO {schema}.t VALUES (7, 'theirs', 'theirs')",
+    )
+    theirs = [(7, "theirs", "theirs")]
+    for table in (FULL, APPEND, Table(name="t", key=("id",), mode="incremental", cursor="id")):
+        with pytest.raises(errors.PermanentError, match=rf"{schema}\.t in .* was not made by this"):
+            bench.ingest(table, [{"id": 1}])
+    if schema == "raw":
+        with pytest.raises(errors.PermanentError, match="was not made by this pipeline"):
+            bench.reset("t", drop=True)
+    assert bench.query(f"SELECT * FROM {schema}.t") == theirs
+    bench.execute(f"DROP TABLE {schema}.t")  # also to the check of what loads leave behind
+
+
+@embedded
+def test_a_table_that_was_reset_before_its_first_load_is_not_ours(bench: Bench) -> None:
+    bench.ingest(Table(name="other"), [row(1, 1)])
+    bench.reset("t")
+    bench.execute("CREATE TABLE raw.t (id BIGINT)")
+    with pytest.raises(errors.PermanentError, match="was not made by this pipeline"):
+        bench.ingest(FULL, [row(1, 1)])
+
+
+@embedded
+def test_a_first_load_that_failed_does_not_stop_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = loading._run
+
+    def die(opened: warehouse.Warehouse, extractions: Any, *given: Any) -> str:
+        load_id = run(opened, extractions, *given)
+        if extractions:
+            opened.execute(f"UPDATE raw._dlt_loads SET status = 1 WHERE load_id = '{load_id}'")
+            raise errors.PermanentError("The load has died.")
+        return load_id
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "_run", die)
+        with pytest.raises(errors.PermanentError, match="has died"):
+            bench.ingest(APPEND, [{"id": 1}])
+    assert bench.count("t") == 1
+    bench.ingest(APPEND, [{"id": 1}])
+    assert bench.rows("t") == [(1,)]
+
+
+@embedded
+def test_a_source_that_has_changed_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (7)")
+    bench.ingest(table)
+    assert "If that is another database" not in caplog.text
+    shutil.copy(bench.folder / "source.db", bench.folder / "copy.db")
+    bench.set("SOURCE_URL", f"sqlite:///{bench.folder / 'copy.db'}")
+    bench.ingest(table)
+    assert "copy.db, and goes on at the same watermark" in caplog.text
+    assert "reset t" in caplog.text
+
+
 def test_source_and_warehouse_may_share_a_server_but_no_table(bench: Bench) -> None:
     """Whatever the two URLs look like: the warehouse has a schema of its own."""
     if bench.kind == "duckdb":
@@ -892,7 +956,7 @@ def test_a_warehouse_that_is_away_fails_all_that_wait(
         for name in ("a", "b")
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "receipts", _fail)
+        patch.setattr(loading, "_receipts", _fail)
         loading._load_all(tickets)
     assert all(isinstance(t.exception(), errors.TransientError) for t in tickets)
 

@@ -7,6 +7,7 @@ look at; never a secret, never a row of data. A table artifact is keyed by what 
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,32 @@ from prefect import artifacts
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from . import errors
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+class _OneSentence(logging.Filter):
+    """Leaves the traceback of an error that is meant for people to the debug log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        expected = isinstance(error, errors.PermanentError | errors.TransientError)
+        if expected and record.levelno > logging.DEBUG:
+            cause = copy.copy(record)
+            cause.levelno, cause.levelname = logging.DEBUG, "DEBUG"
+            record.exc_info = record.exc_text = None
+            if (log := logging.getLogger(record.name)).isEnabledFor(logging.DEBUG):
+                log.handle(cause)
+        return True
+
+
+_ONE_SENTENCE = _OneSentence()
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_ONE_SENTENCE)
 
 
 def logger(name: str) -> Logger:

@@ -35,11 +35,6 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     if not extraction.schema.names:  # a function without a row does not say which columns it has
         return extraction
     table, target = extraction.table, extraction.table.target_name
-    if LOAD_ID not in there:
-        raise errors.PermanentError(
-            f"{opened.raw}.{target} in {opened.described} was not made by this pipeline, which"
-            f" therefore does not write to it: give the table another target."
-        )
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
     kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
     new = [name for name in wanted if name not in kept]

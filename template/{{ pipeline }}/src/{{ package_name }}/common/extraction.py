@@ -134,6 +134,13 @@ def extract(
             found = _from_database(table, file, watermark, window)
         else:
             found = _from_function(table, file, receipt, window, rows)
+    if receipt is not None and receipt.watermark and receipt.source != found.source:
+        advice = f"uv run {settings.PROJECT} reset {table.target_name}"
+        reporting.logger(__name__).warning(
+            "%s: the last load came from %s, this one comes from %s, and goes on at the same"
+            " watermark. If that is another database: %s",
+            *(table.target_name, receipt.source, found.source, advice),
+        )
     found = _clean(found, window)
     _guard(found, receipt)
     if window is None:

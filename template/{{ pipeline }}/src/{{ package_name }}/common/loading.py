@@ -23,7 +23,7 @@ import pyarrow as pa
 from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 from pyarrow import ipc
 
-from . import drift, errors, failures, warehouse
+from . import drift, errors, failures, settings, warehouse
 from .drift import LOAD_ID
 
 if TYPE_CHECKING:
@@ -74,22 +74,31 @@ class ConflictError(errors.PermanentError):
     """Another run has loaded the table since its rows were read: they have to be read again."""
 
 
-def receipts(opened: warehouse.Warehouse) -> dict[str, Receipt]:
-    """Return the last completed load of each table, by its name in the warehouse."""
+def receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
+    """Return the last completed load of tables that are there, of all or those named."""
+    found = _receipts(opened, *names)
+    # Of a table that somebody has dropped, all rows are new.
+    there = opened.columns(opened.raw, *found)
+    return {name: receipt for name, receipt in found.items() if name in there}
+
+
+def _receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
+    """Return the last receipts, also of tables that are not there."""
     if not opened.columns(opened.raw, RECEIPTS):
         return {}
+    name = opened.quote("table_name")
     listed = ", ".join(map(opened.quote, (*_FIELDS, LOAD_ID)))
     newest = f"{opened.quote('loaded_at')} DESC, {opened.quote(LOAD_ID)} DESC"
+    wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in names)
     rows = opened.query(
         f"SELECT {listed} FROM (SELECT {listed}, row_number() OVER"
-        f" (PARTITION BY {opened.quote('table_name')} ORDER BY {newest}) AS place"
+        f" (PARTITION BY {name} ORDER BY {newest}) AS place"
         f" FROM {opened.name(opened.raw, RECEIPTS)}"
-        f" WHERE {opened.quote(LOAD_ID)} IN ({_completed(opened)})) AS done WHERE place = 1"
+        f" WHERE {opened.quote(LOAD_ID)} IN ({_completed(opened)})"
+        f"{f' AND {name} IN ({wanted})' if names else ''}) AS done WHERE place = 1"
     )
     found = [Receipt(**dict(zip((*_FIELDS, "load_id"), row, strict=True))) for row in rows]
-    # Of a table that somebody has dropped, all rows are new.
-    there = opened.columns(opened.raw, *(receipt.table_name for receipt in found))
-    return {receipt.table_name: receipt for receipt in found if receipt.table_name in there}
+    return {receipt.table_name: receipt for receipt in found}
 
 
 def _completed(opened: warehouse.Warehouse) -> str:
@@ -97,10 +106,10 @@ def _completed(opened: warehouse.Warehouse) -> str:
     return f"SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0"
 
 
-def read_receipts() -> dict[str, Receipt]:
-    """Open the warehouse and return the last completed load of each table."""
+def read_receipts(*names: str) -> dict[str, Receipt]:
+    """Open the warehouse and return the last completed load of tables, of all or those named."""
     with warehouse.connect() as opened:
-        return receipts(opened)
+        return receipts(opened, *names)
 
 
 def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
@@ -116,9 +125,25 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
         TransientError: A run of the table is in progress, or the warehouse is away.
     """
     with warehouse.table_locks([name]):
-        if drop and opened.columns(opened.raw, name):
+        is_there = bool(opened.columns(opened.raw, name))
+        if name not in _receipts(opened, name):
+            if is_there:
+                raise _not_ours(opened, opened.raw, name)
+            return
+        if drop and is_there:
             opened.drop(name)
-        _run(opened, [], [Receipt(table_name=name, mode="reset", loaded_at=datetime.now(tz=UTC))])
+        _run(opened, [], [_unread(name)])
+
+
+def _unread(name: str) -> Receipt:
+    """Return the receipt that says that a table is ours, and to be read from its beginning."""
+    return Receipt(table_name=name, mode="reset", loaded_at=datetime.now(tz=UTC))
+
+
+def _not_ours(opened: warehouse.Warehouse, schema: str, name: str) -> errors.PermanentError:
+    message = f"{schema}.{name} in {opened.described} was not made by this pipeline, which"
+    message = f"{message} therefore does not write to it: give the table another target, or set"
+    return errors.PermanentError(f"{message} another {settings.ENV_PREFIX}RAW_SCHEMA.")
 
 
 class _Ticket(Future[Receipt]):
@@ -168,11 +193,22 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             warehouse.table_locks([ticket.extraction.table.target_name for ticket in tickets]),
             warehouse.connect() as opened,
         ):
-            known = receipts(opened)
-            there = opened.columns(opened.raw, *(t.extraction.table.target_name for t in tickets))
-            ready = [ticket for ticket in tickets if _accept(opened, ticket, known, there)]
+            names = [ticket.extraction.table.target_name for ticket in tickets]
+            ours = _receipts(opened, *names)
+            there = opened.columns(opened.raw, *names)
+            # A load goes through a table of the same name in the staging schema.
+            staging = () if opened.is_files else (opened.client.staging_dataset_name,)
+            unknown = set(names) - ours.keys()
+            taken = {
+                name: schema
+                for schema in ((opened.raw, *staging) if unknown else ())
+                for name in opened.columns(schema, *unknown)
+            }
+            ready = [t for t in tickets if _accept(opened, t, ours, there, taken)]
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
             opened.forget_schema(*new)
+            if claimed := [_unread(name) for name in new if name not in ours]:
+                _run(opened, [], claimed)  # what is there from now on is ours, ended or not
             try:
                 _publish(opened, ready)
             except (errors.PermanentError, errors.TransientError):
@@ -194,15 +230,20 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
 def _accept(
     opened: warehouse.Warehouse,
     ticket: _Ticket,
-    known: dict[str, Receipt],
+    ours: dict[str, Receipt],
     there: dict[str, Any],
+    taken: dict[str, str],
 ) -> bool:
     """Tell whether an extraction can be loaded; if not, say so to the thread that waits."""
     extraction = ticket.extraction
     name = extraction.table.target_name
-    receipt = known.get(name)
+    receipt = ours.get(name)
     try:
-        if (receipt.load_id if receipt else None) != extraction.based_on:
+        if name in taken:
+            raise _not_ours(opened, taken[name], name)
+        if name in there and LOAD_ID not in there[name]:
+            raise _not_ours(opened, opened.raw, name)
+        if (receipt.load_id if receipt and name in there else None) != extraction.based_on:
             message = f"Another run has loaded {name!r} meanwhile."
             raise ConflictError(message)
         ticket.extraction = drift.fit(opened, extraction, there.get(name))

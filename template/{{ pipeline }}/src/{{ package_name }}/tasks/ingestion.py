@@ -112,14 +112,14 @@ def ingest_table(
     name = table.target_name
     with loading.turn(name), tempfile.TemporaryDirectory(prefix="ingest-") as folder:
         path = Path(folder)
-        receipts = loading.read_receipts() if receipts is None else receipts
+        receipts = loading.read_receipts(name) if receipts is None else receipts
         receipt = receipts.get(name)
         try:
             done = load_table(extract_table(table, path, receipt, window, rows))
         except loading.ConflictError:
             # Another run was faster. Once more from where it ended, and alone this time.
             with warehouse.alone(name):
-                receipt = loading.read_receipts().get(name)
+                receipt = loading.read_receipts(name).get(name)
                 done = load_table(extract_table(table, path, receipt, window, rows))
     return IngestionResult(
         table=name,

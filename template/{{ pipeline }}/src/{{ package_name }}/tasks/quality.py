@@ -33,7 +33,7 @@ def check_quality(table: Table) -> list[Finding]:
     """
     name = table.target_name
     with warehouse.connect() as opened:
-        findings = checks.after(opened, table, loading.receipts(opened).get(name))
+        findings = checks.after(opened, table, loading.receipts(opened, name).get(name))
     log = reporting.logger(__name__)
     for finding in findings:
         if finding.violations:
