@@ -39,7 +39,7 @@ def test_each_sentence_is_held_by_a_test(render: Render) -> None:
             "The rules about rows",
             "It is",
             "The schema also has",
-            "`raw_staging`",
+            "dlt works",
             "Derived tables",
         ),
         "The workers read the settings",

@@ -268,7 +268,7 @@ def test_what_the_warehouse_has(project: Project) -> None:
         "table_name FROM information_schema.tables')))"
     )
     found = {tuple(pair) for pair in re.findall(r"\('(\w+)', '(\w+)'\)", project.run(code))}
-    own = {"_dlt_loads", "_dlt_version", "_dlt_pipeline_state", "_ingestions"}
+    own = {"_dlt_loads", "_dlt_version", "_ingestions"}
     assert {name for schema, name in found if schema == "raw"} == {*own, "airlines", "flights"}
     assert {schema for schema, _ in found} == {"raw", "raw_staging"}
     assert len(project.read("airlines", "_dlt_load_id, carrier, name")) == 2

@@ -503,8 +503,8 @@ LIFE = [
     Row(
         "changed a constant of a common module; the template changes the function below",
         you=(you(RETRIES, swap(ATTEMPTS, "ATTEMPTS = 9")),),
-        new=(template(RETRIES, swap("True if the task raised", "Whether the task raised")),),
-        then={RETRIES: Merged("ATTEMPTS = 9", "        Whether the task raised `TransientError`.")},
+        new=(template(RETRIES, swap("a failed run is tried again", "a failed run goes on")),),
+        then={RETRIES: Merged("ATTEMPTS = 9", "whether a failed run goes on.")},
     ),
     Row(
         "edited a common module; the template leaves it alone",
