@@ -503,8 +503,14 @@ LIFE = [
     Row(
         "changed a constant of a common module; the template changes the function below",
         you=(you(RETRIES, swap(ATTEMPTS, "ATTEMPTS = 9")),),
-        new=(template(RETRIES, swap("a failed run is tried again", "a failed run goes on")),),
-        then={RETRIES: Merged("ATTEMPTS = 9", "whether a failed run goes on.")},
+        new=(template(RETRIES, swap("    return isinstance(", "    return not not isinstance(")),),
+        then={
+            RETRIES: Merged(
+                "ATTEMPTS = 9",
+                "    return not not isinstance("
+                "state.result(raise_on_failure=False), errors.TransientError)",
+            )
+        },
     ),
     Row(
         "edited a common module; the template leaves it alone",
