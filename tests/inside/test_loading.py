@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import postgres_server
+import psycopg2
 import pyarrow as pa
 import pytest
 from bench import Bench, embedded, query_sqlite, use_bench
@@ -637,6 +639,17 @@ def test_an_error_within_a_function_is_one_sentence(bench: Bench) -> None:
     with pytest.raises(errors.PermanentError, match=r"^t from .*broken\(\): page 2 has no results"):
         bench.ingest(FULL, broken)
     assert bench.columns("t") == []
+
+
+@embedded
+def test_what_postgresql_refuses_is_one_sentence_with_its_hint(bench: Bench) -> None:
+    url = postgres_server.create_database()
+    bench.set("SOURCE_URL", url)
+    with psycopg2.connect(url) as connection:
+        connection.cursor().execute("CREATE TABLE t (name TEXT)")
+    sentence = r': column "nam" does not exist \(Perhaps you meant .* column "t.name"\)\.$'
+    with pytest.raises(errors.PermanentError, match=sentence):
+        bench.ingest(Table(name="t", where="nam = 'a'"))
 
 
 @embedded

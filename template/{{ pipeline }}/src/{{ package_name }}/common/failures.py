@@ -87,5 +87,8 @@ def _sentence(chain: list[BaseException]) -> str:
         named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
         text = named[-1] if named else text
     line = text.strip().partition("\n")[0].strip() or type(chain[-1]).__name__
+    line = re.sub("^.*?ERROR:  ", "", line)  # what ADBC puts before PostgreSQL's own words
+    if hint := re.search("^HINT:  (.+)$", text, re.MULTILINE):
+        line = f"{line} ({hint[1].rstrip('.')})"
     shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}=...", line)[:500]
     return shown if shown.endswith((".", "!", "?")) else f"{shown}."
