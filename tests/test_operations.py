@@ -368,7 +368,8 @@ def test_a_failed_table_alerts_and_stops_only_what_reads_it(
     message = slack.one(":red_circle: *ingest-all* failed in *prod*")
     page = prod.api.removesuffix("/api") + f"/runs/flow-run/{failed['id']}"
     assert f"<{page}|all tables, 20" in message
-    assert "*Reason:* 1 of 5 tables failed. weather: The source has no table 'weather'" in message
+    reason = "1 of 5 tables failed.\nweather: The source has no table 'weather'"
+    assert f"*Reason:* {reason}" in message
     assert "*To do:* Fix the cause" in message
     assert "hunter2" not in (prod.source.parent / "worker.log").read_text()
     prod.transformed(len(before))

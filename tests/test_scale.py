@@ -73,7 +73,7 @@ def test_fifty_tables_are_loaded_in_few_loads(
     source.execute("UPDATE t7 SET changed = 'soon' WHERE id = 3")
     source.commit()
     printed = tool(pipeline, "python", tmp_path / "run.py", **env)
-    assert "1 of 50 tables failed. t7: " in printed
+    assert "1 of 50 tables failed.\nt7: " in printed
     assert "50 [(2, 3), (3, 6)]" in printed
     loads, receipts = map(int, re.findall(r"loads \((\d+), (\d+)\)", printed)[0])
     assert receipts == 99

@@ -65,6 +65,19 @@ def test_all_tables_of_a_schema_are_one_entry() -> None:
     assert found[0] == Table(
         name="orders", schema="eu", source="crm", target="eu_orders", on_new_column="ignore"
     )
+    assert str(entry) == "all tables of crm.eu"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (AllTables(exclude=("persn",), schema="eu"), "excludes 'persn': eu has no such table"),
+        (AllTables(exclude=("log",)), r"'100%', 'a/b' cannot .* exclude=\('log', '100%', 'a/b'\)"),
+    ],
+)
+def test_what_all_tables_cannot_stand_for_is_refused(entry: AllTables, message: str) -> None:
+    with pytest.raises(errors.PermanentError, match=message):
+        entry.expand(["100%", "a/b", "log", "person"])
 
 
 @pytest.mark.parametrize("other", ["orders", "Orders"])
@@ -80,5 +93,24 @@ def test_tables_of_a_schema_that_share_a_name_are_one_sentence(
     monkeypatch.setattr(tables, "TABLES", (AllTables(), Table(name="any", target="Orders")))
     assert cli.main(["ingest"]) == 1
     error = capsys.readouterr().err
-    assert "two tables 'Orders' for the warehouse: give one of them another target" in error
+    assert "two tables 'orders' for the warehouse ('any' of the source and 'orders' of" in error
+    assert "give AllTables exclude=('orders',)" in error
     assert error.count("\n") == 1
+
+
+def test_two_schemas_that_share_names_need_a_prefix() -> None:
+    found = [AllTables(schema=schema).expand(["orders"])[0] for schema in ("eu", "us")]
+    with pytest.raises(errors.PermanentError, match=r"of eu and .* of us.*target_prefix.*'us_'"):
+        check_targets((), found)
+
+
+@pytest.mark.parametrize("others", [(), (Table(name="orders"),)])
+def test_a_schema_without_tables_is_an_error(
+    others: tuple[Table, ...],
+    source: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tables, "TABLES", (AllTables(schema="nope"), *others))
+    assert cli.main(["backfill", "sales", "--since", "2026"]) == 1
+    assert "The source has no tables in the schema 'nope'" in capsys.readouterr().err

@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     from ..common import runs
     from . import ingest
 
-    listed = runs.load_flows().list_tables()
     if not arguments.tables or arguments.since is None:
+        listed, _ = runs.load_flows().list_tables()
         arguments.error(f"name tables and --since. Tables: {', '.join(listed)}.")
     window = (arguments.since, arguments.until)
     ingest.show_results(runs.ingest_here(arguments.tables, *window))

@@ -150,7 +150,8 @@ def _show(found: dict[str, Any]) -> None:
         columns = ["table", *(RECEIPT[:-1] if one_source else RECEIPT)]
         show(tables, columns, f"Tables in {found['warehouse']} (UTC)")
     elif tables is not None:
-        print(runs.NO_TABLE)
+        flows = runs.load_flows()
+        print("No table is loaded yet." if flows.tables.TABLES else runs.NO_TABLE)
     if deployments:
         title = f"Deployments {runs.deployment_name()} on {found['server']} (UTC)"
         show(deployments, ["deployment", "last_run", "state", "next_run"], title)

@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.reflection import ObjectKind
 
 from . import columns as kinds
-from . import db_utils, errors, failures
+from . import db_utils, errors, failures, settings
 from .columns import Column
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Relation:
 def list_tables(url: str, schema: str | None = None) -> list[str]:
     """Return the names of a schema's tables, without its views."""
     with _open(url) as source:
-        return sorted({found[0] for found in source.describe(schema)})
+        return sorted(source.find(schema, None))
 
 
 def describe(url: str, schema: str | None = None, name: str | None = None) -> list[Relation]:
@@ -556,7 +556,8 @@ def _open(url: str) -> Iterator[Reader]:
     described, backend = db_utils.describe(parsed), parsed.get_backend_name()
     path = db_utils.file_of(parsed)
     if path is not None and not path.is_file() and ":" not in str(path):
-        raise errors.PermanentError(f"Cannot read from {described}: there is no such file.")
+        message = f"Cannot read from {described}: there is no such file; name yours in"
+        raise errors.PermanentError(f"{message} {settings.ENV_PREFIX}SOURCE_URL or SOURCE_URLS.")
     with failures.explained(f"Cannot read from {described}"), contextlib.ExitStack() as stack:
         try:
             reader = _READERS.get(backend, _Other)

@@ -24,7 +24,7 @@ from prefect.utilities.templating import apply_values
 from . import errors, prefect_api, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -71,6 +71,11 @@ def create_task_runner(config: settings.Settings) -> Runner:
             return cast("Runner", ProcessPoolTaskRunner(max_workers=config.max_workers))
         case other:  # an extra's, in a module of its own
             return importlib.import_module(f".{other}", __package__).create_task_runner(config)
+
+
+def join_reasons(first: str, reasons: Mapping[str, str]) -> str:
+    """Return a message with a line for each thing that failed."""
+    return "\n".join((first, *(f"{name}: {reason}" for name, reason in reasons.items())))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from . import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import timedelta
 
     from .rules import Rule
@@ -18,7 +18,7 @@ Mode = Literal["full", "incremental", "append"]
 OnDrift = Literal["evolve", "ignore", "fail"]
 OnNull = Literal["drop", "keep", "fail"]
 
-_UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
+UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
 """Names that are dlt's or the receipts', or that cannot be a file's, which dlt makes of them."""
 
 
@@ -94,7 +94,7 @@ class Table:
         cursor = {self.cursor} - {None}
         needed = {*(self.key or ()), *cursor}
         unread = needed & {*self.exclude} | needed - {*(self.columns or needed)}
-        nameless, empty = _UNUSABLE.search(self.target_name), () in (self.key, self.columns)
+        nameless, empty = UNUSABLE.search(self.target_name), () in (self.key, self.columns)
         for wrong, why in (
             (nameless, "it needs another name in the warehouse: give it a target"),
             (empty, "an empty tuple names no column; leave it out instead"),
@@ -130,27 +130,63 @@ class AllTables:
     target_prefix: str = ""
     template: Table = field(default_factory=lambda: Table(name="any"))
 
-    def expand(self, names: Iterable[str]) -> tuple[Table, ...]:
-        """Return an entry for each of the names that is not excluded."""
+    def __str__(self) -> str:
+        """What it stands for, in messages."""
+        return f"all tables of {_place(self)}"
+
+    def expand(self, names: Collection[str]) -> list[Table]:
+        """Return an entry for each of the names that is not excluded.
+
+        Raises:
+            PermanentError: `exclude` has a name that is not among them, or one of them cannot be
+                a name in the warehouse.
+        """
+        if unknown := ", ".join(repr(name) for name in self.exclude if name not in names):
+            message = f"AllTables excludes {unknown}: {_place(self)} has no such table."
+            raise errors.PermanentError(message)
+        wanted = [name for name in names if name not in self.exclude]
+        targets = {name: f"{self.target_prefix}{name}" for name in wanted}
+        if nameless := [name for name, target in targets.items() if UNUSABLE.search(target)]:
+            raise errors.PermanentError(
+                f"{', '.join(map(repr, nameless))} cannot be the name of a table in the warehouse:"
+                f" give AllTables exclude={(*self.exclude, *nameless)!r}, and list what you need"
+                " of that as a Table with a target."
+            )
         where = {"schema": self.schema, "source": self.source}
-        return tuple(
-            replace(self.template, name=name, target=f"{self.target_prefix}{name}", **where)
-            for name in names
-            if name not in self.exclude
-        )
+        return [
+            replace(self.template, name=name, target=target, **where)
+            for name, target in targets.items()
+        ]
 
 
 Entry = Table | AllTables
 
 
-def check_targets(tables: Iterable[Table]) -> None:
-    """Refuse tables that would share one name in the warehouse, where case may not count."""
+def check_targets(tables: Iterable[Table], found: Iterable[Table] = ()) -> None:
+    """Refuse tables that would share one name in the warehouse, where case may not count.
+
+    Args:
+        tables: Those with an entry of their own.
+        found: Those that `AllTables` stands for.
+    """
+    own = [*tables]
+    names = {table.target_name.lower() for table in own}
     seen: dict[str, Table] = {}
-    for table in tables:
-        other = seen.setdefault(table.target_name.lower(), table)
-        if other is not table:
-            raise errors.PermanentError(
-                f"flows/tables.py has two tables {table.target_name!r} for the warehouse:"
-                f" give one of them another target, such as target='{table.schema or 'other'}"
-                f"_{table.name}'."
-            )
+    for number, table in enumerate((*own, *found)):
+        name, prefix = table.target_name, table.schema or table.source or "other"
+        other = seen.setdefault(name.lower(), table)
+        if other is table:
+            continue
+        advice = f"give one of them another target, such as target='{prefix}_{table.name}'"
+        if number >= len(own):
+            advice = f"give one AllTables another target_prefix, such as '{prefix}_'"
+            if name.lower() in names or _place(other) == _place(table):
+                advice = f"give AllTables exclude=({table.name!r},)"
+        raise errors.PermanentError(
+            f"flows/tables.py has two tables {name!r} for the warehouse ({other.name!r} of"
+            f" {_place(other)} and {table.name!r} of {_place(table)}): {advice}."
+        )
+
+
+def _place(entry: Entry) -> str:
+    return ".".join(filter(None, (entry.source, entry.schema))) or "the source"

@@ -39,30 +39,39 @@ for _table in (entry for entry in tables.TABLES if isinstance(entry, Table)):
 check_targets(entry for entry in tables.TABLES if isinstance(entry, Table))
 
 
-def list_tables(only: Collection[str] | None = None) -> dict[str, Table]:
+def list_tables(
+    only: Collection[str] | None = None,
+) -> tuple[dict[str, Table], dict[str, str]]:
     """Return tables of the list, all or some, by their name in the warehouse.
 
-    An entry for all tables of a schema stands for those that are there now.
+    An entry for all tables of a schema stands for those that are there now. Why one of them
+    cannot be read comes second, by what it stands for, unless the tables asked for are there.
 
     Raises:
-        PermanentError: A source cannot be read, the list is empty, a table is not in it, or two
-            tables have one name in the warehouse.
+        PermanentError: No table can be listed, one is not in the list, or two have one name in
+            the warehouse.
+        TransientError: No table can be listed, because a source does not answer.
     """
+    own = [entry for entry in tables.TABLES if isinstance(entry, Table)]
     found: list[Table] = []
-    for entry in tables.TABLES:
-        if isinstance(entry, AllTables):
+    failures: dict[str, errors.PermanentError | errors.TransientError] = {}
+    for entry in (entry for entry in tables.TABLES if isinstance(entry, AllTables)):
+        try:
             url = db_utils.source_url(entry.source)
             found += entry.expand(readers.list_tables(url, entry.schema))
-        else:
-            found.append(entry)
-    check_targets(found)
-    listed = {table.target_name: table for table in found}
+        except (errors.PermanentError, errors.TransientError) as error:
+            failures[str(entry)] = error
+    check_targets(own, found)
+    listed = {table.target_name: table for table in (*own, *found)}
     if not listed:
-        raise errors.PermanentError(runs.NO_TABLE)
-    if unknown := [name for name in only or () if name not in listed]:
+        raise next(iter(failures.values()), errors.PermanentError(runs.NO_TABLE))
+    reasons = {what: str(error) for what, error in failures.items()}
+    if only is None:
+        return listed, reasons
+    if unknown := [name for name in only if name not in listed]:
         message = f"There is no table {', '.join(unknown)}. Tables: {', '.join(listed)}."
-        raise errors.PermanentError(message)
-    return listed if only is None else {name: listed[name] for name in only}
+        raise errors.PermanentError(runs.join_reasons(message, reasons))
+    return {name: listed[name] for name in only}, {}
 
 
 # Tasks, not subflows: a Prefect server on SQLite refuses to create a subflow while it records
@@ -101,7 +110,7 @@ def ingest_all(
     Raises:
         PermanentError: A table does not exist, or at least one failed or broke a rule.
     """
-    listed = list_tables(only)
+    listed, unlisted = list_tables(only)
     derived.check_names(listed)
     window = Window.parse(since, until)
     started = runs.create_task_runner(settings.load())
@@ -124,6 +133,7 @@ def ingest_all(
         for name, future in futures.items()
         if not future.state.is_completed()
     }
+    failures |= unlisted
     results = [future.result() for name, future in futures.items() if name not in failures]
     rows = [dataclasses.asdict(result) for result in results]
     rows += [{"table": name, "failed": reason} for name, reason in failures.items()]
@@ -145,6 +155,6 @@ def ingest_all(
         payload={"failed": sorted(failures)},
     )
     if failures:
-        details = " ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise errors.PermanentError(f"{len(failures)} of {len(listed)} tables failed. {details}")
+        counts = f"{len(failures)} of {len(listed) + len(unlisted)} tables failed."
+        raise errors.PermanentError(runs.join_reasons(counts, failures))
     return results

@@ -57,7 +57,6 @@ def transform_all(without: list[str] | None = None) -> dict[str, int]:
     for name, reason in skipped.items():
         reporting.logger(__name__).warning("%s: %s", name, reason)
     if failed:
-        details = " ".join(f"{name}: {reason}" for name, reason in (failed | skipped).items())
         counts = f"{len(failed)} of {len(queries)} derived tables failed."
-        raise errors.PermanentError(f"{counts} {details}")
+        raise errors.PermanentError(runs.join_reasons(counts, failed | skipped))
     return built
