@@ -190,7 +190,7 @@ def test_by_default_it_shows_the_edit(project: Path, capsys: pytest.CaptureFixtu
 
 
 def test_what_is_listed_is_left_out_and_names_do_not_collide(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = (
         AllTables(schema="other"),
@@ -206,6 +206,30 @@ def test_what_is_listed_is_left_out_and_names_do_not_collide(
     assert points == Table(name="points")
     monkeypatch.setattr(tables, "TABLES", (*listed, people, points))
     assert cli.main(["discover", "--write"]) == 1
+    assert "All tables (6) are in flows/tables.py already." in capsys.readouterr().err
+    monkeypatch.setattr(tables, "TABLES", (AllTables(exclude=("points",)),))
+    assert cli.main(["discover"]) == 0
+    assert capsys.readouterr().err.startswith("1 tables; ")
+
+
+def test_names_and_columns_that_a_warehouse_has_not_are_left_out_or_replaced(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = sqlite3.connect(tmp_path / "odd.db")
+    columns = "id INTEGER NOT NULL, _dlt_load_id TEXT NOT NULL, _dlt_id TEXT NOT NULL UNIQUE"
+    for name in ("a%b", "a/b", "_ingestions", "_dlt_loads", "plain"):
+        connection.execute(f'CREATE TABLE "{name}" ({columns})')
+    connection.close()
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URL", f"sqlite:///{tmp_path}/odd.db")
+    assert cli.main(["discover", "--write"]) == 0
+    assert [(table.name, table.target) for table in read(project)] == [
+        ("a%b", "a_b"),
+        ("a/b", "other_a_b"),
+        ("plain", None),
+    ]
+    for table in read(project):
+        assert table.exclude == ("_dlt_load_id", "_dlt_id")
+        assert table.rules == (rules.NotNull(column="id"),)
 
 
 def test_a_named_source_is_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,11 +245,16 @@ def test_a_named_source_is_read(project: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("url", "words", "sentence"),
     [
-        ("sqlite:///nowhere.db", (), "sqlite:///nowhere.db: there is no such file"),
+        (
+            "sqlite:///nowhere.db",
+            (),
+            f"no such file; name yours in {settings.ENV_PREFIX}SOURCE_URL",
+        ),
         ("oracledb://scott:tiger@host/x", (), "no driver for a source of type 'oracledb'"),
         (None, ("--schema", "sales"), "no tables in the schema 'sales'"),
         (None, ("--source", "erp"), "There is no source 'erp'"),
-        (None, ("--like", "zebra*"), "no such table that is not listed already"),
+        (None, ("--source", "NW"), "no source 'NW': write 'nw', as names of sources are"),
+        (None, ("--like", "zebra*"), "The source has no table like 'zebra*'."),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(
@@ -236,6 +265,7 @@ def test_what_cannot_be_read_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URLS__NW", "sqlite:///nw.db")
     if url is not None:
         monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URL", url)
     before = (project / discover.TABLES).read_bytes()

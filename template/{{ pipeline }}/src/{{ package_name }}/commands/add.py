@@ -61,8 +61,8 @@ def _table(arguments: argparse.Namespace) -> dict[str, str]:
     from ..common import db_utils, readers
 
     source, schema, name = arguments.source, arguments.schema, arguments.name
-    listed, taken = read_list(source, schema)
-    if name in listed and arguments.target is None:
+    is_listed, taken = read_list(source, schema)
+    if is_listed(name) and arguments.target is None:
         message = f"flows/tables.py has {name} already; --target reads it once more."
         raise errors.PermanentError(message)
     [found] = readers.describe(db_utils.source_url(source), schema, name)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common import db_utils, errors
-from ..common.table import Table
+from ..common.table import UNUSABLE, Table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..common.readers import Relation
 
@@ -53,30 +53,44 @@ def run(arguments: argparse.Namespace) -> None:
     from ..common import readers
 
     source, schema = arguments.source, arguments.schema
-    listed, taken = read_list(source, schema)
-    entries = [
-        propose(one, taken, {"schema": schema, "source": source})
+    is_listed, taken = read_list(source, schema)
+    found = [
+        one
         for one in readers.describe(db_utils.source_url(source), schema)
-        if fnmatchcase(one.name, arguments.like) and one.name not in listed
-        if not one.name.startswith("_dlt")  # of a warehouse
+        if fnmatchcase(one.name, arguments.like)
+        if not one.name.startswith(("_dlt", "_ingestions"))  # of a warehouse
     ]
+    if not found:
+        raise errors.PermanentError(f"The source has no table like {arguments.like!r}.")
+    given = {"schema": schema, "source": source}
+    entries = [propose(one, taken, given) for one in found if not is_listed(one.name)]
     if not entries:
-        raise errors.PermanentError("The source has no such table that is not listed already.")
+        raise errors.PermanentError(f"All tables ({len(found)}) are in flows/tables.py already.")
     write({TABLES: insert(entries)}, dry_run=not arguments.write)
     if not arguments.write:
         print(f"{len(entries)} tables; --write puts them into {TABLES}.", file=sys.stderr)
 
 
-def read_list(source: str | None, schema: str | None) -> tuple[set[str], set[str]]:
-    """Return which tables of a schema are listed, and all names in the warehouse in lower case."""
+def read_list(source: str | None, schema: str | None) -> tuple[Callable[[str], bool], set[str]]:
+    """Return what tells whether a table of a schema is listed, and all names in the warehouse.
+
+    The names are in lower case; those of entries for all tables of a schema are not among them.
+    """
     try:
         from ..flows import tables
     except (TypeError, ValueError) as error:
         raise errors.PermanentError(f"flows/tables.py: {error}") from error
-    entries = [entry for entry in tables.TABLES if isinstance(entry, Table)]
+    here = [entry for entry in tables.TABLES if (entry.source, entry.schema) == (source, schema)]
+
+    def is_listed(name: str) -> bool:
+        return any(
+            name == entry.name if isinstance(entry, Table) else name not in entry.exclude
+            for entry in here
+        )
+
+    own = [entry for entry in tables.TABLES if isinstance(entry, Table)]
     taken = {path.stem.lower() for path in Path(__file__).parents[1].glob("sql/*.sql")}
-    listed = {entry.name for entry in entries if (entry.source, entry.schema) == (source, schema)}
-    return listed, taken | {entry.target_name.lower() for entry in entries}
+    return is_listed, taken | {entry.target_name.lower() for entry in own}
 
 
 def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
@@ -89,10 +103,17 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
     """
     words: dict[str, Any] = {"name": found.name, "schema": None, "source": None, "target": None}
     words |= {"key": (), "mode": None, "cursor": None, **given}
-    if words["target"] is None and found.name.lower() in taken:
-        words["target"] = f"{words['schema'] or words['source'] or 'other'}_{found.name}"
+    if words["target"] is None:
+        target = UNUSABLE.sub("_", found.name)
+        while target.lower() in taken or UNUSABLE.search(target):
+            prefix = words["schema"] or words["source"] or "other"
+            target = UNUSABLE.sub("_", f"{prefix}_{target}")
+        words["target"] = None if target == found.name else target
     taken.add((words["target"] or found.name).lower())
-    not_null = [column.name for column in found.columns if column.not_null]
+    # A warehouse's table has columns of its own.
+    words["exclude"] = tuple(one.name for one in found.columns if one.name.startswith("_dlt_"))
+    unread = {*words["exclude"]}
+    not_null = [one.name for one in found.columns if one.not_null and one.name not in unread]
     primary = sorted((column.primary_key, column.name) for column in found.columns)
     keys = words["key"] or tuple(name for place, name in primary if place)
     if not keys:  # any other columns that are never null and unique
@@ -121,7 +142,9 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
     rules = [f"rules.NotNull(column={name!r})" for name in columns]
     if len(rules) > 1:
         rules = [f"*(rules.NotNull(column=name) for name in {columns!r})"]
-    unique = dict.fromkeys(names for names in found.unique if {*names} != {*keys})
+    unique = dict.fromkeys(
+        names for names in found.unique if {*names} != {*keys} and not unread & {*names}
+    )
     rules += [f"rules.Unique(columns={names!r})" for names in unique]
     parts += [f"rules=({', '.join(rules)},)"] if rules else []
     return f"{hint}Table({', '.join(parts)})"

@@ -98,8 +98,10 @@ def source_url(name: str | None) -> str:
     if name is None:
         return reveal(config.source_url)
     if name not in config.source_urls:
-        variable = f"{settings.ENV_PREFIX}SOURCE_URLS__{name.upper()}"
-        raise errors.PermanentError(f"There is no source {name!r}: set {variable} to its URL.")
+        advice = f"set {settings.ENV_PREFIX}SOURCE_URLS__{name.upper()} to its URL"
+        if name.lower() in config.source_urls:
+            advice = f"write {name.lower()!r}, as names of sources are lower case"
+        raise errors.PermanentError(f"There is no source {name!r}: {advice}.")
     return reveal(config.source_urls[name])
 
 
