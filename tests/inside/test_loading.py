@@ -650,6 +650,9 @@ def test_what_postgresql_refuses_is_one_sentence_with_its_hint(bench: Bench) -> 
     sentence = r': column "nam" does not exist \(Perhaps you meant .* column "t.name"\)\.$'
     with pytest.raises(errors.PermanentError, match=sentence):
         bench.ingest(Table(name="t", where="nam = 'a'"))
+    bench.set("SOURCE_URL", "postgresql://tests@127.0.0.1:1/nowhere")
+    with pytest.raises(errors.TransientError, match=r"/nowhere: Failed to connect: "):
+        bench.ingest(Table(name="t"))
 
 
 @embedded

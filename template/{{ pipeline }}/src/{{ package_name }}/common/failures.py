@@ -26,6 +26,8 @@ _TRANSIENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|(password|token)=[^&\s]+", re.IGNORECASE)
+_ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
+"""What ADBC puts before PostgreSQL's own words."""
 
 
 @contextlib.contextmanager
@@ -87,7 +89,7 @@ def _sentence(chain: list[BaseException]) -> str:
         named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
         text = named[-1] if named else text
     line = text.strip().partition("\n")[0].strip() or type(chain[-1]).__name__
-    line = re.sub("^.*?ERROR:  ", "", line)  # what ADBC puts before PostgreSQL's own words
+    line = _ADBC.sub("", line)
     if hint := re.search("^HINT:  (.+)$", text, re.MULTILINE):
         line = f"{line} ({hint[1].rstrip('.')})"
     shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}=...", line)[:500]
