@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common import db_utils, errors
+from ..common import errors
 from ..common.table import UNUSABLE, Table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         PermanentError: The source cannot be read, or has nothing new.
         TransientError: The source does not answer.
     """
-    from ..common import readers
+    from ..common import db_utils, readers
 
     source, schema = arguments.source, arguments.schema
     is_listed, taken = read_list(source, schema)
