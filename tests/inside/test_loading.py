@@ -807,15 +807,141 @@ def test_a_first_load_that_failed_does_not_stop_the_next(
 
 
 @embedded
+def test_another_cursor_begins_anew(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id BIGINT, v BIGINT)", "INSERT INTO t VALUES (1, 1000), (2, 20)")
+    by_v = Table(name="t", key=("id",), mode="incremental", cursor="v")
+    bench.ingest(by_v)
+    bench.source("INSERT INTO t VALUES (3, 3), (50, 4)")
+    bench.ingest(Table(name="t", key=("id",), mode="incremental", cursor="id"))
+    assert bench.count("t") == 4
+    bench.ingest(Table(name="t", key=("id",)))  # full, which has no watermark
+    bench.source("INSERT INTO t VALUES (4, 4)")
+    bench.ingest(by_v)
+    assert bench.count("t") == 5
+
+
+@embedded
+def test_a_full_load_of_nothing_keeps_what_was_loaded_by_parts(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (1)")
+    bench.ingest(Table(name="t", key=("id",), mode="incremental", cursor="id"))
+    bench.source("DELETE FROM t")
+    with pytest.raises(errors.PermanentError, match="the published ones stay"):
+        bench.ingest(Table(name="t", key=("id",)))
+    assert bench.rows("t") == [(1,)]
+
+
+def test_new_rows_of_a_function_replace_none_with_their_cursor(bench: Bench) -> None:
+    table = Table(name="t", mode="append", cursor="day")
+    for number in (1, 2):
+        bench.ingest(table, [{"id": number, "day": dt.date(2024, 1, 2)}])
+    assert sorted(row[0] for row in bench.rows("t", '"id"')) == [1, 2]
+
+
+@pytest.mark.parametrize("policy", ["fail", "evolve"])
+def test_a_column_of_nulls_alone_is_not_gone(bench: Bench, policy: Any) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id", on_missing_column=policy)
+    bench.ingest(table, [{"id": 1, "note": "kept"}])
+    bench.ingest(table, [{"id": 2, "note": None}])
+    assert bench.rows("t", '"id", "note"') == [(1, "kept"), (2, None)]
+
+
+def test_large_numbers_of_arrow_stay(bench: Bench) -> None:
+    bench.ingest(FULL, [pa.table({"id": pa.array([2**64 - 1], pa.uint64())})])
+    assert bench.rows("t") == [(Decimal(2**64 - 1),)]
+
+
+@embedded
+def test_a_window_leaves_the_state_of_a_resource(bench: Bench) -> None:
+    def pages(since: Any = None) -> Any:
+        @dlt.resource(name="t")
+        def give() -> Iterator[dict[str, int]]:
+            state = dlt.current.resource_state()
+            at = state["next"] = state.get("next", 0) + 1
+            yield {"id": at}
+
+        return give()
+
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    bench.ingest(table, pages)
+    before = bench.receipt("t").state
+    bench.ingest(table, pages, since=0, until=9)
+    assert bench.receipt("t").state == before
+    with pytest.raises(errors.PermanentError, match="no part of it can be read again"):
+        bench.ingest(Table(name="plain", mode="append"), [{"id": 1}], since=0)
+
+
+@embedded
+def test_a_lookback_of_hours_reads_whole_days_of_dates(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="lookback must not be negative"):
+        Table(name="t", key=("id",), mode="incremental", cursor="id", lookback=-5)
+    bench.source("CREATE TABLE t (id BIGINT, d DATE)", "INSERT INTO t VALUES (1, '2024-01-05')")
+    table = Table(
+        name="t", key=("id",), mode="incremental", cursor="d", lookback=dt.timedelta(hours=36)
+    )
+    bench.ingest(table)
+    bench.source("INSERT INTO t VALUES (2, '2024-01-03'), (3, '2024-01-02')")
+    bench.ingest(table)
+    assert [row[0] for row in bench.rows("t")] == [1, 2]
+
+
+@embedded
+def test_a_load_that_fails_drops_no_column(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(name="t", on_missing_column="evolve")
+    bench.ingest(table, [{"id": 1, "v": 7}])
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "_run", _fail)
+        with pytest.raises(errors.TransientError):
+            bench.ingest(table, [{"id": 2}])
+    assert bench.rows("t", "id, v") == [(1, 7)]
+    bench.ingest(table, [{"id": 2}])
+    assert bench.columns("t") == ["id"]
+
+
+@embedded
+def test_a_table_of_another_project_is_not_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.ingest(FULL, [row(1, 1)])
+    monkeypatch.setattr(settings, "PROJECT", "another")
+    with pytest.raises(errors.PermanentError, match=r"raw\.t in .* was not made by this"):
+        bench.ingest(FULL, [row(2, 2)])
+    with pytest.raises(errors.PermanentError, match=r"raw\.t in .* was not made by this"):
+        bench.reset("t", drop=True)
+    assert [row[0] for row in bench.rows("t")] == [1]
+
+
+@embedded
+def test_a_clock_that_is_ahead_does_not_hide_later_loads(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    bench.ingest(table, [{"id": 1}])
+    bench.execute("UPDATE raw._ingestions SET loaded_at = loaded_at + INTERVAL 1 DAY")
+    bench.ingest(table, [{"id": 2}])
+    assert bench.receipt("t").watermark == "2"
+    bench.reset("t")
+    assert bench.receipt("t").mode == "reset"
+
+
+def test_a_plain_append_is_reset_with_its_rows(bench: Bench) -> None:
+    bench.ingest(APPEND, [{"id": 1}])
+    with pytest.raises(errors.PermanentError, match="--drop"):
+        bench.reset("t")
+    bench.reset("t", drop=True)
+    bench.ingest(APPEND, [{"id": 1}])
+    assert bench.rows("t") == [(1,)]
+
+
+@embedded
 def test_a_source_that_has_changed_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     table = Table(name="t", key=("id",), mode="incremental", cursor="id")
     bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (7)")
+    bench.ingest(table)
+    bench.set("SOURCE_URL", f"sqlite:///{bench.folder}/./source.db")  # the same file
     bench.ingest(table)
     assert "If that is another database" not in caplog.text
     shutil.copy(bench.folder / "source.db", bench.folder / "copy.db")
     bench.set("SOURCE_URL", f"sqlite:///{bench.folder / 'copy.db'}")
     bench.ingest(table)
-    assert "copy.db, and goes on at the same watermark" in caplog.text
+    assert "copy.db, and goes on where that ended" in caplog.text
     assert "reset t" in caplog.text
 
 

@@ -161,7 +161,8 @@ def _about_rows(rule: rules.Rule) -> tuple[str, str] | None:
         case rules.NotNull(column=column):
             return f"{column} is never null", f"{_name(column)} IS NULL"
         case rules.AcceptedValues(column=column, values=values):
-            listed = ", ".join(map(_value, values))
+            # A null among them would let every value pass.
+            listed = ", ".join(_value(value) for value in values if value is not None)
             text = f"{column} is one of {', '.join(map(str, values))}"
             return text, f"NOT ({_name(column)} IN ({listed}))"
         case rules.Range(column=column, minimum=minimum, maximum=maximum):

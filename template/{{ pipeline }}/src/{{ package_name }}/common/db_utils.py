@@ -27,7 +27,10 @@ DRIVERS = {
 """What the scheme of a URL stands for, and the extra that brings its driver."""
 
 # Parameters whose values no message may show, such as password, sslpassword, motherduck_token.
-_SECRET = re.compile("pass(?!file)|pwd|secret|token|_key$|credential", re.IGNORECASE)
+_SECRET = re.compile(
+    "pass(?!file)|pwd|secret|token|(_|api)key$|credential|auth|jwt|^sas$|^sig$|odbc_connect",
+    re.IGNORECASE,
+)
 _FILES = {"sqlite", "duckdb"}
 _HOST = re.compile(r"[\w.,-]+|[0-9A-F:.]+(%\w+)?", re.IGNORECASE)
 # A password before the first "@" that is the end of a port, a database and a parameter.
@@ -61,16 +64,17 @@ def parse_url(url: str) -> sa.URL:
     if name in _FILES and parsed.database in {None, "", ":memory:"}:
         message = f"A {name} database needs a file, because runs share it: {name}:///path."
         raise errors.PermanentError(message)
-    if name not in {"postgresql", "postgres"}:
+    is_postgres = name in {"postgresql", "postgres"}
+    if name in _FILES or DRIVERS.get(name, ("",))[0] in {"files", "MotherDuck", "BigQuery"}:
         return parsed
     # A password ends at the first "@". If it had to be another one, there is one left behind it.
     cut = "@" in (parsed.database or "")
     if parsed.password is not None:
         password, _, rest = url.partition("://")[2].partition(":")[2].partition("@")
         cut = "@" in rest or _SWALLOWED.search(password) is not None
-    if cut or (parsed.host and not _HOST.fullmatch(parsed.host)):
+    if cut or (is_postgres and parsed.host and not _HOST.fullmatch(parsed.host)):
         raise errors.PermanentError(encode)
-    return parsed.set(drivername="postgresql")
+    return parsed.set(drivername="postgresql") if is_postgres else parsed
 
 
 def describe(url: str | sa.URL) -> str:
@@ -81,6 +85,14 @@ def describe(url: str | sa.URL) -> str:
         for name, value in parsed.query.items()
     }
     return parsed.set(query=shown).render_as_string(hide_password=True)
+
+
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two described URLs are one, whichever way the path of a file is written."""
+    if one == other or not (one.startswith(("sqlite", "duckdb")) and "://" in other):
+        return one == other
+    first, second = (file_of(sa.make_url(url)) for url in (one, other))
+    return first is not None and second is not None and first.resolve() == second.resolve()
 
 
 def file_of(url: sa.URL) -> Path | None:

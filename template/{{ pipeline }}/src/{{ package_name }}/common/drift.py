@@ -38,8 +38,8 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
     kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
     new = [name for name in wanted if name not in kept]
-    gone = [name for name in kept if name not in wanted]
-    reset = f"load the table anew: uv run {settings.PROJECT} reset {target} --drop."
+    gone = [name for name in kept if name not in wanted and name not in extraction.untyped]
+    reset = f"load the table anew: {settings.command('reset', target, '--drop')}."
     if new and table.on_new_column == "fail":
         raise errors.PermanentError(
             f"{table.name!r} has new columns in the source: {', '.join(new)}. Leave them out"
@@ -60,9 +60,9 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
                 f" {reset}"
             )
     if gone and table.on_missing_column == "evolve":
-        alter = f"ALTER TABLE {opened.name(opened.raw, target)} DROP COLUMN"
-        opened.execute(*(f"{alter} {opened.quote(name)}" for name in gone))
-        opened.forget_schema(target)
+        if opened.is_files:
+            opened.execute()  # which says that it cannot
+        extraction = dataclasses.replace(extraction, gone=tuple(gone))
     if new and table.on_new_column == "ignore":
         fields = [field for field in extraction.schema if field.name not in new]
         return dataclasses.replace(extraction, schema=pa.schema(fields))

@@ -88,6 +88,9 @@ class Extraction:
         state: State of the dlt resource that gave them, as JSON.
         based_on: The load whose watermark it started from.
         is_new: Whether the table is not in the warehouse yet.
+        untyped: Columns of a function's rows that hold nothing but nulls.
+        adds: Whether the rows of a function go beside all that are there.
+        gone: Columns of the warehouse to drop once the rows are there.
     """
 
     table: Table
@@ -102,6 +105,9 @@ class Extraction:
     state: str | None = None
     based_on: str | None = None
     is_new: bool = False
+    untyped: frozenset[str] = frozenset()
+    adds: bool = False
+    gone: tuple[str, ...] = ()
 
 
 def extract(
@@ -125,7 +131,11 @@ def extract(
         PermanentError: The source or one of its values does not fit; the message says which.
         TransientError: The source is away for the moment.
     """
-    if receipt is not None and receipt.mode == "reset":
+    if window is not None and table.mode == "append" and table.cursor is None:
+        message = f"Table {table.name!r} has no cursor, so no part of it can be read again."
+        raise errors.PermanentError(message)
+    # Another cursor than the watermark's says nothing of what has been read.
+    if receipt is not None and (receipt.mode == "reset" or receipt.cursor != table.cursor):
         receipt = dataclasses.replace(receipt, watermark=None, state=None)
     watermark, based_on = (receipt.watermark, receipt.load_id) if receipt else (None, None)
     file = folder / "rows.arrow"
@@ -134,17 +144,19 @@ def extract(
             found = _from_database(table, file, watermark, window)
         else:
             found = _from_function(table, file, receipt, window, rows)
-    if receipt is not None and receipt.watermark and receipt.source != found.source:
-        advice = f"uv run {settings.PROJECT} reset {table.target_name}"
+    if receipt is not None and not db_utils.is_same(receipt.source or found.source, found.source):
+        advice = settings.command("reset", table.target_name)
         reporting.logger(__name__).warning(
-            "%s: the last load came from %s, this one comes from %s, and goes on at the same"
-            " watermark. If that is another database: %s",
+            "%s: the last load came from %s, this one comes from %s, and goes on where that ended."
+            " If that is another database: %s",
             *(table.target_name, receipt.source, found.source, advice),
         )
     found = _clean(found, window)
     _guard(found, receipt)
     if window is None:
         watermark = _watermark(found) or watermark
+    else:
+        found = dataclasses.replace(found, state=receipt.state if receipt else None)
     return dataclasses.replace(found, watermark=watermark, based_on=based_on)
 
 
@@ -241,7 +253,7 @@ def _from_function(
         resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
         resource.max_table_nesting = 0  # lists and dicts become JSON, not tables of their own
         resource.apply_hints(columns=_hints(table))
-        resource.add_map(_checker(table))
+        resource.add_map(_checker(table, seen := set()))
         pipeline.extract(resource, table_name=table.target_name, loader_file_format="parquet")
         sources = pipeline.state.get("sources")
         pipeline.normalize()
@@ -270,16 +282,26 @@ def _from_function(
         _require(table, source, schema, key)
     json = frozenset(name for name in names if hints.get(name, {}).get("data_type") == "json")
     state = typed_json.typed_dumps(sources) if sources else None
+    # What a function that is not told a beginning gives, or one that knows where it was, is new.
+    adds = table.mode == "append" and (state is not None or "since" not in arguments)
     return Extraction(
-        table, source, key, file, schema, json, rows_read=count, rows=count, state=state
+        *(table, source, key, file, schema, json),
+        rows_read=count,
+        rows=count,
+        state=state,
+        untyped=frozenset(seen.difference(schema.names)),
+        adds=adds,
     )
 
 
-def _checker(table: Table) -> Callable[[Any], Any]:
-    """Return what refuses rows or tables that dlt would change: names, NaN and infinity."""
+def _checker(table: Table, known: set[str]) -> Callable[[Any], Any]:
+    """Return what refuses rows or tables that dlt would change: names, NaN and infinity.
+
+    Names of columns are added to `known`: dlt forgets those that hold nothing but nulls.
+    """
     from dlt.common.normalizers.naming.direct import NamingConvention
 
-    naming, known = NamingConvention(), set[str]()
+    naming = NamingConvention()
 
     def check(item: Any) -> Any:
         is_row = isinstance(item, dict)
@@ -334,7 +356,9 @@ def _widest(field: pa.Field, table: Table) -> pa.Field:
     if field.name in table.types:
         return pa.field(field.name, _kind(table, field.name))
     type_ = field.type
-    if pa.types.is_integer(type_) and not pa.types.is_uint64(type_):
+    if pa.types.is_uint64(type_):
+        type_ = pa.decimal128(20, 0)
+    elif pa.types.is_integer(type_):
         type_ = pa.int64()
     elif pa.types.is_floating(type_):
         type_ = pa.float64()
@@ -457,7 +481,9 @@ def _watermark(found: Extraction) -> str | None:
 def _guard(found: Extraction, receipt: Receipt | None) -> None:
     """Refuse a full load that has lost most of its rows."""
     table = found.table
-    before = receipt.rows_loaded if receipt and receipt.mode == "full" else 0
+    before = receipt.rows_loaded if receipt else 0
+    if receipt and receipt.mode in {"incremental", "append"}:
+        before = 1  # at least, which a source without a row must not replace
     if table.mode != "full" or not before or table.max_shrink == 1:
         return
     # Small tables may halve any day; none may be suddenly empty.
@@ -465,7 +491,7 @@ def _guard(found: Extraction, receipt: Receipt | None) -> None:
         raise errors.PermanentError(
             f"{table.name!r} has {found.rows:,} rows in {found.source}, after {before:,} in the"
             " last load: the published ones stay. If that is right, let the table go through"
-            f" once: uv run {settings.PROJECT} reset {table.target_name}; or set max_shrink."
+            f" once: {settings.command('reset', table.target_name)}; or set max_shrink."
         )
 
 
@@ -489,8 +515,11 @@ def _bounds(
 
 def _earlier(table: Table, since: Any) -> Any:
     """Return where reading begins with the table's lookback."""
+    lookback: Any = table.lookback
+    if isinstance(lookback, timedelta) and not isinstance(since, datetime):
+        lookback = -(-lookback // timedelta(days=1)) * timedelta(days=1)  # a date has no hours
     try:
-        return since - table.lookback
+        return since - lookback
     except (TypeError, OverflowError):
         message = f"Table {table.name!r}: lookback {table.lookback!r} does not fit its cursor."
         raise errors.PermanentError(message) from None

@@ -25,7 +25,11 @@ _TRANSIENT_WORDS = re.compile(
     r"|different configuration than existing",
     re.IGNORECASE,
 )
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@|(password|token)=[^&\s]+", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(://[^:/@\s]*:)[^@\s]*@"
+    r"|((?:password|passwd|pwd) ?[=:] ?|(?:token|api_?key|sig|secret\w*)=)[^&;,\s]+",
+    re.IGNORECASE,
+)
 _ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
 """What ADBC puts before PostgreSQL's own words."""
 
@@ -92,5 +96,5 @@ def _sentence(chain: list[BaseException]) -> str:
     line = _ADBC.sub("", line)
     if hint := re.search("^HINT:  (.+)$", text, re.MULTILINE):
         line = f"{line} ({hint[1].rstrip('.')})"
-    shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}=...", line)[:500]
+    shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}...", line)[:500]
     return shown if shown.endswith((".", "!", "?")) else f"{shown}."

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -44,7 +44,9 @@ class Receipt:
         mode: How its rows were loaded; `reset` once the table was reset.
         loaded_at: When.
         source: Where the rows came from, without secrets.
-        watermark: Newest cursor value loaded so far, as text.
+        project: The project that loaded it.
+        cursor: The table's cursor.
+        watermark: Its newest value loaded so far, as text.
         state: State of the dlt resource that gave the rows, as JSON.
         rows_read: Rows read.
         rows_loaded: Rows written: for `full` all of them, else what was new or read again.
@@ -56,6 +58,8 @@ class Receipt:
     mode: str
     loaded_at: datetime
     source: str = ""
+    project: str = settings.PROJECT
+    cursor: str | None = None
     watermark: str | None = None
     state: str | None = None
     rows_read: int = 0
@@ -126,18 +130,29 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
     """
     with warehouse.table_locks([name]):
         is_there = bool(opened.columns(opened.raw, name))
-        if name not in _receipts(opened, name):
-            if is_there:
-                raise _not_ours(opened, opened.raw, name)
+        ours = _receipts(opened, name)
+        receipt = ours.get(name)
+        if receipt is None and not is_there:
             return
+        if receipt is None or receipt.project != settings.PROJECT:
+            raise _not_ours(opened, opened.raw, name)
+        if is_there and not drop and receipt.mode == "append" and not receipt.cursor:
+            message = f"The next load would add all rows of {name} to those that are there"
+            raise errors.PermanentError(f"{message}: --drop resets it with them.")
         if drop and is_there:
             opened.drop(name)
-        _run(opened, [], [_unread(name)])
+        _run(opened, [], [_unread(name, ours)])
 
 
-def _unread(name: str) -> Receipt:
+def _unread(name: str, ours: dict[str, Receipt]) -> Receipt:
     """Return the receipt that says that a table is ours, and to be read from its beginning."""
-    return Receipt(table_name=name, mode="reset", loaded_at=datetime.now(tz=UTC))
+    return Receipt(table_name=name, mode="reset", loaded_at=_now(ours))
+
+
+def _now(ours: dict[str, Receipt]) -> datetime:
+    """Return the time for new receipts: after the last ones, whatever the machine's clock says."""
+    last = [receipt.loaded_at + timedelta(microseconds=1) for receipt in ours.values()]
+    return max([datetime.now(tz=UTC), *last])
 
 
 def _not_ours(opened: warehouse.Warehouse, schema: str, name: str) -> errors.PermanentError:
@@ -207,16 +222,17 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             ready = [t for t in tickets if _accept(opened, t, ours, there, taken)]
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
             opened.forget_schema(*new)
-            if claimed := [_unread(name) for name in new if name not in ours]:
+            if claimed := [_unread(name, ours) for name in new if name not in ours]:
                 _run(opened, [], claimed)  # what is there from now on is ours, ended or not
+            ours |= {receipt.table_name: receipt for receipt in claimed}
             try:
-                _publish(opened, ready)
+                _publish(opened, ready, _now(ours))
             except (errors.PermanentError, errors.TransientError):
                 if len(ready) < 2:
                     raise
                 for ticket in ready:
                     try:
-                        _publish(opened, [ticket])
+                        _publish(opened, [ticket], _now(ours))
                     except (errors.PermanentError, errors.TransientError) as error:
                         ticket.set_exception(error)
     except BaseException as error:
@@ -241,6 +257,8 @@ def _accept(
     try:
         if name in taken:
             raise _not_ours(opened, taken[name], name)
+        if receipt and receipt.project != settings.PROJECT:
+            raise _not_ours(opened, opened.raw, name)
         if name in there and LOAD_ID not in there[name]:
             raise _not_ours(opened, opened.raw, name)
         if (receipt.load_id if receipt and name in there else None) != extraction.based_on:
@@ -253,18 +271,18 @@ def _accept(
     return True
 
 
-def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket]) -> None:
+def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datetime) -> None:
     """Load extractions in one package of dlt, and hand out the receipts."""
     if not tickets:
         return
     extractions = [ticket.extraction for ticket in tickets]
-    now = datetime.now(tz=UTC)
     receipts = [
         Receipt(
             table_name=extraction.table.target_name,
             mode=extraction.table.mode,
             loaded_at=now,
             source=extraction.source,
+            cursor=extraction.table.cursor,
             watermark=extraction.watermark,
             state=extraction.state,
             rows_read=extraction.rows_read,
@@ -275,6 +293,12 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket]) -> None:
     ]
     _prepare(opened, extractions)
     load_id = _run(opened, extractions, receipts)
+    for extraction in extractions:
+        if extraction.gone:
+            name = extraction.table.target_name
+            alter = f"ALTER TABLE {opened.name(opened.raw, name)} DROP COLUMN"
+            opened.execute(*(f"{alter} {opened.quote(column)}" for column in extraction.gone))
+            opened.forget_schema(name)
     for ticket, receipt in zip(tickets, receipts, strict=True):
         ticket.set_result(dataclasses.replace(receipt, load_id=load_id))
 
@@ -296,7 +320,7 @@ def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> 
         delete = f"DELETE FROM {opened.name(opened.raw, table.target_name)}"
         if table.mode == "full" and not extraction.schema.names and not extraction.is_new:
             statements.append(delete)
-        elif table.mode == "append" and not table.cursor:
+        elif table.mode == "append" and (extraction.adds or not table.cursor):
             others = f"{opened.quote(LOAD_ID)} NOT IN ({_completed(opened)})"
             if opened.columns(opened.raw, table.target_name):
                 statements.append(f"{delete} WHERE {others}")
@@ -368,7 +392,7 @@ def _resource(opened: warehouse.Warehouse, extraction: Extraction) -> Any:
         # Merged by the cursor's value: rows that share the newest one replace those that are
         # there, so that none is added twice. Without a cursor, rows are added in one step.
         disposition = "merge"
-        if table.cursor:
+        if table.cursor and not extraction.adds:
             options["merge_key"] = table.cursor
     options |= {"write_disposition": disposition, "columns": columns}
     return dlt.resource(read, name=table.target_name, **options)

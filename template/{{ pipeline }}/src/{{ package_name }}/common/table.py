@@ -18,7 +18,7 @@ Mode = Literal["full", "incremental", "append"]
 OnDrift = Literal["evolve", "ignore", "fail"]
 OnNull = Literal["drop", "keep", "fail"]
 
-UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
+UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.;%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
 """Names that are dlt's or the receipts', or that cannot be a file's, which dlt makes of them."""
 
 
@@ -101,6 +101,7 @@ class Table:
             (self.mode == "incremental" and not cursor, "mode='incremental' needs a cursor"),
             (self.mode == "full" and cursor, "a cursor goes with mode='incremental' or 'append'"),
             (self.lookback is not None and not cursor, "lookback goes with a cursor"),
+            (str(self.lookback).startswith("-"), "lookback must not be negative"),
             (
                 self.mode == "append" and self.cursor_nulls == "keep",
                 "mode='append' would add rows without a cursor each time",
