@@ -43,7 +43,8 @@ with warehouse.connect() as opened:
         f"SELECT {number}, count(*), sum(id) FROM raw.t{number}" for number in range(50)
     )
     print(len(opened.query(union)), sorted({row[1:] for row in opened.query(union)}))
-    loads = "SELECT count(DISTINCT _dlt_load_id), count(*) FROM raw._ingestions"
+    loads = "SELECT count(DISTINCT _dlt_load_id), count(*) FILTER (mode <> 'reset')"
+    loads = f"{loads} FROM raw._ingestions"
     print("loads", *opened.query(loads))
 """
 
