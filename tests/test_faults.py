@@ -48,7 +48,9 @@ def script(everything: Path, inside: Path, postgres_server: Any) -> Any:
 
     def run(name: str, *words: str, **env: str) -> str:
         python = everything / ".venv" / "bin" / "python"
-        env = {"TEST_POSTGRES_URL": postgres_server.url, **env}
+        # The scripts fork, and the jemalloc of Arrow dies in threads of such a child.
+        pool = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+        env = {"TEST_POSTGRES_URL": postgres_server.url, **pool, **env}
         return projects.run(python, inside / name, *words, cwd=inside, **env)
 
     return run
