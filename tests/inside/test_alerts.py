@@ -202,8 +202,12 @@ def test_an_error_for_people_is_logged_without_its_traceback(level: int) -> None
     log.filters, log.propagate = filters, False
     log.setLevel(level)
     shown: list[tuple[str, bool]] = []
-    log.handlers = [handler := logging.Handler()]
-    handler.emit = lambda record: shown.append((record.levelname, bool(record.exc_info)))  # type: ignore[method-assign]
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append((record.levelname, bool(record.exc_info)))
+
+    log.handlers = [Shown()]
     for error in (errors.PermanentError("Do this."), ZeroDivisionError("a fault of the code")):
         log.error("Encountered exception during execution: %r", error, exc_info=error)
     cause = [("DEBUG", True)] if level == logging.DEBUG else []
