@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -201,6 +202,32 @@ def test_a_table_that_was_never_loaded_is_one_sentence(bench: Bench) -> None:
     message = "rules of 't' cannot be checked: .*does not exist"
     with pytest.raises(errors.PermanentError, match=message):
         bench.check(Table(name="t", rules=(rules.RowCount(),)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "message"),
+    [
+        (rules.Unique, {"columns": "id"}, r"columns='id'\): columns and values are tuples"),
+        (rules.Unique, {"columns": ()}, "neither empty"),
+        (rules.AcceptedValues, {"column": "a", "values": ["x"]}, "are tuples"),
+        (rules.AcceptedValues, {"column": "a", "values": "xy"}, "are tuples"),
+        (rules.AcceptedValues, {"column": "a", "values": (None,)}, "neither empty"),
+        (rules.AcceptedValues, {"column": "a", "values": (1.0, math.nan)}, "nor with NaN"),
+        (rules.Range, {"column": "a"}, "needs a minimum or a maximum"),
+        (rules.Range, {"column": "a", "minimum": math.nan}, "other than NaN"),
+        (rules.Range, {"column": "a", "maximum": Decimal("inf")}, "other than NaN"),
+        (rules.RowCount, {"minimum": None}, "are numbers of rows"),
+        (rules.RowCount, {"minimum": -1}, "are numbers of rows"),
+        (rules.RowCount, {"maximum": -1}, "are numbers of rows"),
+        (rules.Dropped, {"maximum": None}, "maximum is a number of rows"),
+        (rules.Dropped, {"maximum": -1}, "maximum is a number of rows"),
+    ],
+)
+def test_a_rule_that_could_not_work_is_refused(
+    rule: Any, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{rule.__name__}\(.*{message}.*\.$"):
+        rule(**given)
 
 
 def test_rules_have_sensible_severities() -> None:

@@ -7,12 +7,13 @@ of severity `warn`, are checked in the warehouse afterwards.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from datetime import date, datetime, timedelta
-    from decimal import Decimal
 
     Value = bool | int | float | str | date | datetime | Decimal
 
@@ -22,6 +23,11 @@ class Rule:
     """What must hold for a table. `warn` reports a violation, `fail` also fails the run."""
 
     severity: Literal["warn", "fail"] = "fail"
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could not work, where it is written."""
+        if fault := _fault(self):
+            raise ValueError(f"{self}: {fault}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +106,29 @@ class Freshness(Rule):
     column: str
     max_age: timedelta
     behind: tuple[str, str] | None = None
+
+
+def _fault(rule: Any) -> str:
+    """Return what is wrong with the arguments of a rule; empty if nothing is."""
+    match rule:
+        case Unique(columns=many) | AcceptedValues(values=many) if not _is_filled(many):
+            return "columns and values are tuples, neither empty nor with NaN, such as ('a',)"
+        case Range(minimum=low, maximum=high) if {low, high} == {None} or _is_odd(low, high):
+            return "it needs a minimum or a maximum, other than NaN and infinity"
+        case RowCount(minimum=low, maximum=high) if not _are_counts(low, high or 0):
+            return "minimum and maximum are numbers of rows"
+        case Dropped(maximum=high) if not _are_counts(high):
+            return "maximum is a number of rows"
+    return ""
+
+
+def _is_filled(many: Any) -> bool:
+    return isinstance(many, tuple) and not {*many} <= {None} and not _is_odd(*many)
+
+
+def _is_odd(*values: Any) -> bool:
+    return any(isinstance(one, float | Decimal) and not math.isfinite(one) for one in values)
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(isinstance(one, int) and one >= 0 for one in values)
