@@ -250,7 +250,7 @@ def test_a_failure_leaves_the_old_table(build: Build) -> None:
 @pytest.mark.parametrize("kind", ["duckdb"])
 def test_a_view_of_somebody_else_is_left_alone_whatever_its_case(build: Build, kind: str) -> None:
     run("CREATE SCHEMA marts", 'CREATE VIEW marts."Theirs" AS SELECT 7 AS own')
-    with pytest.raises(errors.PermanentError, match=r"was not made from sql/theirs\.sql"):
+    with pytest.raises(errors.PermanentError, match=r"was not made from .* sql/theirs\.sql"):
         build(theirs="SELECT id FROM orders")
     assert read('SELECT own FROM marts."Theirs"') == [(7,)]
 
@@ -320,9 +320,34 @@ def test_a_table_of_somebody_else_is_left_alone(build: Build, kind: str) -> None
         deltalake.write_deltalake(f"{lake}/marts/theirs", pa.table({"own": [7]}))
     else:
         run("CREATE TABLE marts.theirs AS SELECT 7 AS own")
-    with pytest.raises(errors.PermanentError, match=r"was not made from sql/theirs\.sql"):
+    with pytest.raises(errors.PermanentError, match=r"was not made from .* sql/theirs\.sql"):
         build(theirs="SELECT id FROM orders")
     assert read("SELECT own FROM {theirs}") == [(7,)]
+
+
+def test_a_derived_table_of_another_project_is_left_alone(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(sums="SELECT 7 AS own")
+    with monkeypatch.context() as patch:
+        patch.setattr(settings, "PROJECT", "another")
+        with pytest.raises(errors.PermanentError, match=r"was not made from this project's sql/s"):
+            build(sums="SELECT id FROM orders")
+        assert build(more="SELECT id FROM orders") == 3
+    assert read("SELECT own FROM {sums}") == [(7,)]
+    assert build(sums="SELECT 8 AS own") == 1
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_tables_built_by_an_older_version_stay_ours(build: Build, kind: str) -> None:
+    build(sums="SELECT 7 AS own")
+    run("ALTER TABLE marts._derived DROP COLUMN project", "CREATE TABLE marts.theirs (id INT)")
+    assert build(more="SELECT 1 AS a") == 1
+    assert build(sums="SELECT 8 AS own") == 1
+    marks = [("more", settings.PROJECT), ("sums", settings.PROJECT)]
+    assert read("SELECT name, project FROM {_derived} ORDER BY name") == marks
+    with pytest.raises(errors.PermanentError, match="was not made from this project's"):
+        build(theirs="SELECT 1 AS a")
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "sql"
 
 _MARKS = "_derived"
-"""Table in `marts` that says which of the tables there are made here."""
+"""Table in `marts` that says which of the tables there are made here, and by which project."""
 
 
 @dataclass(frozen=True)
@@ -237,20 +237,25 @@ def _claim(w: Warehouse, name: str) -> bool:
     with w.client.with_alternative_dataset_name(w.marts):
         if not w.client.has_dataset():
             w.client.create_dataset()
-    if not w.columns(w.marts, _MARKS):
-        empty = "SELECT CAST('' AS TEXT) AS name LIMIT 0"
-        select = sqlglot.transpile(empty, "duckdb", w.dialect, identify=True)[0]
-        w.replace(_MARKS, select, is_old=False)
-    is_old = w.has_derived(name)
-    marks, column = w.name(w.marts, _MARKS), w.quote("name")
-    if not w.query(f"SELECT {column} FROM {marks} WHERE {column} = '{name}'"):
-        if is_old:
-            raise not_ours(w, name)
-        w.client.execute_sql(f"INSERT INTO {marks} VALUES ('{name}')")
+    marks, of, project = w.name(w.marts, _MARKS), w.quote("name"), w.quote("project")
+    columns = w.columns(w.marts, _MARKS).get(_MARKS, {})
+    if "project" not in columns:
+        value = "name" if columns else "''"
+        select = exp.select(f"CAST({value} AS TEXT) AS name", "CAST('' AS TEXT) AS project")
+        old = exp.to_table(marks, dialect=w.dialect)  # of a version that knew one project
+        select = select.from_(old) if columns else select.limit(0)
+        w.replace(_MARKS, select.sql(w.dialect, identify=True), is_old=bool(columns))
+    is_old = bool(w.find(w.marts, name))
+    known = w.query(f"SELECT {project} FROM {marks} WHERE {of} = '{name}'")
+    if is_old and known not in ([(settings.PROJECT,)], [("",)]):
+        raise not_ours(w, name)
+    if known != [(settings.PROJECT,)]:
+        w.client.execute_sql(f"DELETE FROM {marks} WHERE {of} = '{name}'")
+        w.client.execute_sql(f"INSERT INTO {marks} VALUES ('{name}', '{settings.PROJECT}')")
     return is_old
 
 
 def not_ours(w: Warehouse, name: str) -> errors.PermanentError:
     """Return the error for a table that somebody else made."""
-    message = f"{w.marts}.{name} in {w.described} was not made from sql/{name}.sql."
+    message = f"{w.marts}.{name} in {w.described} was not made from this project's sql/{name}.sql."
     return errors.PermanentError(f"{message} Rename the file, or drop what has its name.")

@@ -151,13 +151,13 @@ class Warehouse:
 
     def execute(self, *statements: str) -> None:
         """Run statements in one transaction, where the warehouse has them; files refuse them."""
-        with failures.explained(self.described), self.client.begin_transaction():
+        with self.client.begin_transaction():
             for statement in statements:
                 self.client.execute_sql(statement)
 
     def drop(self, table: str) -> None:
         """Drop an ingested table."""
-        with failures.explained(self.described):
+        with failures.explained(f"{table} in {self.described}"):
             self.jobs.drop_tables(table, delete_schema=False)
 
     def quote(self, name: str) -> str:
@@ -205,10 +205,13 @@ class Warehouse:
                 ):
                     self.jobs.drop_tables(*stale)
 
-    def has_derived(self, table: str) -> bool:
-        """Tell whether a table or view of that name is in `marts`; DuckDB ignores its case."""
-        same = f"table_schema = '{self.marts}' AND lower(table_name) = lower('{table}')"
-        return bool(self.query(f"SELECT 1 FROM information_schema.tables WHERE {same}"))
+    def find(self, schema: str, *tables: str) -> dict[str, str]:
+        """Return the tables and views that have one of the names, by it; case may not count."""
+        if self.client.capabilities.has_case_sensitive_identifiers:
+            return {name: name for name in self.columns(schema, *tables)}
+        listed = f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
+        there = {name.lower(): name for (name,) in self.query(listed)}
+        return {name: there[name.lower()] for name in tables if name.lower() in there}
 
     def building(self) -> AbstractContextManager[Any]:
         """Begin the transaction in which a derived table is built."""
