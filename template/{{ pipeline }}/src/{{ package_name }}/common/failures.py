@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
-# Classes of SQLSTATE that pass: connection, resources (but for a full disk), locks, shutdown.
-_TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57P0|58")
+# Classes of SQLSTATE that pass: connection, resources (but for a full disk), locks, time-outs,
+# shutdown.
+_TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57014|57P0|58")
 _TRANSIENT_WORDS = re.compile(
     r"connection (refused|reset|timed out|is lost|was closed)|server closed the connection"
     r"|terminating connection|could not connect|connection failed|starting up|shutting down"
