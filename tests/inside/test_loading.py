@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import importlib.util
 import json
 import logging
 import math
+import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -21,7 +24,15 @@ import psycopg2
 import pyarrow as pa
 import pytest
 from bench import Bench, embedded, query_sqlite, use_bench
-from my_data_project.common import errors, extraction, loading, rules, settings, warehouse
+from my_data_project.common import (
+    errors,
+    extraction,
+    failures,
+    loading,
+    rules,
+    settings,
+    warehouse,
+)
 from my_data_project.common.table import Table
 from my_data_project.tasks import ingestion
 
@@ -235,6 +246,28 @@ def test_a_cursor_in_the_future_does_not_move_the_watermark(
 
 
 @embedded
+@pytest.mark.parametrize("future", ["2999-12-31", "2999-12-31T23:59:59Z"])
+def test_a_text_in_the_future_does_not_move_the_watermark(bench: Bench, future: str) -> None:
+    past = future.replace("2999", "2023")
+    bench.source("CREATE TABLE t (id INTEGER PRIMARY KEY, at TEXT, v TEXT)")
+    bench.source(f"INSERT INTO t VALUES (1, '{past}', ''), (2, '{future}', '')")
+    bench.ingest(MERGE)
+    assert bench.receipt("t").watermark == past
+    assert [id_ for id_, _ in ids(bench)] == [1, 2]
+
+
+@embedded
+@pytest.mark.parametrize(
+    ("type_", "value"), [("TEXT", "29991231"), ("TEXT", "zebra"), ("INTEGER", "99999999999")]
+)
+def test_what_is_no_time_moves_the_watermark(bench: Bench, type_: str, value: str) -> None:
+    bench.source(f"CREATE TABLE t (id INTEGER PRIMARY KEY, at {type_}, v TEXT)")
+    bench.source(f"INSERT INTO t VALUES (1, '1', ''), (2, '{value}', '')")
+    bench.ingest(MERGE)
+    assert bench.receipt("t").watermark == value
+
+
+@embedded
 def test_only_cursors_in_the_future_leave_the_watermark_as_it_was(bench: Bench) -> None:
     rows = [{"id": 1, "at": dt.datetime(2999, 1, 1, tzinfo=dt.UTC), "v": ""}]
     bench.ingest(MERGE, rows)
@@ -373,6 +406,20 @@ def test_append_by_a_cursor_adds_no_row_twice_and_misses_none(bench: Bench) -> N
     bench.ingest(BY_TIME)
     bench.ingest(BY_TIME)
     assert [id_ for id_, _ in ids(bench)] == [1, 2, 3, 3, 4]
+
+
+def test_append_by_a_cursor_loses_what_the_source_deleted_of_the_newest(bench: Bench) -> None:
+    """As its rows have no key, nothing else tells those of the newest value from new ones."""
+    bench.source("CREATE TABLE t (id INTEGER, at TIMESTAMP, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, '2024-01-01', ''), (2, '2024-01-02', '')")
+    bench.source("INSERT INTO t VALUES (3, '2024-01-02', '')")
+    bench.ingest(BY_TIME)
+    bench.source("DELETE FROM t WHERE id < 3")
+    bench.ingest(BY_TIME)
+    assert [id_ for id_, _ in ids(bench)] == [1, 3]
+    bench.source("DELETE FROM t")
+    bench.ingest(BY_TIME)
+    assert [id_ for id_, _ in ids(bench)] == [1, 3]
 
 
 def test_append_keeps_rows_that_are_gone_from_the_source(bench: Bench) -> None:
@@ -718,6 +765,35 @@ def test_a_column_whose_name_would_change_is_refused(bench: Bench, name: str) ->
     assert bench.rows("t") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("a;b", FULL), ("a{b}", MERGE), ("{}", Table(name="t", mode="append", cursor="{}"))],
+    ids=["semicolon", "key", "cursor"],
+)
+def test_a_column_whose_name_dlt_would_break_is_refused(
+    bench: Bench, name: str, table: Table
+) -> None:
+    if table is MERGE:
+        table = Table(name="t", key=(name,), mode="incremental", cursor="v")
+    bench.source(f'CREATE TABLE t ("{name}" INTEGER, v INTEGER)', "INSERT INTO t VALUES (1, 2)")
+    with pytest.raises(errors.PermanentError, match="has a semicolon, or as a key or") as caught:
+        bench.ingest(table)
+    assert bench.columns("t") == []
+    assert ("exclude" in str(caught.value)) == (table is FULL)
+    if table is FULL:
+        return
+    bench.ingest(FULL)  # a brace does no harm elsewhere
+    assert bench.rows("t") == [(1, 2)]
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+@pytest.mark.parametrize("name", ["ctid", "xmin"])
+def test_a_system_column_of_postgresql_is_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(errors.PermanentError, match=f"'{name}' of 't' has the name of a system"):
+        bench.ingest(FULL, [{"id": 1, name: 2}])
+    assert bench.columns("t") == []
+
+
 def test_columns_that_differ_in_case_are_two_or_refused(bench: Bench) -> None:
     rows = [{"id": 1, "ID": 2}]
     if bench.kind == "postgres":
@@ -773,6 +849,18 @@ def test_a_table_of_another_pipeline_is_never_written_to(bench: Bench, schema: s
             bench.reset("t", drop=True)
     assert bench.query(f"SELECT * FROM {schema}.t") == theirs
     bench.execute(f"DROP TABLE {schema}.t")  # also to the check of what loads leave behind
+
+
+def test_a_foreign_table_whose_name_differs_in_case_is_left_alone(bench: Bench) -> None:
+    bench.ingest(Table(name="other"), [row(1, 1)])
+    bench.execute('CREATE TABLE raw."T" (id BIGINT)', 'INSERT INTO raw."T" VALUES (7)')
+    if bench.kind == "duckdb":
+        with pytest.raises(errors.PermanentError, match=r"raw\.T in .* was not made by this"):
+            bench.ingest(FULL, [{"id": 1}])
+    else:
+        bench.ingest(FULL, [{"id": 1}])
+        assert bench.rows("t") == [(1,)]
+    assert bench.query('SELECT * FROM raw."T"') == [(7,)]
 
 
 @embedded
@@ -937,12 +1025,53 @@ def test_a_source_that_has_changed_is_told(bench: Bench, caplog: pytest.LogCaptu
     bench.ingest(table)
     bench.set("SOURCE_URL", f"sqlite:///{bench.folder}/./source.db")  # the same file
     bench.ingest(table)
-    assert "If that is another database" not in caplog.text
+    assert "the last load" not in caplog.text
     shutil.copy(bench.folder / "source.db", bench.folder / "copy.db")
     bench.set("SOURCE_URL", f"sqlite:///{bench.folder / 'copy.db'}")
     bench.ingest(table)
     assert "copy.db, and goes on where that ended" in caplog.text
-    assert "reset t" in caplog.text
+    assert "reset t --drop" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"where": "id > 1"}, {"exclude": ("more",)}, {"columns": ("id", "v")}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_selection_that_has_changed_is_told_once(
+    bench: Bench, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table(
+        name="t", key=("id",), mode="incremental", cursor="id", on_missing_column="ignore"
+    )
+    changed = dataclasses.replace(table, **change)
+    bench.source("CREATE TABLE t (id BIGINT, v TEXT, more TEXT)")
+    bench.source("INSERT INTO t VALUES (1, 'a', 'b'), (2, 'c', 'd')")
+    for _ in range(2):
+        bench.ingest(table)
+    assert "than this one" not in caplog.text
+    for _ in range(2):
+        bench.ingest(changed)
+    told = "t: the last load had another name, schema, where, columns or exclude than this one, and"
+    assert caplog.text.count(told) == 1
+    bench.ingest(Table(name="t"))  # full, which reads all again
+    assert caplog.text.count(told) == 1
+    bench.reset("t", drop=True)  # as the message says
+    bench.ingest(changed)
+    assert caplog.text.count(told) == 1
+
+
+def test_receipts_of_an_older_version_are_read(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say nothing about a selection."""
+    bench.ingest(MERGE, [row(1, 3)])
+    bench.execute("ALTER TABLE raw._ingestions DROP COLUMN selection")
+    assert bench.receipt("t").watermark == "2024-01-03T00:00:00+00:00"
+    bench.ingest(MERGE, [row(2, 4)])
+    assert "the last load" not in caplog.text
+    assert bench.receipt("t").selection == MERGE.selection
+    assert ids(bench) == [(1, ""), (2, "")]
 
 
 def test_source_and_warehouse_may_share_a_server_but_no_table(bench: Bench) -> None:
@@ -1098,7 +1227,7 @@ def test_a_warehouse_that_is_away_fails_all_that_wait(
         for name in ("a", "b")
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "_receipts", _fail)
+        patch.setattr(loading, "_all_receipts", _fail)
         loading._load_all(tickets)
     assert all(isinstance(t.exception(), errors.TransientError) for t in tickets)
 
@@ -1126,6 +1255,60 @@ def test_a_second_run_waits_for_the_lock_and_gives_up_in_time(bench: Bench) -> N
     assert ids(bench) == [(1, "")]
 
 
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+@pytest.mark.parametrize("table", [FULL, APPEND], ids=["full", "append"])
+def test_a_table_that_somebody_locks_is_named_in_time(bench: Bench, table: Table) -> None:
+    bench.ingest(table, [row(1, 1)])
+    bench.set("LOCK_TIMEOUT_SECONDS", "0.2")
+    with psycopg2.connect(bench.url) as holder:
+        holder.cursor().execute("LOCK TABLE raw.t IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(errors.TransientError, match=r"^t in .*: canceling .* lock timeout\.$"):
+            bench.ingest(table, [row(2, 2)])
+    assert ids(bench) == [(1, "")]
+    bench.ingest(table, [row(2, 2)])
+    assert (2, "") in ids(bench)
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+def test_a_statement_that_takes_too_long_is_tried_again(bench: Bench) -> None:
+    """Whatever the server's language."""
+    with (
+        psycopg2.connect(bench.url) as connection,
+        pytest.raises(errors.TransientError, match=r"^t: zu lange"),
+        failures.explained("t"),
+    ):
+        connection.cursor().execute("DO $$BEGIN RAISE 'zu lange' USING ERRCODE = '57014'; END$$")
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+def test_no_setting_of_a_role_changes_a_session(bench: Bench) -> None:
+    """Whether in a transaction or not, and when a statement before has failed."""
+    name = bench.url.partition("?")[0].rpartition("/")[2]
+    with psycopg2.connect(bench.url) as connection:
+        for setting in (
+            *("extra_float_digits = 0", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'"),
+            *("timezone = 'America/New_York'", "standard_conforming_strings = off"),
+            "search_path = nowhere",
+        ):
+            connection.cursor().execute(f"ALTER DATABASE {name} SET {setting}")
+    asked = (
+        "SELECT concat_ws(' ', 0.1::float8 + 0.2, date '2024-02-01', interval '1 hour',"
+        r" timestamptz '2024-01-01 12:00Z', 'a\\b')"
+    )
+    expected = r"0.30000000000000004 2024-02-01 01:00:00 2024-01-01 12:00:00+00 a\\b"
+    with warehouse.connect() as opened:
+        assert opened.query(asked) == [(expected,)]
+        with pytest.raises(errors.PermanentError):
+            opened.query("SELECT nothing")
+        assert opened.query(asked) == [(expected,)]
+        opened.execute(f"CREATE TABLE public.kept AS {asked} AS v")
+        assert opened.query("SELECT v FROM public.kept") == [(expected,)]
+    for table, count in ((FULL, 1), (MERGE, 2), (BY_TIME, 2)):
+        for number in (1, 2):
+            bench.ingest(dataclasses.replace(table, target=table.mode), [row(number, number)])
+        assert bench.count(table.mode) == count
+
+
 @embedded
 def test_a_load_leaves_nothing_in_the_temporary_folder(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -1137,6 +1320,20 @@ def test_a_load_leaves_nothing_in_the_temporary_folder(
     with pytest.raises(errors.PermanentError):
         bench.ingest(MERGE, [{"v": 1}])
     assert list(folder.iterdir()) == []
+
+
+@embedded
+def test_what_killed_runs_have_left_is_removed_in_a_week(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    old, young = (tmp_path / f"my-data-project-run-{name}" for name in ("old", "young"))
+    for folder, days in ((old, 8), (young, 6)):
+        folder.mkdir()
+        (folder / "rows.arrow").write_text("")
+        os.utime(folder, (time.time() - days * 86_400,) * 2)
+    bench.ingest(FULL, [row(1, 1)])
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 @embedded

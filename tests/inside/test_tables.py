@@ -45,6 +45,8 @@ def test_a_table_needs_no_more_than_a_name() -> None:
         ({"target": "_ingestions"}, "another name"),
         ({"name": "eu.orders"}, "another name"),
         ({"name": 'order"s'}, "another name"),
+        ({"target": "ä" * 101}, "another name"),
+        ({"rules": ("x",)}, "rules holds what is no rule"),
     ],
 )
 def test_a_table_that_could_not_work_is_refused(change: dict[str, Any], message: str) -> None:

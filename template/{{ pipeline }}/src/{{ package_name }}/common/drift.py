@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LOAD_ID = "_dlt_load_id"
 """Column that dlt adds to every table it makes: the load that brought the row."""
 
+_SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+
 
 def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None) -> Extraction:
     """Make what was extracted fit the table in the warehouse, as the table's policies say.
@@ -47,9 +49,12 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
         )
     if gone and table.on_missing_column == "fail":
         instead = f" (new there: {', '.join(new)})" if new else ""
+        what = f"has no column {', '.join(gone)} in the source any more{instead}"
+        chosen = {*(table.columns or gone)} - {*table.exclude}
+        if own := [name for name in gone if name not in chosen]:
+            what = f"leaves out {', '.join(own)} with columns or exclude, which the warehouse has"
         raise errors.PermanentError(
-            f"{table.name!r} has no column {', '.join(gone)} in the source any more{instead}."
-            " If that is right: keep it in the warehouse, null in new rows, with"
+            f"{table.name!r} {what}. If that is right: keep it there, null in new rows, with"
             f" on_missing_column='ignore'; drop it with 'evolve'; or {reset}"
         )
     for name in wanted.keys() & kept.keys():
@@ -77,6 +82,8 @@ def _check_names(opened: Warehouse, extraction: Extraction) -> None:
         problem = longer(allowed.max_identifier_length, opened.dialect)
         raise errors.PermanentError(f"The name {target!r} {problem}: give the table a target.")
     seen: dict[str, str] = {}
+    table = extraction.table
+    merged = {"incremental": extraction.key, "append": (table.cursor,)}.get(table.mode, ())
     for name in extraction.schema.names:
         same = name if allowed.has_case_sensitive_identifiers else name.lower()
         other = seen.setdefault(same, name)
@@ -86,13 +93,18 @@ def _check_names(opened: Warehouse, extraction: Extraction) -> None:
             problem = "has a name that dlt keeps for itself"
         elif opened.jobs.schema.naming.normalize_identifier(name) != name:
             problem = "has a quote, a line break or an outer blank in its name"
+        elif ";" in name or (name in merged and {*"{}"} & {*name}):  # dlt splits and formats SQL
+            problem = "has a semicolon, or as a key or cursor a brace, in its name"
+        elif opened.dialect == "postgres" and name in _SYSTEM_COLUMNS:
+            problem = "has the name of a system column of PostgreSQL"
         elif other != name:
             problem = f"differs from {other!r} in case only, which {opened.dialect} ignores"
         else:
             continue
+        out = f", or leave it out with exclude=({name!r},)"
         raise errors.PermanentError(
-            f"Column {name!r} of {target!r} {problem}. Read a view with another name for it, or"
-            f" leave it out with exclude=({name!r},)."
+            f"Column {name!r} of {target!r} {problem}. Read a view with another name for it"
+            f"{'' if name in {*extraction.key, table.cursor} else out}."
         )
 
 

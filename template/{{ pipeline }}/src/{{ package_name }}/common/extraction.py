@@ -45,6 +45,9 @@ _ORDERED = (
 )
 """What may be a cursor."""
 
+SCRATCH = f"{settings.PROJECT}-run-"
+"""Begins the names of temporary folders: those of killed runs are found by it."""
+
 AHEAD = timedelta(days=1)
 """A time cursor further in the future is loaded, but does not move the watermark."""
 
@@ -144,20 +147,30 @@ def extract(
             found = _from_database(table, file, watermark, window)
         else:
             found = _from_function(table, file, receipt, window, rows)
-    if receipt is not None and not db_utils.is_same(receipt.source or found.source, found.source):
-        advice = settings.command("reset", table.target_name)
-        reporting.logger(__name__).warning(
-            "%s: the last load came from %s, this one comes from %s, and goes on where that ended."
-            " If that is another database: %s",
-            *(table.target_name, receipt.source, found.source, advice),
-        )
+    if receipt is not None and table.mode != "full" and receipt.cursor == table.cursor:
+        _warn_of_change(found, receipt)
     found = _clean(found, window)
-    _guard(found, receipt)
+    _check_shrink(found, receipt)
     if window is None:
         watermark = _watermark(found) or watermark
     else:
         found = dataclasses.replace(found, state=receipt.state if receipt else None)
     return dataclasses.replace(found, watermark=watermark, based_on=based_on)
+
+
+def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
+    """Say so if the table was loaded from another place or with another selection before."""
+    table, changed = found.table, ""
+    if not db_utils.is_same(receipt.source or found.source, found.source):
+        changed = f"came from {receipt.source}, this one comes from {found.source}"
+    elif receipt.selection not in {None, table.selection}:
+        changed = "had another name, schema, where, columns or exclude than this one"
+    if changed:
+        reporting.logger(__name__).warning(
+            "%s: the last load %s, and goes on where that ended: rows that are there stay as they"
+            " are. To load the table anew: %s",
+            *(table.target_name, changed, settings.command("reset", table.target_name, "--drop")),
+        )
 
 
 @functools.cache
@@ -239,7 +252,7 @@ def _from_function(
         arguments["since"] = since
     with (
         failures.explained(f"{table.name} from {source}"),
-        tempfile.TemporaryDirectory(prefix="extract-") as folder,
+        tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
         pipeline = dlt.pipeline(
             "extract",
@@ -456,9 +469,10 @@ def _watermark(found: Extraction) -> str | None:
     where = "TRUE"
     if pa.types.is_floating(type_):
         where = f"isfinite({column})"
-    elif pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+    elif not (pa.types.is_integer(type_) or pa.types.is_decimal(type_)):
         limit = datetime.now(tz=UTC).replace(tzinfo=None) + AHEAD
-        where = f"{column} <= TIMESTAMP '{limit.isoformat(' ')}'"
+        value = f"try_cast({column} AS TIMESTAMP)" if pa.types.is_string(type_) else column
+        where = f"coalesce({value} <= TIMESTAMP '{limit.isoformat(' ')}', TRUE)"
     with query(found) as connection:
         newest, ahead = _one(
             connection,
@@ -478,7 +492,7 @@ def _watermark(found: Extraction) -> str | None:
     return newest.isoformat() if isinstance(newest, date) else str(newest)
 
 
-def _guard(found: Extraction, receipt: Receipt | None) -> None:
+def _check_shrink(found: Extraction, receipt: Receipt | None) -> None:
     """Refuse a full load that has lost most of its rows."""
     table = found.table
     before = receipt.rows_loaded if receipt else 0

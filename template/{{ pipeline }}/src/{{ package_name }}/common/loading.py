@@ -10,12 +10,16 @@ package as complete, so a watermark is never ahead of the data.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -25,6 +29,7 @@ from pyarrow import ipc
 
 from . import drift, errors, failures, settings, warehouse
 from .drift import LOAD_ID
+from .extraction import SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +49,7 @@ class Receipt:
         mode: How its rows were loaded; `reset` once the table was reset.
         loaded_at: When.
         source: Where the rows came from, without secrets.
+        selection: Digest of which rows and columns they are.
         project: The project that loaded it.
         cursor: The table's cursor.
         watermark: Its newest value loaded so far, as text.
@@ -58,6 +64,7 @@ class Receipt:
     mode: str
     loaded_at: datetime
     source: str = ""
+    selection: str | None = None
     project: str = settings.PROJECT
     cursor: str | None = None
     watermark: str | None = None
@@ -80,18 +87,20 @@ class ConflictError(errors.PermanentError):
 
 def receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
     """Return the last completed load of tables that are there, of all or those named."""
-    found = _receipts(opened, *names)
+    found = _all_receipts(opened, *names)
     # Of a table that somebody has dropped, all rows are new.
     there = opened.columns(opened.raw, *found)
     return {name: receipt for name, receipt in found.items() if name in there}
 
 
-def _receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
+def _all_receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
     """Return the last receipts, also of tables that are not there."""
-    if not opened.columns(opened.raw, RECEIPTS):
+    there = opened.columns(opened.raw, RECEIPTS).get(RECEIPTS)
+    if not there:
         return {}
+    fields = [field for field in _FIELDS if field in there]  # older versions had fewer
     name = opened.quote("table_name")
-    listed = ", ".join(map(opened.quote, (*_FIELDS, LOAD_ID)))
+    listed = ", ".join(map(opened.quote, (*fields, LOAD_ID)))
     newest = f"{opened.quote('loaded_at')} DESC, {opened.quote(LOAD_ID)} DESC"
     wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in names)
     rows = opened.query(
@@ -101,7 +110,7 @@ def _receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
         f" WHERE {opened.quote(LOAD_ID)} IN ({_completed(opened)})"
         f"{f' AND {name} IN ({wanted})' if names else ''}) AS done WHERE place = 1"
     )
-    found = [Receipt(**dict(zip((*_FIELDS, "load_id"), row, strict=True))) for row in rows]
+    found = [Receipt(**dict(zip((*fields, "load_id"), row, strict=True))) for row in rows]
     return {receipt.table_name: receipt for receipt in found}
 
 
@@ -130,7 +139,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
     """
     with warehouse.table_locks([name]):
         is_there = bool(opened.columns(opened.raw, name))
-        ours = _receipts(opened, name)
+        ours = _all_receipts(opened, name)
         receipt = ours.get(name)
         if receipt is None and not is_there:
             return
@@ -169,6 +178,11 @@ class _Ticket(Future[Receipt]):
         self.extraction = extraction
 
 
+# What keeps runs apart, from the inside out:
+# - `turn`: threads of this process ingest a table one after the other, from reading to loading;
+# - `_leader`: one thread of this process loads, for all that wait; `_guard` keeps the two lists;
+# - `warehouse.table_locks`: processes load a table one after the other, but may read meanwhile;
+# - `warehouse.alone`: the same from reading on, for a run that another one has overtaken.
 _guard = threading.Lock()
 _leader = threading.Lock()
 _waiting: list[_Ticket] = []
@@ -202,22 +216,31 @@ def load(extraction: Extraction) -> Receipt:
     return ticket.result()
 
 
+def _sweep() -> None:
+    """Delete what runs that were killed more than a week ago have left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > timedelta(days=7).total_seconds():
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _load_all(tickets: Sequence[_Ticket]) -> None:
+    _sweep()
     try:
         with (
             warehouse.table_locks([ticket.extraction.table.target_name for ticket in tickets]),
             warehouse.connect() as opened,
         ):
             names = [ticket.extraction.table.target_name for ticket in tickets]
-            ours = _receipts(opened, *names)
+            ours = _all_receipts(opened, *names)
             there = opened.columns(opened.raw, *names)
             # A load goes through a table of the same name in the staging schema.
             staging = () if opened.is_files else (opened.client.staging_dataset_name,)
             unknown = set(names) - ours.keys()
             taken = {
-                name: schema
+                name: (schema, other)
                 for schema in ((opened.raw, *staging) if unknown else ())
-                for name in opened.columns(schema, *unknown)
+                for name, other in opened.find(schema, *unknown).items()
             }
             ready = [t for t in tickets if _accept(opened, t, ours, there, taken)]
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
@@ -248,7 +271,7 @@ def _accept(
     ticket: _Ticket,
     ours: dict[str, Receipt],
     there: dict[str, Any],
-    taken: dict[str, str],
+    taken: dict[str, tuple[str, str]],
 ) -> bool:
     """Tell whether an extraction can be loaded; if not, say so to the thread that waits."""
     extraction = ticket.extraction
@@ -256,7 +279,7 @@ def _accept(
     receipt = ours.get(name)
     try:
         if name in taken:
-            raise _not_ours(opened, taken[name], name)
+            raise _not_ours(opened, *taken[name])
         if receipt and receipt.project != settings.PROJECT:
             raise _not_ours(opened, opened.raw, name)
         if name in there and LOAD_ID not in there[name]:
@@ -282,6 +305,7 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
             mode=extraction.table.mode,
             loaded_at=now,
             source=extraction.source,
+            selection=extraction.table.selection,
             cursor=extraction.table.cursor,
             watermark=extraction.watermark,
             state=extraction.state,
@@ -291,14 +315,16 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
         )
         for extraction in extractions
     ]
-    _prepare(opened, extractions)
-    load_id = _run(opened, extractions, receipts)
-    for extraction in extractions:
-        if extraction.gone:
-            name = extraction.table.target_name
-            alter = f"ALTER TABLE {opened.name(opened.raw, name)} DROP COLUMN"
-            opened.execute(*(f"{alter} {opened.quote(column)}" for column in extraction.gone))
-            opened.forget_schema(name)
+    names = ", ".join(receipt.table_name for receipt in receipts)
+    with failures.explained(f"{names} in {opened.described}"):
+        _prepare(opened, extractions)
+        load_id = _run(opened, extractions, receipts)
+        for extraction in extractions:
+            if extraction.gone:
+                name = extraction.table.target_name
+                alter = f"ALTER TABLE {opened.name(opened.raw, name)} DROP COLUMN"
+                opened.execute(*(f"{alter} {opened.quote(column)}" for column in extraction.gone))
+                opened.forget_schema(name)
     for ticket, receipt in zip(tickets, receipts, strict=True):
         ticket.set_result(dataclasses.replace(receipt, load_id=load_id))
 
@@ -310,9 +336,8 @@ def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> 
     row and so no columns, dlt has nothing to replace a table with.
     """
     if opened.is_files:
-        with failures.explained(opened.described):
-            for extraction in extractions:
-                opened.files.prepare(opened, extraction)
+        for extraction in extractions:
+            opened.files.prepare(opened, extraction)
         return
     statements = []
     for extraction in extractions:
@@ -343,7 +368,7 @@ def _run(
     files: Any = "delta" if opened.is_files else None
     with (
         failures.explained(f"{names} in {opened.described}"),
-        tempfile.TemporaryDirectory(prefix="load-") as folder,
+        tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
         resources.append(
             dlt.resource([rows], name=RECEIPTS, table_format=files, file_format="parquet")

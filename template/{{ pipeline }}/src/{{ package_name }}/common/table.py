@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from . import errors
+from .rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import timedelta
-
-    from .rules import Rule
 
 Mode = Literal["full", "incremental", "append"]
 OnDrift = Literal["evolve", "ignore", "fail"]
@@ -20,6 +20,12 @@ OnNull = Literal["drop", "keep", "fail"]
 
 UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.;%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
 """Names that are dlt's or the receipts', or that cannot be a file's, which dlt makes of them."""
+
+
+def is_usable(name: str) -> bool:
+    """Tell whether a table in the warehouse may have the name."""
+    # dlt adds 30 bytes to it for the name of a file, of which systems allow 255.
+    return UNUSABLE.search(name) is None and len(name.encode()) <= 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,13 @@ class Table:
         """Its name in the warehouse."""
         return self.target or self.name
 
+    @property
+    def selection(self) -> str:
+        """Digest of what says which rows and columns are read."""
+        columns, exclude = sorted(self.columns or ()), sorted(self.exclude)
+        chosen = (self.schema, self.name, self.where, columns, exclude)
+        return hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
+
     def __post_init__(self) -> None:
         """Refuse a description that could not work, where it is written."""
         what = f"Table {self.name!r}"
@@ -94,10 +107,12 @@ class Table:
         cursor = {self.cursor} - {None}
         needed = {*(self.key or ()), *cursor}
         unread = needed & {*self.exclude} | needed - {*(self.columns or needed)}
-        nameless, empty = UNUSABLE.search(self.target_name), () in (self.key, self.columns)
+        no_rules = [rule for rule in self.rules if not isinstance(rule, Rule)]
+        nameless, empty = not is_usable(self.target_name), () in (self.key, self.columns)
         for wrong, why in (
             (nameless, "it needs another name in the warehouse: give it a target"),
             (empty, "an empty tuple names no column; leave it out instead"),
+            (no_rules, f"rules holds what is no rule: {', '.join(map(repr, no_rules))}"),
             (self.mode == "incremental" and not cursor, "mode='incremental' needs a cursor"),
             (self.mode == "full" and cursor, "a cursor goes with mode='incremental' or 'append'"),
             (self.lookback is not None and not cursor, "lookback goes with a cursor"),
@@ -147,7 +162,7 @@ class AllTables:
             raise errors.PermanentError(message)
         wanted = [name for name in names if name not in self.exclude]
         targets = {name: f"{self.target_prefix}{name}" for name in wanted}
-        if nameless := [name for name, target in targets.items() if UNUSABLE.search(target)]:
+        if nameless := [name for name, target in targets.items() if not is_usable(target)]:
             raise errors.PermanentError(
                 f"{', '.join(map(repr, nameless))} cannot be the name of a table in the warehouse:"
                 f" give AllTables exclude={(*self.exclude, *nameless)!r}, and list what you need"

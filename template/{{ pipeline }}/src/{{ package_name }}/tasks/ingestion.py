@@ -110,7 +110,7 @@ def ingest_table(
     """
     start = time.perf_counter()
     name = table.target_name
-    with loading.turn(name), tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+    with loading.turn(name), tempfile.TemporaryDirectory(prefix=extraction.SCRATCH) as folder:
         path = Path(folder)
         receipts = loading.read_receipts(name) if receipts is None else receipts
         receipt = receipts.get(name)
