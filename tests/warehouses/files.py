@@ -143,7 +143,7 @@ def locked() -> None:
     env = {**os.environ, "MY_DATA_PROJECT_LOCK_TIMEOUT_SECONDS": "0.1"}
     with warehouse.table_locks(["orders"]):
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert "TransientError: Another process has had " in done.stderr, done.stderr
+    assert "TransientError: Another process is using " in done.stderr, done.stderr
     assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
 
 

@@ -6,6 +6,7 @@ Tables are those that were ever loaded, also by flows of your own, and those of 
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +21,40 @@ HELP = "show how far each table is loaded, and the runs of each deployment"
 
 RECEIPT = ["loaded_at", "watermark", "rows_read", "rows_loaded", "rows_dropped", "source"]
 """What is shown of the receipt of a table's last load."""
+PATIENCE_SECONDS = 10
+"""How long Prefect's server may take to answer."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the choices: everything is shown anyway."""
+    """Declare the options."""
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if a part of it cannot be shown"
+        "--check", action="store_true", help="exit with 1 if a part cannot be shown"
     )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what can be had; where it cannot, the reason."""
+    """Print what can be read now; for the rest, print why not."""
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_CLIENT_MAX_RETRIES,
+        temporary_settings,
+    )
+
     from ..common import errors
 
     found: dict[str, Any] = {"errors": []}
-    for look in (_look_at_tables, _look_at_server):
-        try:
-            found |= look()
-        except (errors.PermanentError, errors.TransientError) as error:
-            found["errors"].append(str(error))
+    # Somebody is looking: an answer now is worth more than a complete one in minutes.
+    at_once: dict[Any, Any] = {
+        PREFECT_API_REQUEST_TIMEOUT: PATIENCE_SECONDS,
+        PREFECT_CLIENT_MAX_RETRIES: 0,
+    }
+    with temporary_settings(at_once):
+        for look in (_look_at_tables, _look_at_server):
+            try:
+                found |= look()
+            except (errors.PermanentError, errors.TransientError) as error:
+                found["errors"].append(str(error))
     if arguments.json:
         print(json.dumps(found, default=str, indent=2))
     else:
@@ -51,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _look_at_tables() -> dict[str, Any]:
     from ..common import loading, runs, warehouse
 
-    with warehouse.connect() as w:
+    with warehouse.connect(wait=0) as w:
         receipts, described = loading.receipts(w), w.described
     loaded = {name: receipt for name, receipt in receipts.items() if receipt.mode != "reset"}
     rows = [
@@ -103,9 +118,23 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
         "state": last and last.state_name,
         "next_run": coming and coming.next_scheduled_start_time,
         "orphaned": runs.is_orphaned(deployment),
-        "problem": last.state.message if last and last.state and bad else None,
+        "problem": _explain(client, last) if last and bad else None,
         "page": url_for(last) if last and bad else None,
     }
+
+
+def _explain(client: SyncPrefectClient, flow_run: FlowRun) -> str | None:
+    """Return why a run failed. One that crashed, say on import, has the reason in its log only."""
+    from prefect.client.schemas.filters import LogFilter
+    from prefect.client.schemas.sorting import LogSort
+
+    message = flow_run.state.message if flow_run.state else None
+    if flow_run.state and flow_run.state.is_crashed():
+        wanted = LogFilter(flow_run_id={"any_": [flow_run.id]}, level={"ge_": logging.ERROR})
+        for log in client.read_logs(wanted, limit=50, sort=LogSort.TIMESTAMP_DESC):
+            if "Traceback (most recent call last)" in log.message:
+                return f"{message} {log.message.strip().splitlines()[-1]}"
+    return message
 
 
 def _find_stuck(client: SyncPrefectClient) -> list[str]:
@@ -146,9 +175,9 @@ def _show(found: dict[str, Any]) -> None:
 
     tables, deployments = found.get("tables"), found.get("deployments")
     if tables:
-        one_source = len({row["source"] for row in tables} - {None}) < 2
-        columns = ["table", *(RECEIPT[:-1] if one_source else RECEIPT)]
-        show(tables, columns, f"Tables in {found['warehouse']} (UTC)")
+        show(tables, ["table", *RECEIPT[:-1]], f"Tables in {found['warehouse']} (UTC)")
+        if len({row["source"] for row in tables} - {None}) > 1:
+            show(tables, ["table", "source"], "Where they come from")
     elif tables is not None:
         flows = runs.load_flows()
         print("No table is loaded yet." if flows.tables.TABLES else runs.NO_TABLE)

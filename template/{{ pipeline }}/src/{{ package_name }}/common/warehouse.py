@@ -132,8 +132,8 @@ class Warehouse:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(lock.acquire(timeout, poll_interval=0.05))
                 except filelock.Timeout:
-                    message = f"Another process has had {described} for {timeout:.0f} s."
-                    raise errors.TransientError(message) from None
+                    message = f"Another process is using {described} (waited {timeout:.0f} s)."
+                    raise errors.TransientError(f"{message} Try again when it ends.") from None
                 except OSError as error:
                     message = f"Cannot write to {described}: {error.strerror}: {error.filename}."
                     raise errors.PermanentError(message) from error
@@ -279,10 +279,13 @@ def pipeline(folder: str) -> dlt.Pipeline:
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[Warehouse]:
-    """Open the warehouse of the settings; inside of itself, give the one that is open.
+def connect(wait: float | None = None) -> Iterator[Warehouse]:
+    """Open the warehouse of the settings, or return the one this thread has open.
 
     A DuckDB file can be open in one process at a time: the others wait for it here.
+
+    Args:
+        wait: How many seconds to wait; None means as long as the settings say.
 
     Raises:
         PermanentError: Its URL or login is wrong, or its driver is not installed.
@@ -294,7 +297,8 @@ def connect() -> Iterator[Warehouse]:
     config = settings.load()
     url, kind = _find()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(kind.locked(url, [], config.lock_timeout_seconds))
+        seconds = config.lock_timeout_seconds if wait is None else wait
+        stack.enter_context(kind.locked(url, [], seconds))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warehouse-"))
         with failures.explained(db_utils.describe(url)), _drivers(url):
             jobs: Any = pipeline(folder).destination_client()
