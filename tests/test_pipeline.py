@@ -72,14 +72,14 @@ def test_the_result_is_the_last_thing_seen(
     assert " | ERROR " not in printed
 
 
-def test_the_demos_server_calls_nobody(pipeline: Path) -> None:
+def test_a_server_that_prefect_starts_calls_nobody(pipeline: Path) -> None:
+    """Also for a flow that is called without a command of the project."""
     code = (
-        "import os, sys; from my_data_project import cli, demo;"
-        "assert 'prefect' not in sys.modules;"
-        "name = 'PREFECT_SERVER_ANALYTICS_ENABLED'; os.environ.pop(name, None);"
-        "demo.run = lambda: print(name, os.environ[name]); cli.main(['demo'])"
+        "import os; os.environ.pop('PREFECT_SERVER_ANALYTICS_ENABLED');"
+        "from prefect.settings import get_current_settings; server = get_current_settings().server;"
+        "print(server.analytics_enabled, server.ephemeral.startup_timeout_seconds)"
     )
-    assert "PREFECT_SERVER_ANALYTICS_ENABLED false" in tool(pipeline, "python", "-c", code)
+    assert tool(pipeline, "python", "-c", code).split() == ["False", "180"]
 
 
 def test_metadata_points_to_the_dev_extra(render: Render) -> None:
