@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import filelock
 import pytest
 from databases import EXAMPLES
 from my_data_project import cli, flows
@@ -17,8 +21,11 @@ from my_data_project.common import errors, extraction, loading, runs, secrets, s
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import ingestion_flow, tables
 from prefect import get_client
+from prefect.blocks.webhook import Webhook
+from prefect.client.schemas.actions import LogCreate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Failed, Pending
+from prefect.states import Crashed, Failed, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +168,24 @@ def test_ingest_needs_no_deployment(
     )
 
 
+def test_a_table_that_fails_is_marked_among_the_others(
+    source: Database,
+    warehouse: Database,
+    prefect_server: str,
+    examples: None,
+    printed: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "TABLES", (Table(name="customers"), Table(name="trains")))
+    assert cli.main(["ingest"]) == 1
+    out, err = capsys.readouterr()
+    assert cells(out, "customers")[1:3] == ["3", "3"]
+    assert cells(out, "customers")[-1] == "ok"
+    assert cells(out, "trains")[1:] == ["-", "-", "-", "-", "failed"]
+    assert "1 of 2 tables failed.\ntrains: The source has no table 'trains'" in err
+
+
 def test_backfill_repairs_a_window_and_leaves_the_watermark(
     source: Database, loaded: Database, prefect_server: str, printed: Any, tmp_path: Path
 ) -> None:
@@ -177,7 +202,10 @@ def test_backfill_repairs_a_window_and_leaves_the_watermark(
     ("words", "message"),
     [
         (["trains", "--since", "2026-01-01"], "no table trains. Tables: customers, orders."),
-        (["orders", "--since", "soon"], "soon"),
+        (
+            ["orders", "--since", "gestern"],
+            "write a date as 2026-01-31, a time as 2026-01-31T06:00",
+        ),
     ],
 )
 def test_a_backfill_that_makes_no_sense_is_one_sentence(
@@ -228,6 +256,53 @@ def test_status_shows_every_table_that_was_loaded(loaded: Database, printed: Any
     assert "PREFECT_API_URL is not set" in found["errors"][0]
 
 
+def test_status_fits_a_narrow_screen(
+    loaded: Database, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = printed("status")
+    assert max(map(len, text.splitlines()[:-1])) <= 80  # the last one says what is missing
+    assert cells(text, "orders")[1].startswith("2")
+    assert cells(text, "orders")[2].startswith("2026-01-02")
+    assert cells(text, "orders")[3:] == ["4", "4", "0"]
+    assert "rates" in text.partition("Where they come from")[2]
+
+
+def test_status_does_not_wait(
+    loaded: Database, printed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}WAREHOUSE_URL", f"duckdb:///{tmp_path}/busy.duckdb")
+    lock = filelock.FileLock(tmp_path / "busy.duckdb.lock", is_singleton=False)
+    begin = time.monotonic()
+    with lock:
+        assert "Another process is using duckdb:///" in printed("status")
+    assert time.monotonic() - begin < settings.load().lock_timeout_seconds / 2
+
+
+def test_status_asks_a_server_once(
+    printed: Any, examples: None, warehouse: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(503)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
+            text = printed("status")
+        server.shutdown()
+    assert "is in trouble: 503" in text
+    assert len(asked) == len(set(asked))
+
+
 def test_status_shows_deployments_and_what_is_wrong(
     loaded: Database, environment: str, printed: Any, tmp_path: Path
 ) -> None:
@@ -253,6 +328,21 @@ def test_status_shows_deployments_and_what_is_wrong(
         assert [one.id for one in runs.deployments(client)] == [kept]
         assert gone != kept
     assert "any more" not in printed("status")
+
+
+def test_status_names_the_error_of_a_run_that_crashed_on_import(
+    loaded: Database, environment: str, printed: Any
+) -> None:
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run_from_deployment(deploy(client))
+        crashed = Crashed(message="Process exited with status code: 1.")
+        client.set_flow_run_state(flow_run.id, crashed, force=True)
+        log = {"name": "x", "level": 40, "flow_run_id": flow_run.id}
+        text = "trying to load flow\nTraceback (most recent call last):\n  ...\nImportError: no y"
+        now = datetime.now(UTC)
+        logs = [LogCreate(**log, message=text, timestamp=now - timedelta(seconds=1))]
+        client.create_logs([*logs, LogCreate(**log, message="The process ended.", timestamp=now)])
+    assert "Crashed: Process exited with status code: 1. ImportError: no y\n" in printed("status")
 
 
 def test_status_says_what_to_do_about_a_run_that_is_stuck(
@@ -361,6 +451,31 @@ def test_setup_makes_everything_once(
     monkeypatch.setenv(f"{PREFIX}WORK_POOL", "other")
     monkeypatch.setenv(f"{PREFIX}WORK_POOL_TYPE", "cloud-of-dreams")
     assert "no work pool type 'cloud-of-dreams'" in printed("setup", code=1)
+
+
+def test_setup_keeps_what_it_did_not_create(
+    environment: str, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{runs.deployment_name()}-late"
+    monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
+    block = f"{runs.deployment_name()}-alerts"
+    Webhook(url="http://127.0.0.1:9/other").save(block)
+    assert f"a Webhook block {block} that setup did not create" in printed("setup", code=1)
+    Webhook.delete(block)
+    trigger = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0}
+    other = {"name": name, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+    with get_client(sync_client=True) as client:
+        made = client.create_automation(AutomationCore.model_validate(other))
+        text = printed("setup", code=1)
+        assert f"an automation {name} that setup did not create" in text
+        assert [one.id for one in client.read_automations_by_name(name)] == [made]
+        client.delete_automation(made)
+        flow_id = client.create_flow(ingestion_flow.ingest_all)
+        client.create_deployment(flow_id=flow_id, name=runs.deployment_name())
+        text = printed("setup")
+        assert f"deployment {runs.deployment_name()} is not tagged as this project's" in text
+        monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", f"{WEBHOOK}2")  # its own block it changes
+        printed("setup")
 
 
 def test_a_secret_is_set_and_replaced(

@@ -26,10 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run it, and show what was done."""
     from ..common import runs
-    from . import ingest
+    from .ingest import ingest
 
     if not arguments.tables or arguments.since is None:
         listed, _ = runs.load_flows().list_tables()
         arguments.error(f"name tables and --since. Tables: {', '.join(listed)}.")
-    window = (arguments.since, arguments.until)
-    ingest.show_results(runs.ingest_here(arguments.tables, *window))
+    ingest(arguments.tables, arguments.since, arguments.until)

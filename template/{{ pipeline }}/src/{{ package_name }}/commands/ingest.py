@@ -7,12 +7,13 @@ for as long as this takes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..tasks.ingestion import IngestionResult
 
@@ -26,15 +27,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Ingest, and show what was done."""
+    ingest(arguments.tables or None)
+
+
+def ingest(only: list[str] | None, since: str | None = None, until: str | None = None) -> None:
+    """Ingest tables, and show what was done, also when some of them fail."""
     from ..common import runs
 
-    show_results(runs.ingest_here(arguments.tables or None))
+    try:
+        show_results(runs.ingest_here(only, since, until))
+    except runs.IngestionError as error:
+        if error.results:
+            show_results(error.results, error.failed)
+        raise
 
 
-def show_results(results: Iterable[IngestionResult]) -> None:
-    """Print what an ingestion did, a line for each table."""
-    rows = [dataclasses.asdict(result) for result in results]
-    show(rows, ["table", "read", "loaded", "dropped", "seconds"])
+def show_results(results: Iterable[IngestionResult], failed: Collection[str] = ()) -> None:
+    """Print what an ingestion did, a line for each table; those that failed are marked."""
+    columns = ["table", "read", "loaded", "dropped", "seconds"]
+    rows: dict[str, dict[str, Any]] = {one.table: dataclasses.asdict(one) for one in results}
+    for name in failed:
+        rows.setdefault(name, {"table": name} | dict.fromkeys(columns[1:]))
+        rows[name]["state"] = "failed"
+    for row in rows.values():
+        row.setdefault("state", "ok")
+    show([*rows.values()], [*columns, "state"] if failed else columns)
 
 
 def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = None) -> None:
@@ -45,8 +62,10 @@ def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = Non
     grid = Table(title=title, title_justify="left")
     for name in columns:
         number = any(isinstance(row[name], int | float) for row in rows)
+        title = name.removeprefix("rows_").replace("_", " ")
         justify = "right" if number else "left"
-        grid.add_column(name.replace("_", " "), overflow="fold", justify=justify)
+        # Where the screen is narrow, text folds and numbers stay whole.
+        grid.add_column(title, overflow="fold", justify=justify, no_wrap=number)
     for row in rows:
         grid.add_row(*(_text(row[name]) for name in columns))
     Console(markup=False, highlight=False).print(grid, crop=False)
@@ -57,4 +76,5 @@ def _text(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return "-" if value is None else str(value)
+    # A time folds between date and time.
+    return "-" if value is None else re.sub(r"^(\d{4}-\d\d-\d\d)T", r"\1 ", str(value))

@@ -1,13 +1,14 @@
-"""Make what the deployments need on Prefect's server; run it again after a change.
+"""Create what the deployments need on Prefect's server; run it again after a change.
 
-The work pool, and automations that notice runs that start late or whose process is gone, as the
-settings of the environment say. What is there already is brought up to date. With --prune,
-deployments of this environment that prefect.yaml does not have any more are deleted.
+That is the work pool, and automations for runs that start late or whose process is gone. Settings
+come from the environment. What exists is brought up to date. With --prune, deployments of this
+environment that are no longer in prefect.yaml are deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
 
     from ..common.settings import Settings
 
-HELP = "make the work pool and the automations that the deployments need"
+HELP = "create the work pool and the automations that the deployments need"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the choice: the settings say the rest."""
+    """Declare the option."""
     parser.add_argument(
-        "--prune", action="store_true", help="delete deployments that prefect.yaml has no more"
+        "--prune", action="store_true", help="delete deployments that are not in prefect.yaml"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make or update all of it, and say so."""
+    """Create or update all of it, and print what was done."""
     from ..common import runs, settings
 
     config = settings.load()
     with runs.connect() as client:
+        for name in runs.find_others(client):
+            print(f"{name} is not tagged as this project's; `prefect deploy` would replace it.")
         print(_make_work_pool(client, config.work_pool, config.work_pool_type))
         print(_make_automations(client, config))
         for deployment in runs.deployments(client) if arguments.prune else ():
@@ -62,17 +65,30 @@ def _make_work_pool(client: SyncPrefectClient, name: str, type_: str) -> str:
 
 
 def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
-    """Make or replace what sees runs that cannot tell themselves: not begun, or gone."""
+    """Create or replace the automations for runs that cannot report: not begun, or gone."""
     from prefect.events.schemas.automations import AutomationCore
 
-    from ..common import runs
+    from ..common import errors, runs
 
     late, lost = config.late_after_seconds, config.lost_after_seconds
     pool = f"See whether a worker serves the work pool {config.work_pool}, or the pool is paused."
     again = "Nothing is half loaded: run it again."
     ended = ("heartbeat", "Completed", "Failed", "Crashed", "Cancelled")
     begun = ("Pending", "Running", *ended)
-    webhook, posted = _save_webhook(config)
+    name = runs.deployment_name()
+    ours = {"prefect.resource.id": f"prefect.tag.{name}"}
+    existing = [
+        old
+        for what in ("stuck", "lost", "late")
+        for old in client.read_automations_by_name(f"{name}-{what}")
+    ]
+    for old in existing:
+        if old.trigger.model_dump().get("match_related") != ours:
+            message = f"There is an automation {old.name} that setup did not create: rename or"
+            raise errors.PermanentError(f"{message} delete it, then run setup again.")
+    webhook, posted = _save_webhook(config, is_new=not existing)
+    for old in existing:
+        client.delete_automation(old.id)
     # What is wrong with a run for which, so many seconds after an event, none of others came.
     for what, after, expected, seconds, reason, advice in (
         # Its worker or machine died before it began: otherwise it stays Pending for ever.
@@ -86,7 +102,6 @@ def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
         if webhook is not None:
             payload = json.dumps({"text": _write(what, config.environment, reason, advice)})
             actions += [{"type": "call-webhook", "block_document_id": webhook, "payload": payload}]
-        name = runs.deployment_name()
         trigger = {
             "type": "event",
             "posture": "Proactive",
@@ -94,12 +109,10 @@ def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
             "expect": [f"prefect.flow-run.{event}" for event in expected],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             # A heartbeat names its deployment by an id that is not known yet, and its tags.
-            "match_related": {"prefect.resource.id": f"prefect.tag.{name}"},
+            "match_related": ours,
             "for_each": ["prefect.resource.id"],
             "within": seconds,
         }
-        for old in client.read_automations_by_name(f"{name}-{what}"):
-            client.delete_automation(old.id)
         if actions:
             made = {"name": f"{name}-{what}", "trigger": trigger, "actions": actions}
             client.create_automation(AutomationCore.model_validate(made))
@@ -122,12 +135,12 @@ def _write(what: str, environment: str, reason: str, advice: str) -> str:
     )
 
 
-def _save_webhook(config: Settings) -> tuple[str | None, str]:
-    """Save the block that posts, and say what is posted; None if nothing can be."""
+def _save_webhook(config: Settings, *, is_new: bool) -> tuple[str | None, str]:
+    """Save the block that posts; return its id and what is posted, or None and why nothing is."""
     from prefect.blocks.webhook import Webhook
     from pydantic import SecretStr
 
-    from ..common import runs, secrets, settings
+    from ..common import errors, runs, secrets, settings
 
     url = config.slack_webhook_url
     if url is None or not url.get_secret_value():
@@ -142,5 +155,11 @@ def _save_webhook(config: Settings) -> tuple[str | None, str]:
             f" Without Slack, leave {variable} empty."
         )
     slug = runs.deployment_name().lower().replace(".", "-").replace("_", "-")
-    saved = block.save(f"{slug}-alerts", overwrite=True)
+    name = f"{slug}-alerts"
+    with contextlib.suppress(ValueError):  # there is none yet
+        old: Any = Webhook.load(name, _sync=True)  # pyrefly: ignore[unexpected-keyword]
+        if is_new and old.url != block.url:
+            message = f"There is a Webhook block {name} that setup did not create: delete it,"
+            raise errors.PermanentError(f"{message} then run setup again.")
+    saved = block.save(name, overwrite=True)
     return str(saved), "both are posted, and so are runs that no worker takes."

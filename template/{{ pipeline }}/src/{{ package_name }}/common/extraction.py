@@ -554,7 +554,9 @@ def _bound(text: str, type_: pa.DataType) -> Any:
             return float(text)
         return Decimal(text) if pa.types.is_decimal(type_) else text
     except (ValueError, ArithmeticError):
-        raise errors.PermanentError(f"{text!r} does not fit a cursor of type {type_}.") from None
+        message = f"{text!r} does not fit a cursor of type {type_}: write a date as 2026-01-31, a"
+        message = f"{message} time as 2026-01-31T06:00 or 2026-01-31T06:00+01:00, or a number."
+        raise errors.PermanentError(message) from None
 
 
 def _guess(text: str) -> Any:

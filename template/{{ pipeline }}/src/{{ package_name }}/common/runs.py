@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from prefect import get_client, runtime
-from prefect.client.schemas.filters import DeploymentFilter
+from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
 from prefect.futures import PrefectFuture
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
@@ -24,7 +22,7 @@ from prefect.utilities.templating import apply_values
 from . import errors, prefect_api, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from types import ModuleType
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -33,6 +31,19 @@ if TYPE_CHECKING:
     from ..tasks.ingestion import IngestionResult
 
 Runner = TaskRunner[PrefectFuture[Any]]
+
+
+class IngestionError(errors.PermanentError):
+    """Tables that failed; the message has the reasons.
+
+    Attributes:
+        results: What was done for the tables that were loaded.
+        failed: Names of the tables that failed or broke a rule.
+    """
+
+    results: Sequence[IngestionResult] = ()
+    failed: Collection[str] = ()
+
 
 NO_TABLE = (
     "flows/tables.py lists no table yet:"
@@ -110,13 +121,7 @@ def local_server() -> Iterator[None]:
     from prefect.logging.handlers import APILogWorker
     from prefect.server.api.server import SubprocessASGIServer
 
-    with temporary_settings(
-        set_defaults={
-            PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,  # it makes its database first
-            PREFECT_SERVER_ANALYTICS_ENABLED: False,  # it would print an error when offline
-            PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
-        }
-    ):
+    with temporary_settings(set_defaults={PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL"}):
         try:
             yield
         finally:
@@ -160,6 +165,15 @@ def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     while page := client.read_deployments(deployment_filter=wanted, limit=200, offset=len(found)):
         found += page
     return found
+
+
+def find_others(client: SyncPrefectClient) -> list[str]:
+    """Return deployments of `ingest_all` with this environment's name that lack its tags."""
+    named = DeploymentFilter(name={"any_": [deployment_name(), f"{deployment_name()}-manual"]})
+    of_flow = FlowFilter(name={"any_": [load_flows().ingest_all.name]})
+    found = client.read_deployments(deployment_filter=named, flow_filter=of_flow)
+    tags = {settings.PROJECT, deployment_name()}
+    return [f"The deployment {one.name}" for one in found if not tags <= {*one.tags}]
 
 
 def is_orphaned(deployment: DeploymentResponse) -> bool:

@@ -108,7 +108,8 @@ def ingest_all(
         What was done, in the order of the table list.
 
     Raises:
-        PermanentError: A table does not exist, or at least one failed or broke a rule.
+        PermanentError: A table does not exist.
+        IngestionError: At least one table failed or broke a rule.
     """
     listed, unlisted = list_tables(only)
     derived.check_names(listed)
@@ -156,5 +157,7 @@ def ingest_all(
     )
     if failures:
         counts = f"{len(failures)} of {len(listed) + len(unlisted)} tables failed."
-        raise errors.PermanentError(runs.join_reasons(counts, failures))
+        error = runs.IngestionError(runs.join_reasons(counts, failures))
+        error.results, error.failed = results, failures.keys()
+        raise error
     return results
