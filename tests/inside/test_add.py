@@ -175,7 +175,43 @@ def test_a_database_becomes_entries(
     text = (project / discover.TABLES).read_text(encoding="utf-8")
     assert '# If its rows never change: mode="incremental", cursor="created_at".' in text
     assert '# If its rows never change: mode="incremental", cursor="id".' in text
+    assert 'added: mode="append", cursor="modified_at".\n    Table(name="loose"' in text
     assert discover.tidy(discover.TABLES, text) == text
+
+
+@pytest.mark.parametrize("kind", ["other", "sqlite", "duckdb", "postgres", "mysql"])
+def test_views_and_other_schemas_are_mentioned(
+    kind: str,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = MAKERS[kind](tmp_path / "source.db")
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}SOURCE_URL", url)
+    statements = ("CREATE SCHEMA far", "CREATE VIEW far.only AS SELECT 1 AS a")
+    if kind == "other":
+        monkeypatch.setattr(readers, "_READERS", {})
+    elif kind == "duckdb":
+        with duckdb.connect(tmp_path / "source.db") as connection:
+            connection.execute(";".join(statements))
+    elif kind == "postgres":
+        connection = psycopg2.connect(url)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(";".join(statements))
+        connection.close()
+    assert cli.main(["discover", "--like", "*codes"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 views left out; --views proposes them too.\n" in err
+    assert "all_codes" not in out
+    if kind in {"duckdb", "postgres"}:
+        assert err.endswith("1 other schemas; --schema reads one: far.\n")
+        assert cli.main(["discover", "--views", "--schema", "far"]) == 0
+        out, err = capsys.readouterr()
+        assert '(Table(name="only", schema="far"),)\n' in out
+        assert "views" not in err
+    assert cli.main(["discover", "--views", "--like", "*codes", "--write"]) == 0
+    assert [table.name for table in read(project)] == ["all_codes", "codes"]
 
 
 def test_by_default_it_shows_the_edit(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +221,8 @@ def test_by_default_it_shows_the_edit(project: Path, capsys: pytest.CaptureFixtu
     assert out.startswith(f"--- a/{discover.TABLES}\n+++ b/{discover.TABLES}\n")
     assert '+    Table(name="points"),\n' in out
     assert "codes" not in out
-    assert err == f"2 tables; --write puts them into {discover.TABLES}.\n"
+    told = f"2 tables; --write adds them to {discover.TABLES}.\n"
+    assert err == f"{told}1 views left out; --views proposes them too.\n"
     assert (project / discover.TABLES).read_bytes() == before
 
 
@@ -205,8 +242,9 @@ def test_what_is_listed_is_left_out_and_names_do_not_collide(
     assert people.target_name == "other_people"
     assert points == Table(name="points")
     monkeypatch.setattr(tables, "TABLES", (*listed, people, points))
-    assert cli.main(["discover", "--write"]) == 1
-    assert "All tables (6) are in flows/tables.py already." in capsys.readouterr().err
+    capsys.readouterr()
+    assert cli.main(["discover", "--write"]) == 0
+    assert capsys.readouterr().out == f"Nothing to add: all 6 are in {discover.TABLES} already.\n"
     monkeypatch.setattr(tables, "TABLES", (AllTables(exclude=("points",)),))
     assert cli.main(["discover"]) == 0
     assert capsys.readouterr().err.startswith("1 tables; ")
@@ -251,7 +289,7 @@ def test_a_named_source_is_read(project: Path, monkeypatch: pytest.MonkeyPatch) 
             f"no such file; name yours in {settings.ENV_PREFIX}SOURCE_URL",
         ),
         ("oracledb://scott:tiger@host/x", (), "no driver for a source of type 'oracledb'"),
-        (None, ("--schema", "sales"), "no tables in the schema 'sales'"),
+        (None, ("--schema", "sales"), "no tables in the schema 'sales'. Schemas: main."),
         (None, ("--source", "erp"), "There is no source 'erp'"),
         (None, ("--source", "NW"), "no source 'NW': write 'nw', as names of sources are"),
         (None, ("--like", "zebra*"), "The source has no table like 'zebra*'."),
@@ -405,18 +443,18 @@ def test_a_dry_run_shows_what_it_would_do(
 
 
 REFUSED = [
-    (["task", "class"], "'class' is no name"),
-    (["task", "match"], "'match' is no name"),
-    (["task", "list"], "'list' is no name"),
-    (["task", "task"], "task is the name of what"),
-    (["task", "warehouse"], "warehouse is the name of what"),
-    (["flow", "notifications"], "notifications is the name of what"),
-    (["task", "Zebras"], "'Zebras' is no name"),
-    (["task", "count-zebras"], "'count-zebras' is no name"),
-    (["task", "zebras\n"], "is no name"),
+    (["task", "class"], "'class' is not a valid name"),
+    (["task", "match"], "'match' is not a valid name"),
+    (["task", "list"], "'list' is not a valid name"),
+    (["task", "task"], "imports task: "),
+    (["task", "warehouse"], "imports warehouse: "),
+    (["flow", "notifications"], "imports notifications: "),
+    (["task", "Zebras"], "'Zebras' is not a valid name"),
+    (["task", "count-zebras"], "'count-zebras' is not a valid name"),
+    (["task", "zebras\n"], "is not a valid name"),
     (["task", "z" * 41], "up to 40 small letters"),
-    (["task", "count_zebras"], "exists already"),
-    (["flow", "ingestion"], "ingestion_flow.py exists already"),
+    (["task", "count_zebras"], "already exists"),
+    (["flow", "ingestion"], "ingestion_flow.py already exists"),
     (["derived", "codes"], "There is a table codes already"),
     (["table", "codes"], "has codes already; --target"),
     (["table", "point"], "The source has no table 'point'. Did you mean 'points'?"),
@@ -444,7 +482,7 @@ def test_elsewhere_nothing_is_added(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["add", "task", "count_zebras"]) == 1
-    assert "is not here: go to its folder first." in capsys.readouterr().err
+    assert "go to its folder first." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -1,8 +1,8 @@
 """Read a source, and propose entries of flows/tables.py for its tables.
 
-Keys, cursors and rules follow from what the database says: its primary keys, its columns with
-the time of a change, its constraints. Tables that are listed already are left out. Prints the
-change as a diff to look at; --write makes it.
+Keys, cursors and rules come from the database: its primary keys, its columns with the time of a
+change, its constraints. Tables that are already listed are left out. The change is printed as a
+diff; --write makes it.
 """
 
 from __future__ import annotations
@@ -31,50 +31,60 @@ HELP = "read the source, and propose its tables for flows/tables.py"
 PACKAGE = __name__.partition(".")[0]
 TABLES = f"src/{PACKAGE}/flows/tables.py"
 IMPORTS = {"Table": "from ..common.table import Table", "rules": "from ..common import rules"}
+OF_WAREHOUSES = ("_dlt", "_ingestions")
 CHANGED = re.compile("updat|modif|chang|edited|revis", re.IGNORECASE)
 CREATED = re.compile("creat|insert|added|logged|occurred", re.IGNORECASE)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare what is read."""
+    """Declare the options."""
     parser.add_argument("--source", metavar="NAME", help="a named source, SOURCE_URLS__<NAME>")
-    parser.add_argument("--schema", metavar="S", help="schema in the source; none for its default")
-    parser.add_argument("--like", metavar="PATTERN", default="*", help="only these, as 'sales_*'")
-    parser.add_argument("--write", action="store_true", help="write it into flows/tables.py")
+    parser.add_argument("--schema", metavar="S", help="schema in the source, if not its default")
+    parser.add_argument("--views", action="store_true", help="propose views as well")
+    parser.add_argument("--like", metavar="PATTERN", default="*", help="only names like 'sales_*'")
+    parser.add_argument("--write", action="store_true", help="change flows/tables.py")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Show the change, or make it.
 
     Raises:
-        PermanentError: The source cannot be read, or has nothing new.
+        PermanentError: The source cannot be read, or has no such table.
         TransientError: The source does not answer.
     """
     from ..common import db_utils, readers
 
     source, schema = arguments.source, arguments.schema
+    url = db_utils.source_url(source)
     is_listed, taken = read_list(source, schema)
     found = [
         one
-        for one in readers.describe(db_utils.source_url(source), schema)
+        for one in readers.describe(url, schema, views=arguments.views)
         if fnmatchcase(one.name, arguments.like)
-        if not one.name.startswith(("_dlt", "_ingestions"))  # of a warehouse
+        if not one.name.startswith(OF_WAREHOUSES)
     ]
     if not found:
         raise errors.PermanentError(f"The source has no table like {arguments.like!r}.")
     given = {"schema": schema, "source": source}
     entries = [propose(one, taken, given) for one in found if not is_listed(one.name)]
-    if not entries:
-        raise errors.PermanentError(f"All tables ({len(found)}) are in flows/tables.py already.")
-    write({TABLES: insert(entries)}, dry_run=not arguments.write)
-    if not arguments.write:
-        print(f"{len(entries)} tables; --write puts them into {TABLES}.", file=sys.stderr)
+    if entries:
+        write({TABLES: insert(entries)}, dry_run=not arguments.write)
+    else:
+        print(f"Nothing to add: all {len(found)} are in {TABLES} already.")
+    if entries and not arguments.write:
+        print(f"{len(entries)} tables; --write adds them to {TABLES}.", file=sys.stderr)
+    views, others = readers.list_rest(url, schema)
+    if views and not arguments.views:
+        print(f"{len(views)} views left out; --views proposes them too.", file=sys.stderr)
+    if others:
+        listed = ", ".join(others)
+        print(f"{len(others)} other schemas; --schema reads one: {listed}.", file=sys.stderr)
 
 
 def read_list(source: str | None, schema: str | None) -> tuple[Callable[[str], bool], set[str]]:
-    """Return what tells whether a table of a schema is listed, and all names in the warehouse.
+    """Return a test for whether a table of a schema is listed, and all names in the warehouse.
 
-    The names are in lower case; those of entries for all tables of a schema are not among them.
+    The names are in lower case, without those of entries for all tables of a schema.
     """
     try:
         from ..flows import tables
@@ -130,6 +140,9 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
         elif words["mode"] is None and (added := [*filter(CREATED.search, times), *rising]):
             cursor = json.dumps(added[0])
             hint = f'# If its rows never change: mode="incremental", cursor={cursor}.\n'
+    elif times and not keys and words["mode"] is None and words["cursor"] is None:
+        cursor = json.dumps([*filter(CREATED.search, times), *times][0])
+        hint = f'# If rows are only ever added: mode="append", cursor={cursor}.\n'
     cursor = words["cursor"]
     if cursor and words["mode"] is None:
         words["mode"] = "incremental" if keys else "append"
@@ -171,7 +184,7 @@ def insert(entries: Collection[str]) -> str:
     ]
     listed = values[-1] if values else None
     if not isinstance(listed, ast.Tuple | ast.List) or data[end(listed) - 1] not in b")]":
-        raise errors.PermanentError(f"TABLES is no plain tuple: put this in by hand:\n{added}")
+        raise errors.PermanentError(f"TABLES is not a plain tuple: add this by hand:\n{added}")
     close = end(listed) - 1
     last = end(listed.elts[-1]) if listed.elts else close
     comma = b"," if listed.elts and b"," not in re.sub(b"#.*", b"", data[last:close]) else b""
@@ -198,7 +211,7 @@ def write(changes: Mapping[str, str], *, dry_run: bool) -> None:
 
 
 def read(path: str) -> str:
-    """Return the text of a file of the project; refuse what is not there or no text."""
+    """Return the text of a file of the project."""
     try:
         return (root() / path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -206,15 +219,15 @@ def read(path: str) -> str:
 
 
 def root() -> Path:
-    """Return the folder of the project, which is the current one or above it."""
+    """Return the folder of the project: the current one, or one above it."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / "pyproject.toml").is_file() and (folder / "src" / PACKAGE).is_dir():
             return folder
-    raise errors.PermanentError(f"The project of {PACKAGE} is not here: go to its folder first.")
+    raise errors.PermanentError(f"This is not the project of {PACKAGE}: go to its folder first.")
 
 
 def tidy(path: str, text: str, imports: Collection[str] = ()) -> str:
-    """Return the text of a Python file with imports, as the project's ruff would have it."""
+    """Return the text of a Python file, with imports added, as ruff formats it."""
     required = f"lint.isort.required-imports={json.dumps([*imports])}"
     fix = ("check", "--fix-only", "--extend-select", "I002", "--config", required)
     for words in (fix, ("format",)):

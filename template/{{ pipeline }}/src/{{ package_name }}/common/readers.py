@@ -1,11 +1,11 @@
 """Tables of any database, read as Arrow record batches: exact values, memory bounded by bytes.
 
-Each connection sets what it relies on, so that no role, database or server decides what a value
-looks like, and reads in one transaction that writes nothing. What would not survive is refused by
-the name of its column.
+Each connection sets what it relies on, so that values do not depend on the role, database or
+server, and reads in one read-only transaction. A value that would change is refused by the name of
+its column.
 
-All that reads a source raises a PermanentError if it cannot be read, or a TransientError if that
-may pass.
+Functions that read a source raise a PermanentError if it cannot be read, or a TransientError if
+trying again may help.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BYTES = 16 * 2**20
 _NUMBERS = {"bigint", "double", "decimal"}
 _TIMES = {"date", "timestamp", "timestamptz"}
 _SORTED = "dddd-dd-dd dd:dd:dd".replace("d", "[0-9]")
-"""How SQLite's times look that sort as texts: most do, and need no second look."""
+"""SQLite's times that sort as texts, as most do."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,25 @@ def list_tables(url: str, schema: str | None = None) -> list[str]:
         return sorted(source.find(schema, None))
 
 
-def describe(url: str, schema: str | None = None, name: str | None = None) -> list[Relation]:
-    """Describe the tables of a schema, or one table or view."""
+def list_rest(url: str, schema: str | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of a schema's views, and of the other schemas that have tables."""
+    with _open(url) as source:
+        listed = source.list_all(schema)
+    views = [name for _, name, is_view, is_here in listed if is_view and is_here]
+    return sorted(views), sorted({of for of, _, _, is_here in listed if not is_here})
+
+
+def describe(
+    url: str, schema: str | None = None, name: str | None = None, *, views: bool = False
+) -> list[Relation]:
+    """Describe the tables of a schema, with its views or without, or one table or view."""
     with _open(url) as source, warnings.catch_warnings(action="ignore"):
-        found = source.find(schema, name)
+        listed = source.list_all(schema) if views else []
+        here = [(one, is_view) for _, one, is_view, is_here in listed if is_here]
+        only_views = bool(here) and all(is_view for _, is_view in here)
+        names = [] if only_views else [name]
+        names += [one for one, is_view in here if is_view]
+        found = {key: value for one in names for key, value in source.find(schema, one).items()}
         unique: dict[tuple[str, str], list[str | None]] = {}
         for table, index, column in source.list_unique(schema):
             unique.setdefault((table, index), []).append(column)
@@ -127,7 +142,7 @@ def read(
         table: The table.
         columns: What `columns` returned for it.
         since: Lowest cursor; rows without one are read too, unless there is an `until`.
-        until: Where the window ends, not included.
+        until: End of the window, exclusive.
         batch_bytes: Bytes of rows to hold in memory. Where a driver counts rows, more may be held
             for once, when rows become longer on the way: 500 of them (DuckDB itself: 2,048).
 
@@ -176,6 +191,9 @@ class Reader(ABC):
     nulls, of all tables of a schema, or of one table or view."""
     unique: ClassVar[str] = ""
     """Query for the table, name and columns of the unique constraints of a schema."""
+    listing: ClassVar[str] = ""
+    """Query for the schema and name of all tables and views, whether it is a view, and whether
+    the schema is the one in question."""
     mark = '"'  # around names
     as_text = ""  # reads any column as its source writes it; empty if that is what the rules do
     as_bytes = "{}"  # reads a text as its bytes, which may be no UTF-8
@@ -209,6 +227,12 @@ class Reader(ABC):
         """Return what `unique` asks for."""
         return self.query(self.unique.format(schema=self.literal(schema)))
 
+    def list_all(self, schema: str | None) -> list[Any]:
+        """Return what `listing` asks for."""
+        found = self.query(self.listing.format(schema=self.literal(schema)))
+        # MySQL's numbers come as texts.
+        return [(of, name, bool(int(view)), bool(int(here))) for of, name, view, here in found]
+
     def find(
         self, schema: str | None, name: str | None, types: Mapping[str, str] | None = None
     ) -> dict[str, list[Column]]:
@@ -221,7 +245,9 @@ class Reader(ABC):
             return {name: found[name]} if name in found else found
         where = "" if schema is None else f" in the schema {schema!r}"
         if name is None:
-            raise errors.PermanentError(f"The source has no tables{where}: try another schema.")
+            schemas = ", ".join(sorted({row[0] for row in self.list_all(schema)}))
+            message = f"The source has no tables{where}."
+            raise errors.PermanentError(f"{message} Schemas: {schemas}." if schemas else message)
         known = {row[0] for row in self.describe(schema)}
         close = " or ".join(map(repr, difflib.get_close_matches(name, known)))
         hint = f" Did you mean {close}?" if close else ""
@@ -384,6 +410,9 @@ SELECT t.name, i.name, c.name FROM pragma_table_list t,
   pragma_index_info(i.name, coalesce({schema}, 'main')) c
 WHERE t.schema = coalesce({schema}, 'main') AND i."unique" AND NOT i.partial
 ORDER BY t.name, i.seq DESC, c.seqno"""
+    listing = """
+SELECT schema, name, type = 'view', schema = coalesce({schema}, 'main') FROM pragma_table_list
+WHERE schema <> 'temp' AND type <> 'shadow' AND name NOT GLOB 'sqlite_*'"""
     mark = "`"  # a name in double quotes that is none would be a text
     as_bytes = "CAST({} AS BLOB)"
     as_time = f"""CASE WHEN '{{1}}' = 'timestamp' AND {{0}} GLOB '{_SORTED}' THEN {{0}}
@@ -469,6 +498,12 @@ ORDER BY c.table_oid, column_index"""
 SELECT table_name, constraint_index, unnest(constraint_column_names)
 FROM duckdb_constraints() WHERE constraint_type = 'UNIQUE'
   AND database_name = current_database() AND schema_name = coalesce({schema}, current_schema())"""
+    listing = """
+SELECT schema_name, name, is_view, schema_name = coalesce({schema}, current_schema())
+FROM (SELECT database_name, schema_name, table_name AS name, false AS is_view FROM duckdb_tables()
+  UNION ALL SELECT database_name, schema_name, view_name, true FROM duckdb_views()
+  WHERE NOT internal)
+WHERE database_name = current_database()"""
     as_text = "{}::VARCHAR"
     as_time = "{}::{}"
     text_order = "({}) COLLATE C"
@@ -519,6 +554,13 @@ class _Other(RowReader):
                         partial = "where" in str(one.get("dialect_options"))
                         if one.get("unique", True) and not partial:
                             yield from ((table, one["name"], name) for name in one["column_names"])
+
+    def list_all(self, schema: str | None) -> list[Any]:
+        look = sa.inspect(self.engine)
+        here = schema or look.default_schema_name
+        found = [(here, name, False, True) for name in look.get_table_names(schema)]
+        found += [(here, name, True, True) for name in look.get_view_names(schema)]
+        return found + [(of, "", False, False) for of in look.get_schema_names() if of != here]
 
     def kind(self, declared: Any) -> tuple[str, str]:
         kind = "json" if isinstance(declared, sa.JSON) else ""
