@@ -154,7 +154,7 @@ def test_the_example_is_left_behind_by_the_commands_of_the_readme(
     """But for what it says and deploys, the project is as one that never had an example."""
     project = template_repository.project(PIPELINE, tmp_path / "project")
     fresh = updating.snapshot(template_repository.render({**PIPELINE, "example": False}))
-    section = (project / "README.md").read_text(encoding="utf-8").partition("the example behind")[2]
+    section = (project / "README.md").read_text(encoding="utf-8").partition("remove the example")[2]
     remove, commit, update = section.split("```")[1].removeprefix("bash").strip().splitlines()
     assert update.endswith("--data example=false")
     tables = project / "src" / "my_data_project" / "flows" / "tables.py"

@@ -44,7 +44,7 @@ def test_alerts_know_the_environment_of_every_deployment() -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_every_environment_sets_what_the_deployments_ask_for(name: str) -> None:
-    """Prefect takes a variable that is not set for an empty text, with no more than a warning."""
+    """Prefect replaces an unset variable by an empty text, and only warns."""
     asked = set(re.findall(r"\{\{ \$(\w+) \}\}", (ROOT / "prefect.yaml").read_text()))
     assert asked - ENVIRONMENTS[name].keys() == set()
 

@@ -1,7 +1,7 @@
-"""The words of the project's command, one module each, named as the word.
+"""The subcommands of the project, one module each, named like the subcommand.
 
-A module gives `HELP` (one line for the list of commands), `configure(parser)`, which declares
-its arguments, and `run(arguments)`, which raises `PermanentError` for what the user can mend and
-`TransientError` for what may pass by itself. What is slow to import is imported in `run`, so that
-`--help` answers at once.
+A module has `HELP` (one line for the list of commands), `configure(parser)`, which declares its
+arguments, and `run(arguments)`, which raises `PermanentError` for what the user can fix and
+`TransientError` for what may pass by itself. Slow imports go into `run`, so that `--help` answers
+at once.
 """

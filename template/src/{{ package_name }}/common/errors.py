@@ -2,7 +2,7 @@
 
 
 class PermanentError(RuntimeError):
-    """Running again cannot cure it: wrong settings, wrong data, wrong arguments.
+    """Running again does not help: wrong settings, wrong data, wrong arguments.
 
     Tasks are not retried on it. The message is for the person who reads the alert: what is
     wrong, where, and what to do.

@@ -1,4 +1,4 @@
-"""Prefect's server: what goes wrong on the way to it, as one sentence."""
+"""Errors of Prefect's client, as one sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def explained() -> Iterator[None]:
 
     Raises:
         PermanentError: The server refuses a request.
-        TransientError: It does not answer, or not for the moment.
+        TransientError: It does not answer, or is unavailable.
     """
     try:
         yield
@@ -40,6 +40,6 @@ def _sentence(error: httpx.HTTPError) -> Exception:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         if status >= 500 or status == 429:
-            return errors.TransientError(f"{server} is in trouble: {status}. See its log.")
-        return errors.PermanentError(f"{server} refuses: {status}. See its log, and your login.")
+            return errors.TransientError(f"{server} is unavailable ({status}). See its log.")
+        return errors.PermanentError(f"{server} refuses: {status}. Check its log and your login.")
     return errors.TransientError(f"{server} does not answer ({type(error).__name__}).")

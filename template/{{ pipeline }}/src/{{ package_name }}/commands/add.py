@@ -1,8 +1,8 @@
-"""Add to this project what projects grow by: a table, a derived table, a flow or a task.
+"""Add a table, a derived table, a flow or a task to this project.
 
-A table is an entry in flows/tables.py, with what the source says of it. The others are new files
-with a test each; a flow goes into prefect.yaml as well. What cannot be done is refused before
-anything is written.
+A table becomes an entry in flows/tables.py, filled in from the source. The others are new files
+with a test each; a flow also gets a deployment in prefect.yaml. If anything is in the way, nothing
+is written.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
             word.add_argument("--source", metavar="S", help="a named source, SOURCE_URLS__<S>")
             word.add_argument("--schema", metavar="S", help="its schema in the source")
             word.add_argument("--target", metavar="T", help="its name in the warehouse")
-            word.add_argument("--key", metavar="A,B", help="columns that tell its rows apart")
-            word.add_argument("--cursor", metavar="C", help="column that never falls")
+            word.add_argument("--key", metavar="A,B", help="columns that identify a row")
+            word.add_argument("--cursor", metavar="C", help="column that grows with each change")
             word.add_argument("--mode", choices=("full", "incremental", "append"))
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Plan the changes, then make them or show them.
+    """Plan the changes, then write or show them.
 
     Raises:
         PermanentError: Something is in the way. Nothing was written.
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     changes = _table(arguments) if arguments.part == "table" else _files(arguments)
     write(changes, dry_run=arguments.dry_run)
     if not arguments.dry_run:
-        print(f"Next: put what is yours into {next(iter(changes))}, then run `uv run pytest`.")
+        print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
 
 
 def _table(arguments: argparse.Namespace) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _table(arguments: argparse.Namespace) -> dict[str, str]:
     source, schema, name = arguments.source, arguments.schema, arguments.name
     is_listed, taken = read_list(source, schema)
     if is_listed(name) and arguments.target is None:
-        message = f"flows/tables.py has {name} already; --target reads it once more."
+        message = f"flows/tables.py already has {name}; --target loads it a second time."
         raise errors.PermanentError(message)
     [found] = readers.describe(db_utils.source_url(source), schema, name)
     columns = [column.name for column in found.columns]
@@ -81,19 +81,19 @@ def _files(arguments: argparse.Namespace) -> dict[str, str]:
     part, name = arguments.part, arguments.name
     words = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
     if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name) or name in words:
-        message = f"{name!r} is no name: take up to 40 small letters, digits and _, no word of"
-        raise errors.PermanentError(f"{message} Python.")
+        message = f"{name!r} is not a valid name: use up to 40 lower-case letters, digits and _,"
+        raise errors.PermanentError(f"{message} and no keyword or builtin of Python.")
     if part == "derived" and name in read_list(None, None)[1]:
-        raise errors.PermanentError(f"There is a table {name} already: take another name.")
+        raise errors.PermanentError(f"There is already a table {name}: choose another name.")
     names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-")}
     names |= {"module": f"{name.removesuffix('_flow')}_flow", "words": name.replace("_", " ")}
     changes: dict[str, str] = {}
     for template, text in FILES[part].items():
         path = string.Template(template).substitute(names)
         if (root() / path).exists():
-            raise errors.PermanentError(f"{path} exists already: take another name.")
+            raise errors.PermanentError(f"{path} already exists: choose another name.")
         if re.search(rf"^(from|import) .*\b{name}\b", text, re.MULTILINE):
-            raise errors.PermanentError(f"{name} is the name of what {path} needs.")
+            raise errors.PermanentError(f"{path} imports {name}: choose another name.")
         changes[path] = string.Template(text).substitute(names)
         if path.endswith(".py"):
             changes[path] = tidy(path, changes[path])
@@ -120,7 +120,7 @@ def _deploy(entrypoint: str) -> str:
         added = after["deployments"].pop()
         if after == yaml.safe_load(text) and added["entrypoint"] == entrypoint:
             return new
-    message = f"prefect.yaml is not laid out as it was: put {entrypoint} into it by hand."
+    message = f"prefect.yaml has an unknown layout: add {entrypoint} by hand."
     raise errors.PermanentError(message)
 
 

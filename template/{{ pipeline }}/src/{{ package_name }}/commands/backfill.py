@@ -1,9 +1,9 @@
-"""Read rows again: all from a date on, or a window of the past.
+"""Load rows again, from a date on or within a window.
 
-Rows of the source whose cursor is at or after --since (and before --until) are read again; what
-is new or has changed is written. The watermark stays, so the next plain run goes on as if
-nothing had happened. Rows that are gone from the source stay. Tables of mode `full` are read
-whole. docs/operations.md says how a worker does the same.
+Rows whose cursor is at or after --since (and before --until) are read again; new and changed rows
+are written. The watermark stays, so the next run continues where the last one ended. Rows deleted
+in the source stay. Tables of mode `full` are read whole. docs/operations.md shows how to do the
+same on a worker.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "read rows again: all from a date on, or a window of the past"
+HELP = "load rows again, from a date on or within a window"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the tables and the window."""
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="names of tables")
     parser.add_argument("--since", help="lowest value of the cursor, such as 2026-01-31")
-    parser.add_argument("--until", help="where the window ends, itself not included")
+    parser.add_argument("--until", help="end of the window, exclusive")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run it, and show what was done."""
+    """Ingest the window, and show what was done."""
     from ..common import runs
     from .ingest import ingest
 

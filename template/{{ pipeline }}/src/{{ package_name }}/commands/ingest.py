@@ -1,7 +1,7 @@
-"""Ingest tables here and now, without a deployment: those that are named, or all.
+"""Ingest tables in this process, without a deployment.
 
-Settings come from the environment and from `.env`. Without a Prefect server of yours, one runs
-for as long as this takes.
+Settings come from the environment and from `.env`. Where PREFECT_API_URL names no Prefect server,
+a temporary one runs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from ..tasks.ingestion import IngestionResult
 
-HELP = "ingest tables here and now, without a deployment"
+HELP = "ingest tables in this process, without a deployment"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the tables."""
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="names of tables; none for all")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="names of tables (default: all)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -55,7 +55,7 @@ def show_results(results: Iterable[IngestionResult], failed: Collection[str] = (
 
 
 def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = None) -> None:
-    """Print some columns of rows; numbers stand to the right, times are UTC."""
+    """Print some columns of rows; numbers are right-aligned, times are UTC."""
     from rich.console import Console
     from rich.table import Table
 

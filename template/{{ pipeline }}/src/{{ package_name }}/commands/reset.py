@@ -1,8 +1,8 @@
 """Forget how far a table was loaded, so that its next run reads all of it again.
 
-The rows stay in the warehouse until that run replaces them; what is gone from the source stays
-in a table of mode `incremental`. With --drop the table goes as well, and the next run builds it
-anew: then it equals the source, but until then there is no table to read.
+The rows stay in the warehouse until that run replaces them; rows deleted in the source stay in a
+table of mode `incremental`. With --drop the table is dropped too, and the next run rebuilds it: it
+then equals the source, but until then there is no table to read.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ HELP = "forget a table's watermark; with --drop, drop the table too"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the table and the two choices."""
+    """Declare the table and the two options."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="its name in the warehouse")
     parser.add_argument("--drop", action="store_true", help="drop the warehouse's table as well")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say what will be gone, ask, and do it."""
+    """Say what will be deleted, ask, and do it."""
     from ..common import errors, loading, runs, warehouse
 
     with warehouse.connect() as w:
-        # Also those that flows of your own load, and those that are not in the list any more.
+        # Also tables that your own flows load, and those no longer in the list.
         receipts = loading.receipts(w)
         known = {*receipts, *runs.load_flows().FLOWS}
         listed = f"Tables: {', '.join(sorted(known)) or 'none yet'}."
@@ -45,13 +45,13 @@ def run(arguments: argparse.Namespace) -> None:
             parts.append(f"forgets {mark} of {table}")
         where = w.described
     if not parts:
-        print(f"Nothing of {table} is in {where}: nothing to do.")
+        print(f"{where} has nothing of {table}: nothing to do.")
         return
     print(f"In {where}: {' and '.join(parts)}; the next run reads the whole table.")
     if not arguments.yes:
         if not sys.stdin.isatty():
-            raise errors.PermanentError("Nobody can be asked here: say --yes.")
-        if input("Go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+            raise errors.PermanentError("There is no terminal to confirm on: pass --yes.")
+        if input("Continue? [y/N] ").strip().lower() not in {"y", "yes"}:
             print("Nothing was changed.")
             return
     with warehouse.connect() as w:

@@ -60,8 +60,8 @@ def _make_work_pool(client: SyncPrefectClient, name: str, type_: str) -> str:
         if template is None:
             raise errors.PermanentError(f"There is no work pool type {type_!r}.") from None
         client.create_work_pool(WorkPoolCreate(name=name, type=type_, base_job_template=template))
-        return f"Made the work pool {name} ({type_})."
-    return f"The work pool {name} ({pool.type}) is there."
+        return f"Created the work pool {name} ({type_})."
+    return f"The work pool {name} ({pool.type}) exists."
 
 
 def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
@@ -89,7 +89,7 @@ def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
     webhook, posted = _save_webhook(config, is_new=not existing)
     for old in existing:
         client.delete_automation(old.id)
-    # What is wrong with a run for which, so many seconds after an event, none of others came.
+    # Which event must be followed by which others within how many seconds, or what is wrong.
     for what, after, expected, seconds, reason, advice in (
         # Its worker or machine died before it began: otherwise it stays Pending for ever.
         ("stuck", "Pending", ("*",), late, f"A worker did not begin it in {late} s.", again),
@@ -121,7 +121,7 @@ def _make_automations(client: SyncPrefectClient, config: Settings) -> str:
 
 
 def _write(what: str, environment: str, reason: str, advice: str) -> str:
-    """Write an alert, in which Prefect's server fills the double braces."""
+    """Return the text of an alert; Prefect's server fills in the double braces."""
     from prefect.utilities.urls import url_for
 
     nobody = UUID(int=0)
@@ -148,10 +148,10 @@ def _save_webhook(config: Settings, *, is_new: bool) -> tuple[str | None, str]:
     try:
         block = Webhook(url=SecretStr(secrets.reveal(url)))
     except secrets.MissingBlockError as error:
-        # Not every team has Slack, and the files of environments name a webhook.
+        # Environments name a webhook, and not every team has Slack.
         variable = f"{settings.ENV_PREFIX}SLACK_WEBHOOK_URL"
         return None, (
-            f"nothing is posted, because no webhook is there. {error}, then run setup again."
+            f"nothing is posted, because the webhook is missing. {error}, then run setup again."
             f" Without Slack, leave {variable} empty."
         )
     slug = runs.deployment_name().lower().replace(".", "-").replace("_", "-")

@@ -1,6 +1,6 @@
 """Show how far each table is loaded, the runs of each deployment, and what is wrong with them.
 
-Tables are those that were ever loaded, also by flows of your own, and those of flows/tables.py.
+Tables are all that were ever loaded, also by your own flows, and those of flows/tables.py.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _explain(client: SyncPrefectClient, flow_run: FlowRun) -> str | None:
 
 
 def _find_stuck(client: SyncPrefectClient) -> list[str]:
-    """Say what to do about runs that have begun, or are about to, and give no sign of life."""
+    """Return what to do about runs that are pending or running without a sign of life."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.events.filters import EventFilter
 

@@ -88,7 +88,7 @@ def after(opened: Warehouse, table: Table, receipt: Receipt | None) -> list[Find
 
     Raises:
         PermanentError: A table, or a column that a rule names, is missing.
-        TransientError: The warehouse is away for the moment.
+        TransientError: The warehouse is unavailable.
     """
 
     def place(name: str) -> exp.Table:

@@ -68,14 +68,14 @@ class Column:
 
     Attributes:
         name: Its name.
-        type: What its values are in Arrow; null if its declared type is none that is known.
+        type: Its type in Arrow; null if its declared type is unknown.
         select: SQL that reads it, in the source's dialect.
         is_json: Whether its texts are JSON.
-        primary_key: Its place in the primary key, from 1; 0 if it is none of it.
+        primary_key: Its place in the primary key, from 1; 0 if it is not part of it.
         declared: Its type, as the source writes it.
         order: SQL that orders as its values do; empty if it cannot be a cursor.
-        as_text: Whether its values are to be parsed from texts, by the will of `Table.types`.
-        not_null: Whether the source keeps nulls out of it.
+        as_text: Whether its values are parsed from texts, because `Table.types` says so.
+        not_null: Whether the source allows no nulls in it.
     """
 
     name: str
@@ -101,7 +101,7 @@ def parse(kind: str) -> pa.DataType | None:
 
 
 def usual(given: type) -> str:
-    """Return the kind of what a driver usually gives as this type of Python's; empty if none."""
+    """Return the kind whose values drivers usually give as a Python type; empty if none."""
     found = (kind for kind, type_ in TYPES.items() if _PYTHON.get(type_, _DECIMAL)[0] is given)
     return "text" if given is uuid.UUID else next(found, "")
 
@@ -110,7 +110,7 @@ def from_python(values: Sequence[Any], column: Column) -> pa.Array:
     """Make an array of what a driver gave; `fit` gives it the column's type.
 
     Raises:
-        ValueError: A value is none of the column's type, though Arrow would take it.
+        ValueError: A value is not of the column's type, though Arrow would accept it.
     """
     type_ = pa.string() if column.as_text else column.type
     found = {*map(type, values)} - {type(None)}
@@ -138,7 +138,7 @@ def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """Give values their type.
 
     Raises:
-        ValueError: One would not survive, which may also be Arrow's own kind of it.
+        ValueError: A value would change; also as an ArrowInvalid.
     """
     if pa.types.is_time(type_) and pa.types.is_string(array.type):  # Arrow parses only whole times
         array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
@@ -164,7 +164,7 @@ def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
 
 @contextlib.contextmanager
 def refusing(table: Table | None, column: Column) -> Iterator[None]:
-    """Turn what is raised about a value into the refusal of its column."""
+    """Turn an error about a value into one that names its column."""
     try:
         yield
     except (pa.ArrowException, ValueError, OverflowError) as error:

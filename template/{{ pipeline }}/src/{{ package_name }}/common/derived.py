@@ -1,8 +1,8 @@
 """Derived tables: each file `sql/<name>.sql` holds one SELECT, which becomes the table `<name>`.
 
-The files are the list. A name without a schema is another derived table if a file has that name,
-else an ingested one; `raw.x` and `marts.x` say it, whatever the settings call these schemas.
-A line `-- dialect: snowflake` says which SQL a file holds, if not that of the settings.
+A name without a schema is another derived table if a file has that name, else an ingested one;
+`raw.x` and `marts.x` are explicit, whatever the settings call these schemas. A line
+`-- dialect: snowflake` names the SQL dialect of a file, if not that of the settings.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Query:
             qualify: Returns a table's name in that dialect, given `raw` or `marts` and the name.
 
         Raises:
-            PermanentError: It cannot be said in that dialect.
+            PermanentError: It cannot be translated into that dialect.
         """
         text = self.text
         for read in sorted(self.reads, key=lambda read: read.start, reverse=True):
@@ -77,8 +77,8 @@ class Query:
         except SqlglotError as error:
             what = str(error).splitlines()[0].rstrip(".")
             raise errors.PermanentError(
-                f"sql/{self.name}.sql cannot be translated for {dialect}: {what}. Say it in other"
-                f" words, or in the SQL of {dialect} below a line `-- dialect: {dialect}`."
+                f"sql/{self.name}.sql cannot be translated for {dialect}: {what}. Rewrite it,"
+                f" or write it in the SQL of {dialect} below a line `-- dialect: {dialect}`."
             ) from error
 
 

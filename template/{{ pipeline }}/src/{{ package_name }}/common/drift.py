@@ -1,4 +1,4 @@
-"""Schema drift: what fits the table that is in the warehouse, and what does not."""
+"""Schema drift: whether what was extracted fits the table in the warehouse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .warehouse import Warehouse
 
 LOAD_ID = "_dlt_load_id"
-"""Column that dlt adds to every table it makes: the load that brought the row."""
+"""Column that dlt adds to every table: the load that wrote the row."""
 
 _SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
@@ -66,7 +66,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
             )
     if gone and table.on_missing_column == "evolve":
         if opened.is_files:
-            opened.execute()  # which says that it cannot
+            opened.execute()  # which refuses
         extraction = dataclasses.replace(extraction, gone=tuple(gone))
     if new and table.on_new_column == "ignore":
         fields = [field for field in extraction.schema if field.name not in new]

@@ -1,7 +1,7 @@
 """Extraction: what is new in a source becomes a file of clean rows.
 
-The rows wait in an Arrow file, so memory stays flat, a bad load can be kept out, and loading
-needs the source no more.
+The rows wait in an Arrow file: memory stays flat, a bad load can be kept out, and loading no
+longer needs the source.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .table import Table
 
 Rows = Callable[..., Iterable[Any]]
-"""A function that yields rows, pages of rows, DataFrames or Arrow tables, or gives a dlt resource.
+"""A function that yields rows, pages, DataFrames or Arrow tables, or returns a dlt resource.
 
 If it has a parameter `since`, it gets the watermark: None at first."""
 
@@ -60,7 +60,7 @@ class Window:
 
     Attributes:
         since: Lowest cursor value, as text: a date or time in ISO format, or a number.
-        until: Where the window ends, itself not included; None leaves it open.
+        until: End of the window, exclusive; None leaves it open.
     """
 
     since: str
@@ -128,11 +128,11 @@ def extract(
         folder: Where the file of rows goes.
         receipt: The last load of the table; None reads all of it.
         window: Read this part again instead.
-        rows: Gives the rows of a table that is none of a database.
+        rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:
         PermanentError: The source or one of its values does not fit; the message says which.
-        TransientError: The source is away for the moment.
+        TransientError: The source is unavailable.
     """
     if window is not None and table.mode == "append" and table.cursor is None:
         message = f"Table {table.name!r} has no cursor, so no part of it can be read again."
@@ -175,7 +175,7 @@ def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
 
 @functools.cache
 def _places() -> threading.BoundedSemaphore:
-    """Return what lets so many threads of this process read at once as the settings allow."""
+    """Return the semaphore that limits how many threads of this process read at once."""
     return threading.BoundedSemaphore(settings.load().max_workers)
 
 
@@ -308,7 +308,7 @@ def _from_function(
 
 
 def _checker(table: Table, known: set[str]) -> Callable[[Any], Any]:
-    """Return what refuses rows or tables that dlt would change: names, NaN and infinity.
+    """Return a function that refuses what dlt would change: names, NaN and infinity.
 
     Names of columns are added to `known`: dlt forgets those that hold nothing but nulls.
     """
@@ -461,7 +461,7 @@ def _clean(found: Extraction, window: Window | None) -> Extraction:
 
 
 def _watermark(found: Extraction) -> str | None:
-    """Return the newest cursor value that is no mistake, as text."""
+    """Return the newest plausible cursor value, as text."""
     cursor = found.table.cursor
     if cursor is None or not found.rows:
         return None

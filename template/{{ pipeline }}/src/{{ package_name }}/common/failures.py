@@ -1,4 +1,4 @@
-"""What databases and dlt raise, as one sentence."""
+"""Errors of databases and dlt, as one sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
-# Classes of SQLSTATE that pass: connection, resources (but for a full disk), locks, time-outs,
+# Transient classes of SQLSTATE: connection, resources (but for a full disk), locks, time-outs,
 # shutdown.
 _TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57014|57P0|58")
 _TRANSIENT_WORDS = re.compile(
@@ -32,23 +32,23 @@ _PASSWORD = re.compile(
     re.IGNORECASE,
 )
 _ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
-"""What ADBC puts before PostgreSQL's own words."""
+"""What ADBC puts before PostgreSQL's message."""
 
 
 @contextlib.contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn what databases and dlt raise into one sentence that begins with `where`.
+    """Turn errors of databases and dlt into one sentence that begins with `where`.
 
     Raises:
-        PermanentError: It cannot be cured by trying again.
-        TransientError: It may pass.
+        PermanentError: Trying again does not help.
+        TransientError: Trying again may help.
     """
     try:
         yield
     except (errors.PermanentError, errors.TransientError):
         raise
     except (ImportError, TypeError, AttributeError):
-        raise  # a fault of the code, or a driver that is missing
+        raise  # a bug, or a missing driver
     except Exception as error:  # drivers share no base class
         raise explain(error, where) from error
 
@@ -71,7 +71,7 @@ def explain(error: BaseException, where: str) -> errors.PermanentError | errors.
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error and what caused it, the first cause last."""
+    """Return an error and its causes, the first cause last."""
     chain: list[BaseException] = []
     found: BaseException | None = error
     while found is not None and found not in chain:
@@ -87,7 +87,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _sentence(chain: list[BaseException]) -> str:
-    """Return the first line that says something, without a password."""
+    """Return the first line with text, without passwords."""
     text = next((str(link) for link in reversed(chain) if str(link).strip()), "")
     # dlt keeps only the text of what a load job raised: its last line that names an error.
     if "Traceback (most recent call last)" in text:

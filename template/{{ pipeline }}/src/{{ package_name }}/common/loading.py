@@ -135,7 +135,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
 
     Raises:
         PermanentError: The warehouse refuses.
-        TransientError: A run of the table is in progress, or the warehouse is away.
+        TransientError: A run of the table is in progress, or the warehouse is unavailable.
     """
     with warehouse.table_locks([name]):
         is_there = bool(opened.columns(opened.raw, name))
@@ -154,7 +154,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
 
 
 def _unread(name: str, ours: dict[str, Receipt]) -> Receipt:
-    """Return the receipt that says that a table is ours, and to be read from its beginning."""
+    """Return the receipt of a table that is ours, and has to be read from its beginning."""
     return Receipt(table_name=name, mode="reset", loaded_at=_now(ours))
 
 
@@ -190,7 +190,7 @@ _turns: dict[str, threading.RLock] = {}
 
 
 def turn(name: str) -> threading.RLock:
-    """Return what lets one thread of this process at a time ingest a table."""
+    """Return the lock that lets one thread of this process at a time ingest a table."""
     with _guard:
         return _turns.setdefault(name, threading.RLock())
 
@@ -201,7 +201,7 @@ def load(extraction: Extraction) -> Receipt:
     Raises:
         ConflictError: Another run has loaded the table since its rows were read.
         PermanentError: The rows do not fit the warehouse's table, or it refuses them.
-        TransientError: The warehouse is away for the moment.
+        TransientError: The warehouse is unavailable.
     """
     ticket = _Ticket(extraction)
     with _guard:
@@ -332,8 +332,8 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
 def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> None:
     """Delete what a load that died has added to tables that only grow.
 
-    Other modes need it not: the same rows replace what is there. But where a function gave no
-    row and so no columns, dlt has nothing to replace a table with.
+    In other modes the same rows replace what is there. But a function that gave no row gave no
+    columns either, so dlt has nothing to replace a table with.
     """
     if opened.is_files:
         for extraction in extractions:

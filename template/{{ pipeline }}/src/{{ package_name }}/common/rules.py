@@ -39,7 +39,7 @@ class NotNull(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Unique(Rule):
-    """No two rows agree in all of the columns; as in SQL, rows with a null agree with none."""
+    """No two rows have the same values in all of the columns; as in SQL, nulls are not equal."""
 
     columns: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class Range(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class RowCount(Rule):
-    """The table has at least, and at most, so many rows."""
+    """The table has a number of rows within bounds, which are included."""
 
     minimum: int = 1
     maximum: int | None = None
@@ -71,14 +71,14 @@ class RowCount(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped(Rule):
-    """A load drops at most so many rows: those without a key or cursor, and duplicates."""
+    """A load drops at most `maximum` rows: those without a key or cursor, and duplicates."""
 
     maximum: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sql(Rule):
-    """A condition of your own, in DuckDB's SQL, that every row fulfils; null counts as fulfilled.
+    """A condition in DuckDB's SQL that every row meets; null counts as met.
 
     For example `Sql(name="arrives after it departs", condition="arrived >= departed")`.
     """
@@ -89,7 +89,7 @@ class Sql(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignKey(Rule):
-    """Every row's column has a partner in another table of the warehouse; null has none."""
+    """Every value of the column is in another table of the warehouse; a null is a violation."""
 
     column: str
     references: str

@@ -1,4 +1,4 @@
-"""Flow runs: what they are called, what spreads their tables, and Prefect's server."""
+"""Flow runs: their names, their task runner, and the connection to Prefect's server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NO_TABLE = (
 
 
 def deployment_name() -> str:
-    """Return what the deployments of the current environment are called in `prefect.yaml`."""
+    """Return the name of the current environment's deployments in `prefect.yaml`."""
     return f"{settings.PROJECT}-{settings.load().environment}"
 
 
@@ -72,11 +72,11 @@ def name_run(what: str) -> str:
 
 
 def create_task_runner(config: settings.Settings) -> Runner:
-    """Make what runs the tables of one ingestion side by side, as the settings say."""
+    """Create the task runner of the settings, which ingests tables in parallel."""
     # Prefect types each runner by its own kind of future, hence the casts.
     match config.task_runner:
         case "threads":
-            # More than may read at once: what has been read waits, and is loaded together.
+            # More than may read at once: tables that have been read wait, and are loaded together.
             return cast("Runner", ThreadPoolTaskRunner(max_workers=max(128, config.max_workers)))
         case "processes":
             return cast("Runner", ProcessPoolTaskRunner(max_workers=config.max_workers))
@@ -91,7 +91,7 @@ def join_reasons(first: str, reasons: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def connect() -> Iterator[SyncPrefectClient]:
-    """Open a client of Prefect's server; what goes wrong inside is one sentence.
+    """Open a client of Prefect's server; its errors become one sentence.
 
     Raises:
         PermanentError: No server is named, or it refuses a request.
@@ -107,10 +107,10 @@ def connect() -> Iterator[SyncPrefectClient]:
 
 @contextlib.contextmanager
 def local_server() -> Iterator[None]:
-    """Let flows run in this process; without a server of yours, one lives as long as they do.
+    """Run flows in this process, with a temporary server if PREFECT_API_URL names none.
 
-    Prefect would end that server when the process ends, and its last words would follow the
-    result. Here it has all logs and events, and is gone, before anything else is printed.
+    Prefect would stop that server at the exit of the process, and log it after the result. Here it
+    receives all logs and events, and stops, before anything else is printed.
     """
     if PREFECT_API_URL.value():
         with connect() as client:  # before a run that would fail at length
@@ -153,7 +153,7 @@ def ingest_here(
         TransientError: Prefect's server does not answer.
     """
     flows = load_flows()
-    flows.list_tables(only)  # what it refuses is one sentence here, and pages within a run
+    flows.list_tables(only)  # an error is one sentence here, and pages within a run
     with local_server():
         return flows.ingest_all(only, since, until)
 
@@ -177,7 +177,7 @@ def find_others(client: SyncPrefectClient) -> list[str]:
 
 
 def is_orphaned(deployment: DeploymentResponse) -> bool:
-    """Tell whether `prefect.yaml`, if it is here, has no such deployment any more."""
+    """Tell whether a deployment is no longer in `prefect.yaml`, if that is here."""
     path = Path("prefect.yaml")
     text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
     # Prefect fills in the environment's variables. This one may come from `.env` instead.

@@ -19,7 +19,7 @@ OnDrift = Literal["evolve", "ignore", "fail"]
 OnNull = Literal["drop", "keep", "fail"]
 
 UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.;%{}<>:"\'/\\|?*▶\x00-\x1f]|^ |[. ]$')
-"""Names that are dlt's or the receipts', or that cannot be a file's, which dlt makes of them."""
+"""Names that dlt or the receipts use, or that dlt cannot use as a file name."""
 
 
 def is_usable(name: str) -> bool:
@@ -34,11 +34,11 @@ class Table:
 
     Attributes:
         name: Name of the table in the source.
-        key: Columns that tell its rows apart. None takes the primary key of the source; without
+        key: Columns that identify a row. None takes the primary key of the source; without
             one, `full` and `append` keep every row, duplicates too.
         mode: `full` reads the whole table each time and replaces it; `incremental` reads what the
             cursor says is new and merges it by the key; `append` adds what is new.
-        cursor: Column that never falls as rows come in or change, for `incremental` and `append`.
+        cursor: Column that grows as rows are added or changed, for `incremental` and `append`.
         lookback: Rows this much older than the newest one are read again, for late arrivals;
             a `timedelta`, or for a cursor of numbers an `int`.
         schema: Schema of the table in the source; None means the default one.
@@ -47,8 +47,8 @@ class Table:
         target: Name of the table in the warehouse; None means the same name.
         columns: The only columns to read; None reads all.
         exclude: Columns not to read.
-        where: Condition in the source's SQL that rows have to fulfil to be read.
-        types: Type in the warehouse, by column, where the source's does not do: `text`, `bigint`,
+        where: Condition in the source's SQL; only rows that meet it are read.
+        types: Type in the warehouse, by column, where the source's does not fit: `text`, `bigint`,
             `double`, `decimal(p,s)`, `bool`, `date`, `time`, `timestamp`, `timestamptz`,
             `binary`, `json`.
         on_new_column: What a new column of the source does: `evolve` adds it, `ignore` leaves it
@@ -57,8 +57,7 @@ class Table:
             `ignore` leaves nulls in new rows, `evolve` drops it from the warehouse.
         cursor_nulls: What rows without a cursor do: `drop` counts and drops them, `keep` loads
             them each time, `fail` fails the load.
-        max_shrink: Share of its rows that a `full` load may lose; more fails the load. 1 lets
-            it lose all.
+        max_shrink: Share of its rows that a `full` load may lose before it fails; 1 allows all.
     """
 
     name: str
@@ -92,7 +91,7 @@ class Table:
         return hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
 
     def __post_init__(self) -> None:
-        """Refuse a description that could not work, where it is written."""
+        """Refuse a description that cannot work."""
         what = f"Table {self.name!r}"
         for argument in ("key", "rules", "columns", "exclude"):
             value = getattr(self, argument)
@@ -136,8 +135,8 @@ class AllTables:
         schema: The schema in the source; None means the default one.
         source: Name of the source; None means `SOURCE_URL`.
         exclude: Names of tables to leave out, such as those with an entry of their own.
-        target_prefix: What the names in the warehouse begin with, such as `crm_`.
-        template: What else holds for each of them.
+        target_prefix: Prefix of the names in the warehouse, such as `crm_`.
+        template: The other settings of each table.
     """
 
     schema: str | None = None
@@ -154,8 +153,8 @@ class AllTables:
         """Return an entry for each of the names that is not excluded.
 
         Raises:
-            PermanentError: `exclude` has a name that is not among them, or one of them cannot be
-                a name in the warehouse.
+            PermanentError: `exclude` names an unknown table, or a name cannot be used in the
+                warehouse.
         """
         if unknown := ", ".join(repr(name) for name in self.exclude if name not in names):
             message = f"AllTables excludes {unknown}: {_place(self)} has no such table."
@@ -179,7 +178,7 @@ Entry = Table | AllTables
 
 
 def check_targets(tables: Iterable[Table], found: Iterable[Table] = ()) -> None:
-    """Refuse tables that would share one name in the warehouse, where case may not count.
+    """Refuse tables that would share a name in the warehouse, which may ignore case.
 
     Args:
         tables: Those with an entry of their own.

@@ -1,6 +1,6 @@
 """The warehouse: dlt's destination for its URL, one writer at a time, and SQL in it.
 
-DuckDB is here; what else an extra brings is in a module of its own.
+DuckDB is here; the warehouses of extras are in modules of their own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ OPTIONS: dict[str, Any] = {
 """Options of dlt's destinations."""
 
 TRANSACTIONS: dict[str, Any] = {**OPTIONS, "supports_transactions": True}
-"""For those of which dlt does not know it: a load that dies after its DELETE would leave that."""
+"""Where dlt does not know of transactions: a load could otherwise die after its DELETE."""
 
 _open = threading.local()
 _held: set[str] = set()
@@ -111,7 +111,7 @@ class Warehouse:
     def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Iterator[None]:
         """Keep other processes from the file of DuckDB, else from these tables on this machine.
 
-        The threads of this process share a lock. Whoever dies holding it gives it up.
+        The threads of this process share a lock, which ends with the process.
 
         Raises:
             PermanentError: The folder cannot be written.
@@ -193,7 +193,7 @@ class Warehouse:
         return {table: columns for table, columns in found.items() if columns}
 
     def forget_schema(self, *tables: str) -> None:
-        """Let dlt look at the tables themselves: it takes a stored schema for what is there.
+        """Make dlt look at the tables themselves, not at the schema it has stored.
 
         Those tables' copies in the staging schema, which may have other columns, are dropped.
         """
@@ -218,7 +218,7 @@ class Warehouse:
         return self.client.begin_transaction()
 
     def replace(self, table: str, select: str, *, is_old: bool) -> None:
-        """Put what a query gives in the place of a derived table, which is there if `is_old`."""
+        """Replace a derived table, which exists if `is_old`, by the result of a query."""
         word = "CREATE OR REPLACE" if is_old else "CREATE"
         self.client.execute_sql(f"{word} TABLE {self.name(self.marts, table)} AS {select}")
 
@@ -244,7 +244,7 @@ def _find() -> tuple[sa.URL, type[Warehouse]]:
 
 @contextlib.contextmanager
 def _drivers(url: sa.URL) -> Iterator[None]:
-    """Say in one sentence which driver or which part of a login is missing."""
+    """Explain in one sentence which driver or part of a login is missing."""
     backend = url.get_backend_name()
     what, _ = db_utils.DRIVERS.get(backend, ("DuckDB", ""))
     try:
@@ -266,8 +266,8 @@ def pipeline(folder: str) -> dlt.Pipeline:
     """Make dlt's pipeline into the warehouse.
 
     Args:
-        folder: Where it works. A new one for each run: dlt retries a package that failed for
-            ever, and two processes in one folder break each other.
+        folder: Its working folder. A new one for each run: dlt retries a failed package for
+            ever, and two processes in one folder interfere.
     """
     url, kind = _find()
     return dlt.pipeline(

@@ -18,21 +18,21 @@ IngestionFlow = Flow[..., ingestion.IngestionResult]
 
 
 def flow_attribute(table: str) -> str:
-    """Return the name under which a table's flow stands in its module."""
+    """Return the name of a table's flow in its module."""
     return f"ingest_{table}"
 
 
 def create_ingestion_flow(table: Table, *, module: str, rows: Rows | None = None) -> IngestionFlow:
     """Make the flow that ingests one table.
 
-    A worker finds a flow by importing a name from a module. The flow therefore gets the
-    address at which the caller has to put it: `flow_attribute(table.target_name)` in `module`.
+    A worker imports a flow by name from a module. The caller therefore has to assign it to
+    `flow_attribute(table.target_name)` in `module`.
 
     Args:
         table: The table.
         module: Name of the module that will hold the flow, usually `__name__`.
-        rows: A function that yields the rows, pages, DataFrames or Arrow tables of what is no
-            database table, or gives a dlt resource; None reads the table from its source.
+        rows: A function that yields rows, pages of rows, DataFrames or Arrow tables, or returns
+            a dlt resource; None reads the table from its source.
 
     Returns:
         The flow `ingest-<table>`. Its parameters `since` and `until` make it read a window

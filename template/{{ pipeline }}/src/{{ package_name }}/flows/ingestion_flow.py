@@ -95,14 +95,14 @@ def ingest_all(
 ) -> list[ingestion.IngestionResult]:
     """Ingest the tables side by side, then check the quality of each.
 
-    A table that fails keeps none of the others from being loaded and checked; it fails the run
+    A table that fails does not stop the others from being loaded and checked; it fails the run
     at the end. Rules may compare tables, so they are checked when all tables are in.
 
     Args:
         only: Names of tables in the warehouse; none means all of them.
         since: Read rows again from this cursor value on, instead of what is new: a date or
             time in ISO format, or a number. Tables of mode `full` are read whole either way.
-        until: Where that window ends, itself not included; none leaves it open.
+        until: End of that window, exclusive; none leaves it open.
 
     Returns:
         What was done, in the order of the table list.
@@ -142,7 +142,7 @@ def ingest_all(
     checked = [table for name, table in listed.items() if name not in failures and table.rules]
     if checked:
         with warehouse.connect():
-            # States, not results: one broken rule must not keep the others from being checked.
+            # States, not results: one broken rule must not stop the other checks.
             states = {t.target_name: quality.check_quality(t, return_state=True) for t in checked}
         failures |= {
             name: str(state.result(raise_on_failure=False))

@@ -29,7 +29,7 @@ def transform_all(without: list[str] | None = None) -> dict[str, int]:
         Rows by derived table that was built.
 
     Raises:
-        PermanentError: A file is no SELECT, or at least one table could not be built.
+        PermanentError: A file is not a SELECT, or at least one table could not be built.
     """
     derived.check_names(entry.target_name for entry in tables.TABLES if isinstance(entry, Table))
     queries = derived.read_all()
@@ -42,7 +42,7 @@ def transform_all(without: list[str] | None = None) -> dict[str, int]:
         if missing := sorted(table for table in reads if table.lower() in stopped):
             skipped[name] = f"Skipped, because it reads {', '.join(missing)}."
         else:
-            # A state, not a result: one that fails must not keep the others from being built.
+            # A state, not a result: one that fails must not stop the others.
             state = transform.build_table(name, return_state=True)
             if state.is_completed():
                 built[name] = state.result()

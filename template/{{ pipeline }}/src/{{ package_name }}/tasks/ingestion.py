@@ -56,19 +56,19 @@ def extract_table(
         folder: Where the file goes.
         receipt: The last load of the table; None reads all of it.
         window: Read this part again instead.
-        rows: Gives the rows of a table that is none of a database.
+        rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:
         QualityError: The rows violate a rule.
         PermanentError: The table or a column is missing, or a value does not fit.
-        TransientError: The source was away for longer than the retries last.
+        TransientError: The source stayed unavailable for all retries.
     """
     found = extraction.extract(table, folder, receipt=receipt, window=window, rows=rows)
     dropped = found.rows_read - found.rows
     log = reporting.logger(__name__)
     log.info("%s: %s rows read", table.target_name, f"{found.rows_read:,}")
     if dropped:
-        text = "%s: %s rows dropped: key or cursor is null, or the key is a duplicate"
+        text = "%s: %s rows dropped: null key or cursor, or duplicate key"
         log.warning(text, table.target_name, f"{dropped:,}")
     checks.before(found)
     return found
@@ -80,7 +80,7 @@ def load_table(found: Extraction) -> Receipt:
 
     Raises:
         PermanentError: The rows do not fit the table, or the warehouse refuses them.
-        TransientError: The warehouse was away for longer than the retries last.
+        TransientError: The warehouse stayed unavailable for all retries.
     """
     receipt = loading.load(found)
     log = reporting.logger(__name__)
@@ -101,12 +101,12 @@ def ingest_table(
     Args:
         table: The table.
         window: Read this part again instead of what is new.
-        rows: Gives the rows of a table that is none of a database.
+        rows: Function that yields the rows, if the table is not read from a database.
         receipts: The last load of each table; without, the warehouse is asked.
 
     Raises:
-        PermanentError: Something has to be repaired first; the message says what.
-        TransientError: A database was away for too long.
+        PermanentError: Something has to be fixed first; the message says what.
+        TransientError: A database stayed unavailable for all retries.
     """
     start = time.perf_counter()
     name = table.target_name
@@ -117,7 +117,7 @@ def ingest_table(
         try:
             done = load_table(extract_table(table, path, receipt, window, rows))
         except loading.ConflictError:
-            # Another run was faster. Once more from where it ended, and alone this time.
+            # Another run was faster: read again from where it ended, alone this time.
             with warehouse.alone(name):
                 receipt = loading.read_receipts(name).get(name)
                 done = load_table(extract_table(table, path, receipt, window, rows))

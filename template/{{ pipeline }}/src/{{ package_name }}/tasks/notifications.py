@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
-"""How long one message is tried; a `Retry-After` beyond that gives up at once."""
+"""How long to keep trying to post a message; a longer `Retry-After` gives up at once."""
 REASON_LENGTH = 1500
-"""Characters of a reason in an alert; Slack cuts messages at some thousands."""
+"""Characters of a reason in an alert; Slack truncates long messages."""
 
-# It logs each URL that it asks for, and this one is the secret.
+# It logs the URL of each request, and this one is a secret.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class SlackBusyError(errors.TransientError):
-    """Slack's webhook is out of order for the moment, and may say for how many seconds."""
+    """Slack's webhook is unavailable, and may say for how many seconds."""
 
     retry_after = 0.0
 
@@ -52,14 +52,14 @@ def _pause(state: tenacity.RetryCallState) -> float:
     reraise=True,
 )
 def post_to_slack(message: str, channel: str | None = None) -> bool:
-    """Post a message to the webhook of the settings; while it is out of order, try again.
+    """Post a message to the webhook of the settings; while it is unavailable, try again.
 
-    Without a webhook nothing is posted, and the answer is False. Without a channel, the settings
-    or else the webhook choose it.
+    Returns False without a webhook. The channel defaults to that of the settings, then to the
+    webhook's own.
 
     Raises:
         PermanentError: The webhook refuses the message.
-        TransientError: The webhook was out of order all the time.
+        TransientError: The webhook stayed unavailable.
     """
     config = settings.load()
     if config.slack_webhook_url is None or not config.slack_webhook_url.get_secret_value():
@@ -87,7 +87,7 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
 
 
 def _seconds(retry_after: str) -> float:
-    """Read the header, which holds seconds or a date; what is neither asks for nothing."""
+    """Return the seconds of the header, which holds seconds or a date; 0 for anything else."""
     if retry_after.isdecimal():
         return float(retry_after)
     with contextlib.suppress(ValueError, TypeError):
@@ -106,8 +106,8 @@ def send_slack_alert(message: str, channel: str | None = None) -> bool:
 def alert_on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell Slack that a flow run failed or crashed; a hook for `on_failure` and `on_crashed`.
 
-    A failed alert is logged and otherwise ignored: the run has failed already. Runs that belong
-    to another run stay silent, because the outer one reports them.
+    If the alert fails, that is logged: the run has failed already. Subflow runs post nothing,
+    because their parent does.
     """
     if flow_run.parent_task_run_id is not None:
         return
@@ -118,14 +118,14 @@ def alert_on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
 
 def describe_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
-    """Write an alert in Slack's markup: what failed where, its run, the reason, what to do."""
+    """Return an alert in Slack's markup: what failed where, its run, the reason, what to do."""
     # "Flow run encountered an exception: PermanentError: 1 of 5 tables failed: …"
     cause, _, detail = (state.message or "").partition("exception: ")[2].partition(": ")
-    advice = "Fix the cause, then run it again; what is loaded is not loaded twice."
+    advice = "Fix the cause, then run it again; nothing is loaded twice."
     if state.name == "Crashed":
         advice = "The process or its machine ended. Nothing is half loaded: run it again."
     elif cause == "TransientError":
-        advice = "It was tried several times. Once the cause has passed, run it again."
+        advice = "It was retried. Run it again once the cause has passed."
     reason = (detail or state.message or "unknown")[:REASON_LENGTH]
     name, url = escape(flow_run.name, quote=False), url_for(flow_run)
     return (

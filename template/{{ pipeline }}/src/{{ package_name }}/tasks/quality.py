@@ -29,7 +29,7 @@ def check_quality(table: Table) -> list[Finding]:
     Raises:
         QualityError: A rule of severity `fail` is violated.
         PermanentError: The table, or a column that a rule names, is missing.
-        TransientError: The warehouse was away for longer than the retries last.
+        TransientError: The warehouse stayed unavailable for all retries.
     """
     name = table.target_name
     with warehouse.connect() as opened:

@@ -20,8 +20,8 @@ def build_table(name: str) -> int:
         How many rows it has.
 
     Raises:
-        PermanentError: The file is missing, its SQL fails, or the name is somebody else's.
-        TransientError: The warehouse was away for longer than the retries last.
+        PermanentError: The file is missing, its SQL fails, or the name is taken.
+        TransientError: The warehouse stayed unavailable for all retries.
     """
     with warehouse.connect() as opened:
         rows = derived.build(opened, name)
