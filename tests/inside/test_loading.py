@@ -575,7 +575,7 @@ def test_a_function_gets_the_watermark_if_it_asks_for_it(bench: Bench) -> None:
     for _ in range(3):
         bench.ingest(MERGE, rates)
     bench.ingest(MERGE, rates, since="2023-12-01")
-    assert seen == [None, day(1), day(2), dt.datetime(2023, 12, 1)]
+    assert seen == [None, day(1), day(2), dt.datetime(2023, 12, 1, tzinfo=dt.UTC)]
     assert len(ids(bench)) == 4
     bench.reset("t")
     bench.ingest(MERGE, rates)
@@ -661,20 +661,158 @@ def test_json_of_a_database_stays_json(bench: Bench) -> None:
     assert (json.loads(value) if isinstance(value, str) else value) == {"a": 1}
 
 
-@embedded
-@pytest.mark.parametrize("value", [math.nan, -math.inf, {"a": [math.nan]}], ids=str)
-def test_numbers_that_dlt_would_make_nulls_are_refused(bench: Bench, value: Any) -> None:
-    with pytest.raises(errors.PermanentError, match="Column 'v' of 't' holds NaN or inf"):
-        bench.ingest(FULL, [[{"id": 1, "v": None}, {"id": 2, "v": value}]])
-    assert bench.columns("t") == []
+def from_function(folder: Path, pages: list[Any], **options: Any) -> list[Any]:
+    """Return what the column `v` of a function's rows becomes."""
+    table = Table(name="t", **options)
+    found = extraction.extract(table, folder, receipt=None, rows=lambda: iter(pages))
+    with extraction.query(found) as connection:
+        return connection.sql("SELECT v FROM rows").to_arrow_table()["v"].to_pylist()
+
+
+NAIVE = dt.datetime(2024, 1, 1, 12)
+LARGE = 2**53 + 1  # which a double does not hold
 
 
 @embedded
-def test_times_of_a_function_without_a_zone_are_in_utc(bench: Bench) -> None:
-    rows = [{"id": 1, "at": dt.datetime(2024, 1, 1, 12)}]
-    bench.ingest(FULL, rows)
-    bench.ingest(FULL, [pa.Table.from_pylist(rows)])
-    assert bench.query('SELECT epoch("at") FROM raw.t') == [(day(1).timestamp() + 43200,)]
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(["2024-01-01T00:00:00.123456789Z"], ["\uf026", "\uf02fa"], [True, None, False]),
+        *([1.5, math.inf], [NAIVE], [day(1)], [dt.date(1, 1, 1)], [dt.time(23, 59)], [b"\0"]),
+    ],
+    ids=ascii,
+)
+def test_values_of_a_function_arrive_as_they_are(
+    bench: Bench, tmp_path: Path, values: list[Any]
+) -> None:
+    assert from_function(tmp_path, [{"v": value} for value in values]) == values
+    assert from_function(tmp_path, [pa.table({"v": values})]) == values
+
+
+@embedded
+def test_whole_numbers_join_floats_and_decimals_where_nothing_is_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    one, page = [{"v": 2**53}], [{"v": 0.5}]
+    assert from_function(tmp_path, [one, page]) == [2.0**53, 0.5]
+    assert from_function(tmp_path, [pa.table({"v": [1]}), pa.table({"v": [0.5]})]) == [1, 0.5]
+    assert from_function(tmp_path, [{"v": 1}, {"v": Decimal("0.5")}]) == [1, Decimal("0.5")]
+    nothing = pa.table({"v": pa.nulls(1)})
+    assert from_function(tmp_path, [nothing, pa.table({"v": ["a"]})]) == [None, "a"]
+
+
+MIXED: list[tuple[list[Any], str]] = [
+    ([True, 5], "bigint and bool"),
+    ([5, "007"], "bigint and text"),
+    ([1.5, LARGE], "9007199254740993"),
+    ([dt.date(2024, 1, 1), NAIVE], "date and timestamp"),
+    ([NAIVE, day(1)], "timestamp and timestamptz"),
+    ([Decimal("1.5"), 0.1], "decimal.* and double"),
+    ([{"a": 1}, "text"], "json and text"),
+]
+"""Values that no type holds together, and words of the refusal."""
+
+
+@embedded
+@pytest.mark.parametrize(("values", "words"), MIXED, ids=[words for _, words in MIXED])
+def test_mixed_values_of_a_function_are_refused_by_name(
+    bench: Bench, tmp_path: Path, values: list[Any], words: str
+) -> None:
+    rows = [{"v": value} for value in values]
+    for pages in ([rows], [[row] for row in rows], [pa.Table.from_pylist([row]) for row in rows]):
+        with pytest.raises(errors.PermanentError, match=rf"Column 'v' .*{words}.*types=.*text"):
+            from_function(tmp_path, pages)
+    assert len(from_function(tmp_path, rows, types={"v": "text"})) == 2  # what it advises
+
+
+ODD: dict[str, Any] = {
+    "2**64": 2**64,
+    "NaN within": {"a": [math.nan]},
+    "key of a number": {1: "a"},
+    "key of None": {"a": {None: 1}},
+    "bytes within": [b"a"],
+    "duration": dt.timedelta(1),
+    "zone of a time": dt.time(1, tzinfo=dt.UTC),
+    "surrogate": "\ud800",
+    "year 0": pa.table({"v": pa.array([-(10**17)], pa.timestamp("us"))}),
+    "24:00": pa.table({"v": pa.array([86_400_000_000], pa.time64("us"))}),
+    "nanoseconds": pa.table({"v": pa.array([1], pa.timestamp("ns"))}),
+    "keys of a map": pa.table({"v": pa.array([[(1, 2)]], pa.map_(pa.int64(), pa.int64()))}),
+    "twice": pa.table([[1], [2]], names=["v", "v"]),
+    "text and bytes": [{"v": "a"}, {"v": b"a"}],
+}
+
+
+@embedded
+@pytest.mark.parametrize("odd", ODD)
+def test_values_of_a_function_that_no_column_holds_are_refused_by_name(
+    bench: Bench, tmp_path: Path, odd: str
+) -> None:
+    is_page = isinstance(ODD[odd], pa.Table) or odd == "text and bytes"
+    with pytest.raises(errors.PermanentError, match="Column 'v' "):
+        from_function(tmp_path, [ODD[odd] if is_page else {"v": ODD[odd]}])
+
+
+@embedded
+def test_types_of_a_function_are_the_tables_or_the_resources_to_choose(
+    bench: Bench, tmp_path: Path
+) -> None:
+    def read(value: Any, kind: str) -> Any:
+        return from_function(tmp_path, [{"v": value}], types={"v": kind})[0]
+
+    assert read("2024-01-01T02:00:00+02:00", "timestamptz") == day(1)
+    assert read(NAIVE, "timestamptz") == NAIVE.replace(tzinfo=dt.UTC)
+    assert read("1.5", "decimal(3,1)") == Decimal("1.5")
+    assert read(True, "json") == "true"
+    with pytest.raises(errors.PermanentError, match="Column 'v' .*'seven'"):
+        read("seven", "bigint")
+    whole = pa.table({"v": [1]})
+    assert from_function(tmp_path, [whole], types={"v": "decimal(3,1)"}) == [Decimal("1.0")]
+    hinted = dlt.resource([{"v": "1.5"}], name="t", columns={"v": {"data_type": "double"}})
+    found = extraction.extract(FULL, tmp_path, receipt=None, rows=lambda: hinted)
+    assert found.schema.field("v").type == pa.float64()
+
+
+@embedded
+@pytest.mark.skipif(not importlib.util.find_spec("pandas"), reason="pandas is not installed")
+def test_frames_lose_no_index_and_hold_nulls_for_nan(bench: Bench) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"v": [1.5, None]}, index=pd.Index([7, 8], name="id"))
+    bench.ingest(FULL, [frame, frame[frame.v > 1]])
+    assert bench.rows("t", "id, v") == [(7, 1.5), (7, 1.5), (8, None)]
+    with pytest.raises(errors.PermanentError, match=r"an index without a name.*reset_index"):
+        bench.ingest(FULL, [pd.DataFrame({"v": [1]}, index=["a"])])
+    for values in ([True, 5], ["a", b"b"], pd.period_range("2024", periods=1), [1j]):
+        with pytest.raises(errors.PermanentError, match="Column 'v' of 't' holds"):
+            bench.ingest(FULL, [pd.DataFrame({"v": values})])
+
+
+def test_structures_of_arrow_become_json(bench: Bench) -> None:
+    bench.ingest(FULL, [pa.table({"v": [{"a": [1, None], "at": NAIVE}]})])
+    ((found,),) = bench.rows("t", "v")
+    value = json.loads(found) if isinstance(found, str) else found
+    assert value == {"a": [1, None], "at": "2024-01-01T12:00:00"}
+
+
+@embedded
+@pytest.mark.parametrize("cursor", [7, "007", NAIVE, day(1), Decimal("1.5"), dt.date(2024, 1, 1)])
+def test_since_is_a_value_as_the_function_gave_it(bench: Bench, cursor: Any) -> None:
+    seen: list[Any] = []
+
+    def rows(since: Any = None) -> Iterator[Any]:
+        seen.append(since)
+        yield {"id": 1, "at": cursor}
+
+    for _ in range(2):
+        bench.ingest(MERGE, rows)
+    assert seen == [None, cursor]
+    assert type(seen[1]) is type(cursor)
+    other = Table(name="u", key=("id",), mode="incremental", cursor="at")
+    with pytest.raises(errors.PermanentError, match="No load has told yet .* cursor 'at' of 'u'"):
+        bench.ingest(other, rows, since="2024-01-01")
+    bench.ingest(dataclasses.replace(other, types={"at": "text"}), rows, since="007")
+    assert seen[-1] == "007"
 
 
 @embedded

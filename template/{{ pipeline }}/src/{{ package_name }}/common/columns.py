@@ -38,6 +38,22 @@ TYPES: dict[str, pa.DataType] = {
 }
 """The kinds of values there are, as `Table.types` writes them; a decimal may have digits."""
 
+_ARROW = {
+    "null": "",
+    "bool": "bool",
+    "u?int(8|16|32)|int64": "bigint",
+    "uint64": "decimal(20,0)",
+    "halffloat|float|double": "double",
+    "(large_)?string(_view)?": "text",
+    r"((large|fixed_size)_)?binary(_view|\[.*)?": "binary",
+    "date.*": "date",
+    "time(32|64).*": "time",
+    r"timestamp\[..?\]": "timestamp",
+    "timestamp.*": "timestamptz",
+    r"(large_)?list.*|fixed_size_list.*|struct.*|map.*|extension<arrow\.(json|uuid)>": "json",
+}
+"""The kinds of Arrow's types, by what they look like; json for what Python has to look into."""
+
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999, pa.int64())
 _RANGES = {
     pa.date32(): (-719_162, 2_932_896, pa.int32()),
@@ -48,18 +64,35 @@ _RANGES = {
 """What dates and times hold in every database: years 1 to 9999, times before 24:00."""
 
 _DECIMAL = (Decimal, int, float, str)
+_TIMES = (date, datetime, time)
+_NESTED = (dict, list, tuple)
 _PYTHON: dict[pa.DataType, tuple[type, ...]] = {
     pa.int64(): (int,),  # no floats: Arrow would cut them
     pa.float64(): (float, int, Decimal),
     pa.bool_(): (bool, int),
-    pa.string(): (str, int, float, bool, Decimal, uuid.UUID, dict, list),
+    pa.string(): (str, int, float, bool, Decimal, uuid.UUID, *_NESTED),
     pa.binary(): (bytes, bytearray, memoryview),
     pa.date32(): (date, str),
     pa.time64("us"): (time, str),
     pa.timestamp("us"): (datetime, str),
     pa.timestamp("us", "UTC"): (datetime, str),
 }
-"""What drivers may give for a type, the usual one first."""
+"""What drivers may give for a type."""
+
+USUAL: dict[type, str] = {
+    str: "text",
+    uuid.UUID: "text",
+    int: "bigint",
+    float: "double",
+    Decimal: "decimal",
+    bool: "bool",
+    date: "date",
+    time: "time",
+    datetime: "timestamp",
+    **dict.fromkeys((bytes, bytearray, memoryview), "binary"),
+    **dict.fromkeys(_NESTED, "json"),
+}
+"""The kinds of Python's values."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +133,34 @@ def parse(kind: str) -> pa.DataType | None:
     return pa.decimal128(precision, scale) if 1 <= precision <= 38 else None
 
 
-def usual(given: type) -> str:
-    """Return the kind whose values drivers usually give as a Python type; empty if none."""
-    found = (kind for kind, type_ in TYPES.items() if _PYTHON.get(type_, _DECIMAL)[0] is given)
-    return "text" if given is uuid.UUID else next(found, "")
+def kind(type_: pa.DataType) -> str:
+    """Return the kind of an Arrow type, empty for nulls alone; its name if it has none."""
+    if pa.types.is_dictionary(type_):
+        return kind(type_.value_type)
+    if pa.types.is_decimal(type_):
+        return f"decimal({min(type_.precision, 38)},{type_.scale})"
+    return next((of for name, of in _ARROW.items() if re.fullmatch(name, str(type_))), str(type_))
+
+
+def kinds(values: Sequence[Any]) -> set[str]:
+    """Return the kinds of Python's values; for those that have none, the name of their type."""
+    given = {*map(type, values)} - {type(None)}
+    found = {USUAL.get(_base(one), one.__name__) for one in given}
+    times = [value.tzinfo for value in values if isinstance(value, datetime)]
+    return found - {"timestamp"} | {"timestamptz" if zone else "timestamp" for zone in times}
+
+
+def join(*kinds: str) -> str | None:
+    """Return the kind that holds all values of others; None if there is none."""
+    found = {*kinds} - {""}
+    if len(found) == 2 and "bigint" in found:  # each integer is checked to be exact as a double
+        found -= {"bigint"} if found & {"double", "decimal"} else set()
+    joined = "".join(found) if len(found) < 2 else "?"
+    return None if joined and parse(joined) is None else joined
+
+
+def _base(given: type) -> type:
+    return next((base for base in given.__mro__ if base in USUAL), given)
 
 
 def from_python(values: Sequence[Any], column: Column) -> pa.Array:
@@ -113,25 +170,49 @@ def from_python(values: Sequence[Any], column: Column) -> pa.Array:
         ValueError: A value is not of the column's type, though Arrow would accept it.
     """
     type_ = pa.string() if column.as_text else column.type
-    found = {*map(type, values)} - {type(None)}
-    if odd := found - {*_PYTHON.get(type_, _DECIMAL)}:
+    found = {*map(_base, {*map(type, values)} - {type(None)})}
+    if odd := found - {*_PYTHON.get(type_, _DECIMAL), *(_TIMES if column.as_text else ())}:
         names = ", ".join(sorted(kind.__name__ for kind in odd))
         raise ValueError(f"values of type {names}")
-    if pa.types.is_timestamp(type_):
-        zones = {value.tzinfo is not None for value in values if isinstance(value, datetime)}
-        if zones - {type_.tz is not None}:
+    if pa.types.is_timestamp(type_) or pa.types.is_time(type_):
+        times = [value for value in values if isinstance(value, datetime | time)]
+        if {value.tzinfo is not None for value in times} - {getattr(type_, "tz", None) is not None}:
             raise ValueError("times with a zone, or some without one")
+        if any(getattr(value, "nanosecond", 0) for value in times):  # of pandas
+            raise ValueError("nanoseconds, or NaT")
     # As texts come what Arrow would not take, and integers of which 0 and 1 alone are booleans.
-    texts = pa.types.is_string(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_)
-    if found == {str} or texts:
-        return pa.array(values if found == {str} else map(_text, values), pa.string())
+    as_texts = pa.types.is_string(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_)
+    if found == {str} or as_texts:
+        texts = values if found == {str} else [_text(value, column.is_json) for value in values]
+        return pa.array(texts, pa.string())
     return pa.array(values, type_)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, is_json: bool) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value) if type(value) in {dict, list} else str(value)
+    return _json(value) if is_json or _base(type(value)) in _NESTED else str(value)
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON, in which times, decimals and UUIDs are texts."""
+    waiting = [value]
+    for part in waiting:
+        match part:
+            case list() | tuple():
+                waiting += part
+            case dict():
+                waiting += part.values()
+                if odd := [key for key in part if not isinstance(key, str)]:
+                    raise ValueError(f"a dict whose key {odd[0]!r} is no text")
+    options: Any = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    return json.dumps(value, default=_plain, **options)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date | time | Decimal | uuid.UUID):
+        return value.isoformat() if isinstance(value, date | time) else str(value)
+    raise ValueError(f"values of type {type(value).__name__} in a list or dict")
 
 
 def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
@@ -174,12 +255,15 @@ def refusing(table: Table | None, column: Column) -> Iterator[None]:
 def refused(table: Table | None, column: Column, what: str) -> errors.PermanentError:
     """Return the error for a value that is not of its column's type, with what would read it."""
     other = "text"
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) and not column.select:  # of a function
+        other = ""
+    elif pa.types.is_string(column.type):
         other = "binary"
     elif column.type == TYPES["decimal"] and "loss" in what:
         other = "decimal(38,18)"
     elif "zone offset" in what:
         other = "timestamp" if "expected a zone" in what else "timestamptz"
     place = f"Column {column.name!r} ({column.declared}) of table {table and table.name!r}"
-    message = f"{place} holds what {column.type} cannot: {what[:200]}. Correct it in the source, or"
-    return errors.PermanentError(f"{message} set types={{{column.name!r}: {other!r}}}.")
+    message = f"{place} holds what {column.type} cannot: {what[:200]}. Correct it in the source"
+    advice = f", or set types={{{column.name!r}: {other!r}}}" if other else ""
+    return errors.PermanentError(f"{message}{advice}.")

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import glob
 import inspect
-import math
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -26,7 +24,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from . import columns as types
-from . import db_utils, errors, failures, readers, reporting, settings
+from . import db_utils, errors, failures, pages, readers, reporting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +86,7 @@ class Extraction:
         rows_read: Rows read, with those that were dropped.
         rows: Rows in the file.
         watermark: Newest cursor value once they are loaded, as text.
+        cursor_kind: What kind of value that is.
         state: State of the dlt resource that gave them, as JSON.
         based_on: The load whose watermark it started from.
         is_new: Whether the table is not in the warehouse yet.
@@ -105,6 +104,7 @@ class Extraction:
     rows_read: int
     rows: int
     watermark: str | None = None
+    cursor_kind: str | None = None
     state: str | None = None
     based_on: str | None = None
     is_new: bool = False
@@ -139,7 +139,7 @@ def extract(
         raise errors.PermanentError(message)
     # Another cursor than the watermark's says nothing of what has been read.
     if receipt is not None and (receipt.mode == "reset" or receipt.cursor != table.cursor):
-        receipt = dataclasses.replace(receipt, watermark=None, state=None)
+        receipt = dataclasses.replace(receipt, watermark=None, cursor_kind=None, state=None)
     watermark, based_on = (receipt.watermark, receipt.load_id) if receipt else (None, None)
     file = folder / "rows.arrow"
     with _places():
@@ -155,7 +155,10 @@ def extract(
         watermark = _watermark(found) or watermark
     else:
         found = dataclasses.replace(found, state=receipt.state if receipt else None)
-    return dataclasses.replace(found, watermark=watermark, based_on=based_on)
+    kind = receipt.cursor_kind if receipt else None
+    if table.cursor in found.schema.names:
+        kind = types.kind(found.schema.field(table.cursor).type)
+    return dataclasses.replace(found, watermark=watermark, cursor_kind=kind, based_on=based_on)
 
 
 def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
@@ -233,11 +236,14 @@ def _require(table: Table, where: str, schema: pa.Schema, key: tuple[str, ...]) 
 def _from_function(
     table: Table, file: Path, receipt: Receipt | None, window: Window | None, rows: Rows
 ) -> Extraction:
-    """Let dlt find the columns of rows, pages, DataFrames or Arrow tables."""
+    """Let dlt run a function or resource, and keep what it gives as Arrow."""
     import dlt
-    import pyarrow.dataset as pads  # imports pandas, where it is installed
     from dlt.common.json import json as typed_json  # whose times stay times
     from dlt.extract import DltResource
+    from dlt.extract.items_transform import FilterItem
+
+    class Last(FilterItem):
+        placement_affinity = 2  # behind what dlt has at the end, such as its own cursor
 
     source = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__name__)}()"
     if table.where or table.schema or table.source:
@@ -245,55 +251,27 @@ def _from_function(
         raise errors.PermanentError(f"{message} Leave them to {source}.")
     arguments: dict[str, Any] = {}
     if "since" in inspect.signature(rows).parameters:
-        watermark = window.since if window else (receipt.watermark if receipt else None)
-        since = _guess(watermark) if watermark else None
-        if since is not None and table.lookback is not None and window is None:
-            since = _earlier(table, since)
-        arguments["since"] = since
+        arguments["since"] = _since(table, receipt, window)
     with (
         failures.explained(f"{table.name} from {source}"),
         tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
-        pipeline = dlt.pipeline(
-            "extract",
-            pipelines_dir=folder,
-            destination=dlt.destinations.duckdb(":memory:", naming_convention="direct"),
-        )
+        pipeline = dlt.pipeline("extract", pipelines_dir=folder)
         if receipt is not None and receipt.state and window is None:
             with pipeline.managed_state() as state:
                 state.update({"sources": typed_json.typed_loads(receipt.state)})
         given: Any = rows(**arguments)
         resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
-        resource.max_table_nesting = 0  # lists and dicts become JSON, not tables of their own
-        resource.apply_hints(columns=_hints(table))
-        resource.add_map(_checker(table, seen := set()))
-        pipeline.extract(resource, table_name=table.target_name, loader_file_format="parquet")
+        kept = pages.Pages(table, resource.columns, Path(folder, "pages.arrow"))
+        pipeline.extract(resource.add_step(Last(kept.add)))
+        kept.close()
         sources = pipeline.state.get("sources")
-        pipeline.normalize()
-        job = glob.escape(table.target_name)
-        found = sorted(map(str, Path(folder).rglob(f"new_jobs/{job}.*.parquet")))
-        data = pads.dataset(found, format="parquet")
-        hints = pipeline.default_schema.tables.get(table.target_name, {}).get("columns", {})
-        names = [
-            name
-            for name in data.schema.names
-            if not name.startswith("_dlt_") and name not in table.exclude
-            if table.columns is None or name in table.columns
-        ]
-        if mixed := [name for name in names if hints.get(name, {}).get("variant")]:
-            column, _, kind = mixed[0].rpartition("▶v_")
-            both = f"{hints[column]['data_type']} and {kind}"
-            raise errors.PermanentError(
-                f"Column {column!r} of {table.name!r} holds {both}: say which it is to be, as in"
-                f" types={{{column!r}: 'text'}}."
-            )
-        schema = pa.schema([_widest(data.schema.field(name), table) for name in names])
-        batches = data.to_batches(columns=names, batch_size=20_000)
-        count = _write(file, schema, (batch.cast(schema) for batch in batches))
-    key = table.key or ()
+        size = min(settings.load().batch_bytes // 2, readers.BYTES)
+        count = _write(file, kept.schema, readers.join(kept.batches(), size))
+    key, schema = table.key or (), kept.schema
     if count:  # without a row, nothing says which columns there are
         _require(table, source, schema, key)
-    json = frozenset(name for name in names if hints.get(name, {}).get("data_type") == "json")
+    json = frozenset(name for name, kind in kept.kinds.items() if kind == "json")
     state = typed_json.typed_dumps(sources) if sources else None
     # What a function that is not told a beginning gives, or one that knows where it was, is new.
     adds = table.mode == "append" and (state is not None or "since" not in arguments)
@@ -302,84 +280,25 @@ def _from_function(
         rows_read=count,
         rows=count,
         state=state,
-        untyped=frozenset(seen.difference(schema.names)),
+        untyped=frozenset(kept.kinds.keys() - {*schema.names}),
         adds=adds,
     )
 
 
-def _checker(table: Table, known: set[str]) -> Callable[[Any], Any]:
-    """Return a function that refuses what dlt would change: names, NaN and infinity.
-
-    Names of columns are added to `known`: dlt forgets those that hold nothing but nulls.
-    """
-    from dlt.common.normalizers.naming.direct import NamingConvention
-
-    naming = NamingConvention()
-
-    def check(item: Any) -> Any:
-        is_row = isinstance(item, dict)
-        names = item if is_row else getattr(getattr(item, "schema", None), "names", ())
-        for name in names:
-            if name not in known and naming.normalize_identifier(name) != name:
-                message = f"Column {name!r} of {table.name!r} has a quote, a line break or an"
-                raise errors.PermanentError(f"{message} outer blank in its name: rename it.")
-            known.add(name)
-        # On its way through dlt's files, null would come of it.
-        if is_row and (odd := [name for name, value in item.items() if _is_odd(value)]):
-            message = f"Column {odd[0]!r} of {table.name!r} holds NaN or infinity, of which dlt"
-            raise errors.PermanentError(f"{message} would make a null: yield Arrow, or None.")
-        return item
-
-    return check
-
-
-def _is_odd(value: Any) -> bool:
-    match value:
-        case float():
-            return not math.isfinite(value)
-        case dict():
-            return any(map(_is_odd, value.values()))
-        case list() | tuple():
-            return any(map(_is_odd, value))
-        case _:
-            return False
-
-
-def _hints(table: Table) -> dict[str, Any]:
-    """Return the types that a table asks for, as dlt takes them."""
-    from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
-
-    fields = [pa.field(name, _kind(table, name)) for name in table.types]
-    hints: dict[str, Any] = dict(py_arrow_to_table_schema_columns(pa.schema(fields)))
-    for name in (name for name, kind in table.types.items() if kind == "json"):
-        hints[name]["data_type"] = "json"
-    return hints
-
-
-def _kind(table: Table, column: str) -> pa.DataType:
-    type_ = types.parse(table.types[column])
-    if type_ is None:
-        message = f"Table {table.name!r}: types has {table.types[column]!r} for column {column!r};"
-        raise errors.PermanentError(f"{message} there are {', '.join(types.TYPES)}.")
-    return type_
-
-
-def _widest(field: pa.Field, table: Table) -> pa.Field:
-    """Return a column with the type that the table asks for, or that every load of it has."""
-    if field.name in table.types:
-        return pa.field(field.name, _kind(table, field.name))
-    type_ = field.type
-    if pa.types.is_uint64(type_):
-        type_ = pa.decimal128(20, 0)
-    elif pa.types.is_integer(type_):
-        type_ = pa.int64()
-    elif pa.types.is_floating(type_):
-        type_ = pa.float64()
-    elif pa.types.is_timestamp(type_):
-        type_ = pa.timestamp("us", "UTC" if type_.tz else None)
-    elif pa.types.is_large_string(type_) or pa.types.is_dictionary(type_):
-        type_ = pa.string()
-    return pa.field(field.name, type_)
+def _since(table: Table, receipt: Receipt | None, window: Window | None) -> Any:
+    """Return where a function is to begin, as a value of its cursor; None at first."""
+    last = receipt.watermark if receipt else None
+    text = window.since if window else last
+    if text is None:
+        return None
+    cursor = str(table.cursor)
+    kind = table.types.get(cursor, receipt.cursor_kind if receipt else None)
+    if kind is None:
+        message = f"No load has told yet what the cursor {cursor!r} of {table.name!r} is: run it"
+        message = f"{message} once without a window, or say what it is, as in"
+        raise errors.PermanentError(f"{message} types={{{cursor!r}: 'timestamptz'}}.")
+    since = _bound(text, pages.parse(table, cursor, kind))
+    return since if table.lookback is None or window else _earlier(table, since)
 
 
 def _write(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -420,13 +339,13 @@ def query(extraction: Extraction) -> Iterator[duckdb.DuckDBPyConnection]:
 def _clean(found: Extraction, window: Window | None) -> Extraction:
     """Drop rows without a key or cursor, and all but the newest row of each key."""
     table = found.table
-    keep = [f"{_quote(name)} IS NOT NULL" for name in found.key]
-    cursor = _quote(table.cursor) if table.cursor else "NULL"
+    keep = [f"{quote(name)} IS NOT NULL" for name in found.key]
+    cursor = quote(table.cursor) if table.cursor else "NULL"
     if table.cursor and table.cursor_nulls != "keep":
         keep.append(f"{cursor} IS NOT NULL")
     if not found.rows or not keep:
         return found
-    keys = ", ".join(map(_quote, found.key))
+    keys = ", ".join(map(quote, found.key))
     with query(found) as connection:
         where = " AND ".join(keep)
         kept, nulls = _one(
@@ -465,7 +384,7 @@ def _watermark(found: Extraction) -> str | None:
     cursor = found.table.cursor
     if cursor is None or not found.rows:
         return None
-    type_, column = found.schema.field(cursor).type, _quote(cursor)
+    type_, column = found.schema.field(cursor).type, quote(cursor)
     where = "TRUE"
     if pa.types.is_floating(type_):
         where = f"isfinite({column})"
@@ -559,21 +478,14 @@ def _bound(text: str, type_: pa.DataType) -> Any:
         raise errors.PermanentError(message) from None
 
 
-def _guess(text: str) -> Any:
-    """Return a watermark as the value that a function of yours once yielded."""
-    for parse in (int, float, datetime.fromisoformat):
-        with contextlib.suppress(ValueError):
-            return parse(text)
-    return text
-
-
 def _literal(value: Any) -> str:
     text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
     quoted = "'" + text.replace("'", "''") + "'"
     return text if isinstance(value, int | float | Decimal) else quoted
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """Return a name as it stands in the SQL of `query`."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -53,6 +53,7 @@ class Receipt:
         project: The project that loaded it.
         cursor: The table's cursor.
         watermark: Its newest value loaded so far, as text.
+        cursor_kind: What kind of value that is, such as `timestamptz`.
         state: State of the dlt resource that gave the rows, as JSON.
         rows_read: Rows read.
         rows_loaded: Rows written: for `full` all of them, else what was new or read again.
@@ -68,6 +69,7 @@ class Receipt:
     project: str = settings.PROJECT
     cursor: str | None = None
     watermark: str | None = None
+    cursor_kind: str | None = None
     state: str | None = None
     rows_read: int = 0
     rows_loaded: int = 0
@@ -308,6 +310,7 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
             selection=extraction.table.selection,
             cursor=extraction.table.cursor,
             watermark=extraction.watermark,
+            cursor_kind=extraction.cursor_kind,
             state=extraction.state,
             rows_read=extraction.rows_read,
             rows_loaded=extraction.rows,

@@ -158,7 +158,7 @@ def read(
             rows += source.window(rows, cursor, since, until)
         query = f"SELECT {', '.join(column.select for column in columns)} FROM {rows}"
         with contextlib.closing(source.batches(query)) as small:
-            for batch in _join(small, min(batch_bytes // 2, BYTES)):
+            for batch in join(small, min(batch_bytes // 2, BYTES)):
                 arrays = []
                 for column, array in zip(columns, batch.columns, strict=True):
                     with kinds.refusing(table, column):
@@ -166,7 +166,7 @@ def read(
                 yield pa.record_batch(arrays, schema=schema)
 
 
-def _join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+def join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
     """Join small batches until they have a size."""
     held: list[pa.RecordBatch] = []
     waiting = 0
@@ -565,7 +565,7 @@ class _Other(RowReader):
     def kind(self, declared: Any) -> tuple[str, str]:
         kind = "json" if isinstance(declared, sa.JSON) else ""
         with contextlib.suppress(NotImplementedError):
-            kind = kind or kinds.usual(declared.python_type)
+            kind = kind or kinds.USUAL.get(declared.python_type, "")
         if kind == "decimal" and getattr(declared, "precision", None) is not None:
             kind = f"decimal({declared.precision},{declared.scale or 0})"
         if getattr(declared, "timezone", False):
