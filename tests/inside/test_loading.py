@@ -815,6 +815,32 @@ def test_since_is_a_value_as_the_function_gave_it(bench: Bench, cursor: Any) -> 
     assert seen[-1] == "007"
 
 
+def test_texts_that_the_warehouse_cannot_hold_are_refused_by_name(bench: Bench) -> None:
+    kind, types = ("JSON", {"v": "text"}) if bench.kind == "duckdb" else ("TEXT", {"v": "binary"})
+    bench.source(f"CREATE TABLE t (id INTEGER, v {kind})", "INSERT INTO t VALUES (1, '[1]')")
+    bench.ingest(FULL)
+    bench.source("UPDATE t SET v = 'a' || char(0)")
+    with pytest.raises(errors.PermanentError, match="Column 'v' of 't' has a text that"):
+        bench.ingest(FULL)
+    bench.ingest(Table(name="t", target="u", types=types))  # what it advises
+    assert bench.rows("u", "v") == [("a\0" if bench.kind == "duckdb" else b"a\0",)]
+
+
+@embedded
+def test_json_that_becomes_text_in_the_source_is_refused_by_name(bench: Bench) -> None:
+    bench.source("CREATE TABLE t (id INTEGER, v JSON)", "INSERT INTO t VALUES (1, '[1]')")
+    bench.ingest(FULL)
+    bench.source("DROP TABLE t", "CREATE TABLE t (id INTEGER, v TEXT)")
+    bench.source("INSERT INTO t VALUES (1, 'a')")
+    with pytest.raises(errors.PermanentError, match="'v' of 't' is json .* but text in the source"):
+        bench.ingest(FULL)
+    bench.ingest(Table(name="t", target="u"))
+    bench.source("DROP TABLE t", "CREATE TABLE t (id INTEGER, v JSON)")
+    bench.source("INSERT INTO t VALUES (1, '[1]')")
+    bench.ingest(Table(name="t", target="u"))
+    assert bench.rows("u", "v") == [("[1]",)]
+
+
 @embedded
 def test_an_error_within_a_function_is_one_sentence(bench: Bench) -> None:
     def broken() -> Iterator[Any]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 
 from . import errors, settings
+from .extraction import Extraction, query, quote
 
 if TYPE_CHECKING:
-    from .extraction import Extraction
     from .warehouse import Warehouse
 
 LOAD_ID = "_dlt_load_id"
@@ -32,12 +32,15 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
         PermanentError: It does not fit; the message names the column and what to do.
     """
     _check_names(opened, extraction)
+    _check_texts(opened, extraction)
     if there is None:
         return dataclasses.replace(extraction, is_new=True)
     if not extraction.schema.names:  # a function without a row does not say which columns it has
         return extraction
     table, target = extraction.table, extraction.table.target_name
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
+    for name in extraction.json:
+        wanted[name]["data_type"] = "json"
     kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
     new = [name for name in wanted if name not in kept]
     gone = [name for name in kept if name not in wanted and name not in extraction.untyped]
@@ -108,6 +111,26 @@ def _check_names(opened: Warehouse, extraction: Extraction) -> None:
         )
 
 
+def _check_texts(opened: Warehouse, extraction: Extraction) -> None:
+    """Refuse texts that the warehouse cannot hold."""
+    names = [field.name for field in extraction.schema if pa.types.is_string(field.type)]
+    wrong, what, other = "contains({}, chr(0))", "has a NUL character", "binary"
+    if opened.dialect != "postgres":  # where JSON is a text like others
+        names = [name for name in names if name in extraction.json]
+        wrong, what, other = "NOT json_valid({})", "is not JSON", "text"
+    if not names or not extraction.rows:
+        return
+    tests = (f"bool_or({wrong.format(quote(name))})" for name in names)
+    with query(extraction) as connection:
+        found = connection.execute(f"SELECT {', '.join(tests)} FROM rows").fetchall()[0]
+    for name in (name for name, is_wrong in zip(names, found, strict=True) if is_wrong):
+        raise errors.PermanentError(
+            f"Column {name!r} of {extraction.table.target_name!r} has a text that {what}, which"
+            f" {opened.dialect} cannot hold there. Correct it in the source, or set"
+            f" types={{{name!r}: {other!r}}}."
+        )
+
+
 def _fits(old: Any, new: Any) -> bool:
     """Tell whether a column keeps every value of another type."""
     before, after = _type(old), _type(new)
@@ -118,7 +141,7 @@ def _fits(old: Any, new: Any) -> bool:
     if before == after == "timestamp":
         zone = new.get("timezone", True)
         return old.get("timezone", zone) == zone
-    return before == after or {before, after} == {"text", "json"}
+    return before == after or (before, after) == ("text", "json")
 
 
 def _type(column: Any) -> str:
