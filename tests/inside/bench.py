@@ -13,7 +13,7 @@ from typing import Any
 
 import postgres_server
 import pytest
-from my_data_project.common import loading, settings, warehouse
+from my_data_project.common import loading, receipts, settings, warehouse
 from my_data_project.common.extraction import Window
 from my_data_project.common.table import Table
 from my_data_project.tasks import ingestion, quality
@@ -107,9 +107,9 @@ class Bench:
             found = opened.columns(schema, table).get(table, {})
         return [name for name in found if not name.startswith("_dlt_")]
 
-    def receipt(self, table: str) -> loading.Receipt:
+    def receipt(self, table: str) -> receipts.Receipt:
         """Return the last completed load of a table."""
-        return loading.read_receipts()[table]
+        return receipts.read_receipts()[table]
 
     def reset(self, table: str, *, drop: bool = False) -> None:
         """Do what the command `reset` does."""

@@ -17,7 +17,7 @@ import filelock
 import pytest
 from databases import EXAMPLES
 from my_data_project import cli, flows
-from my_data_project.common import errors, extraction, loading, runs, secrets, settings
+from my_data_project.common import errors, extraction, loading, receipts, runs, secrets, settings
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import ingestion_flow, tables
 from prefect import get_client
@@ -190,12 +190,12 @@ def test_backfill_repairs_a_window_and_leaves_the_watermark(
     source: Database, loaded: Database, prefect_server: str, printed: Any, tmp_path: Path
 ) -> None:
     load(tmp_path, EXAMPLES["customers"])  # which a rule of the orders looks at
-    before = loading.read_receipts()["orders"].watermark
+    before = receipts.read_receipts()["orders"].watermark
     source("UPDATE orders SET price = 7")
     words = ("backfill", "orders", "--since", "2026-01-01 09:00", "--until", "2026-01-02")
     assert cells(printed(*words), "orders")[:3] == ["orders", "1", "1"]
     assert loaded("SELECT id FROM raw.orders WHERE price = 7") == [11]
-    assert loading.read_receipts()["orders"].watermark == before
+    assert receipts.read_receipts()["orders"].watermark == before
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,12 @@ def test_reset_asks_and_then_forgets_the_watermark(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", mock.Mock(side_effect=["n", "y"]))
     assert "Nothing was changed." in printed("reset", "orders")
-    assert loading.read_receipts()["orders"].mode != "reset"
+    assert receipts.read_receipts()["orders"].mode != "reset"
     text = printed("reset", "orders")
     assert "forgets the watermark 2026-01-02" in text
     assert "Done." in text
     assert loaded.rows("orders") == rows
-    assert loading.read_receipts()["orders"].mode == "reset"
+    assert receipts.read_receipts()["orders"].mode == "reset"
     assert "nothing to do" in printed("reset", "orders", "--yes")
     assert cells(printed("status"), "orders")[1] == "-"
 

@@ -29,6 +29,7 @@ from my_data_project.common import (
     extraction,
     failures,
     loading,
+    receipts,
     rules,
     settings,
     warehouse,
@@ -764,7 +765,7 @@ def test_types_of_a_function_are_the_tables_or_the_resources_to_choose(
     assert read(NAIVE, "timestamptz") == NAIVE.replace(tzinfo=dt.UTC)
     assert read("1.5", "decimal(3,1)") == Decimal("1.5")
     assert read(True, "json") == "true"
-    with pytest.raises(errors.PermanentError, match="Column 'v' .*'seven'"):
+    with pytest.raises(errors.PermanentError, match=r"Column 'v' .*'seven'"):
         read("seven", "bigint")
     whole = pa.table({"v": [1]})
     assert from_function(tmp_path, [whole], types={"v": "decimal(3,1)"}) == [Decimal("1.0")]
@@ -809,7 +810,7 @@ def test_since_is_a_value_as_the_function_gave_it(bench: Bench, cursor: Any) -> 
     assert seen == [None, cursor]
     assert type(seen[1]) is type(cursor)
     other = Table(name="u", key=("id",), mode="incremental", cursor="at")
-    with pytest.raises(errors.PermanentError, match="No load has told yet .* cursor 'at' of 'u'"):
+    with pytest.raises(errors.PermanentError, match=r"No load has told yet .* cursor 'at' of 'u'"):
         bench.ingest(other, rows, since="2024-01-01")
     bench.ingest(dataclasses.replace(other, types={"at": "text"}), rows, since="007")
     assert seen[-1] == "007"
@@ -832,7 +833,8 @@ def test_json_that_becomes_text_in_the_source_is_refused_by_name(bench: Bench) -
     bench.ingest(FULL)
     bench.source("DROP TABLE t", "CREATE TABLE t (id INTEGER, v TEXT)")
     bench.source("INSERT INTO t VALUES (1, 'a')")
-    with pytest.raises(errors.PermanentError, match="'v' of 't' is json .* but text in the source"):
+    wanted = r"'v' of 't' is json .* but text in the source"
+    with pytest.raises(errors.PermanentError, match=wanted):
         bench.ingest(FULL)
     bench.ingest(Table(name="t", target="u"))
     bench.source("DROP TABLE t", "CREATE TABLE t (id INTEGER, v JSON)")
@@ -899,7 +901,7 @@ def test_two_tables_of_one_name_have_two_targets(bench: Bench) -> None:
     bench.ingest(Table(name="orders"))
     bench.ingest(Table(name="orders", source="crm", target="crm_orders"))
     assert (bench.rows("orders"), bench.rows("crm_orders")) == ([(1,)], [(2,)])
-    assert set(loading.read_receipts()) == {"orders", "crm_orders"}
+    assert set(receipts.read_receipts()) == {"orders", "crm_orders"}
     assert bench.receipt("crm_orders").source.endswith("crm.db")
 
 
@@ -1265,7 +1267,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(bench: Bench) -> None:
     (bench.folder / "file").write_text("")
     bench.set("WAREHOUSE_URL", f"duckdb:///{bench.folder}/file/warehouse.duckdb")
     with pytest.raises(errors.PermanentError, match=r"Cannot write to duckdb.*file"):
-        loading.read_receipts()
+        receipts.read_receipts()
     bench.set("WAREHOUSE_URL", bench.url)
 
 
@@ -1283,14 +1285,14 @@ def test_a_warehouse_that_cannot_be_is_refused(
 ) -> None:
     monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url)
     with pytest.raises(errors.PermanentError, match=message):
-        loading.read_receipts()
+        receipts.read_receipts()
 
 
 def test_a_server_that_is_away_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://me:hunter2@127.0.0.1:1/x"
     monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", url)
     with pytest.raises(errors.TransientError, match="refused") as caught:
-        loading.read_receipts()
+        receipts.read_receipts()
     assert "hunter2" not in str(caught.value)
 
 
@@ -1333,7 +1335,7 @@ def test_runs_of_one_table_at_the_same_time_end_right(bench: Bench, table: Table
 
 def extract(table: Table, rows: list[Any], folder: Path) -> extraction.Extraction:
     folder.mkdir()
-    receipt = loading.read_receipts().get(table.target_name)
+    receipt = receipts.read_receipts().get(table.target_name)
     return extraction.extract(table, folder, receipt=receipt, rows=lambda: iter(rows))
 
 
@@ -1391,7 +1393,7 @@ def test_a_warehouse_that_is_away_fails_all_that_wait(
         for name in ("a", "b")
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "_all_receipts", _fail)
+        patch.setattr(receipts, "recorded", _fail)
         loading._load_all(tickets)
     assert all(isinstance(t.exception(), errors.TransientError) for t in tickets)
 

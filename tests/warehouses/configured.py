@@ -29,7 +29,7 @@ from my_data_project.common import (
     db_utils,
     derived,
     failures,
-    loading,
+    receipts,
     rules,
     settings,
     warehouse,
@@ -98,10 +98,10 @@ def show(text: str) -> None:
     dialect = str(client.capabilities.sqlglot_dialect)
     opened = Recorded(url, config.raw_schema, config.marts_schema, dialect, client, jobs)
 
-    receipt = loading.Receipt(table_name="flights", mode="full", loaded_at=datetime.now(tz=UTC))
+    receipt = receipts.Receipt(table_name="flights", mode="full", loaded_at=datetime.now(tz=UTC))
     asked = len(checks.after(opened, Table(name="flights", rules=RULES), receipt))
     assert asked == len(RULES)
-    loading.receipts(opened)
+    receipts.latest(opened)
     with contextlib.ExitStack() as stack:
         sql = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (sql / "delays.sql").write_text(QUERY)

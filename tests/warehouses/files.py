@@ -15,7 +15,7 @@ os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = sys.argv[1]
 
 import deltalake
 import pytest
-from my_data_project.common import checks, derived, errors, loading, rules, warehouse
+from my_data_project.common import checks, derived, errors, loading, receipts, rules, warehouse
 from my_data_project.common.table import Table
 from my_data_project.tasks import ingestion
 
@@ -61,7 +61,7 @@ def incremental() -> None:
     ingest(table, {"Id": 2, "at": DAYS[3], "v": 7}, {"Id": 3, "at": DAYS[4], "v": 8})
     assert read("orders", '"Id", v') == [(0, 0), (1, 1), (2, 7), (3, 8)]
     with warehouse.connect() as opened:
-        receipt = loading.receipts(opened)["orders"]
+        receipt = receipts.latest(opened)["orders"]
         assert (receipt.watermark, receipt.rows_loaded) == (DAYS[4].isoformat(), 2)
         assert all(f.status == "ok" for f in checks.after(opened, table, receipt))
     with pytest.raises(checks.QualityError):

@@ -25,12 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Say what will be deleted, ask, and do it."""
-    from ..common import errors, loading, runs, warehouse
+    from ..common import errors, loading, receipts, runs, warehouse
 
     with warehouse.connect() as w:
         # Also tables that your own flows load, and those no longer in the list.
-        receipts = loading.receipts(w)
-        known = {*receipts, *runs.load_flows().FLOWS}
+        loaded = receipts.latest(w)
+        known = {*loaded, *runs.load_flows().FLOWS}
         listed = f"Tables: {', '.join(sorted(known)) or 'none yet'}."
         if arguments.table is None:
             arguments.error(f"name a table. {listed}")
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.drop and w.columns(w.raw, table):
             rows = w.query(f"SELECT COUNT(*) FROM {w.name(w.raw, table)}")[0][0]
             parts.append(f"drops {w.raw}.{table} with its {rows:,} rows")
-        if (last := receipts.get(table)) is not None and last.mode != "reset":
+        if (last := loaded.get(table)) is not None and last.mode != "reset":
             mark = f"the watermark {last.watermark}" if last.watermark else "the last load"
             parts.append(f"forgets {mark} of {table}")
         where = w.described

@@ -64,11 +64,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _look_at_tables() -> dict[str, Any]:
-    from ..common import loading, runs, warehouse
+    from ..common import receipts, runs, warehouse
 
     with warehouse.connect(wait=0) as w:
-        receipts, described = loading.receipts(w), w.described
-    loaded = {name: receipt for name, receipt in receipts.items() if receipt.mode != "reset"}
+        found, described = receipts.latest(w), w.described
+    loaded = {name: receipt for name, receipt in found.items() if receipt.mode != "reset"}
     rows = [
         {"table": name} | {column: getattr(loaded.get(name), column, None) for column in RECEIPT}
         for name in sorted({*loaded, *runs.load_flows().FLOWS})

@@ -17,7 +17,7 @@ from . import errors, extraction, failures, rules
 
 if TYPE_CHECKING:
     from .extraction import Extraction
-    from .loading import Receipt
+    from .receipts import Receipt
     from .table import Table
     from .warehouse import Warehouse
 

@@ -29,7 +29,7 @@ from . import db_utils, errors, failures, pages, readers, reporting, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .loading import Receipt
+    from .receipts import Receipt
     from .table import Table
 
 Rows = Callable[..., Iterable[Any]]

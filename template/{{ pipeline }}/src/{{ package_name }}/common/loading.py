@@ -17,8 +17,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,104 +26,19 @@ import pyarrow as pa
 from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 from pyarrow import ipc
 
-from . import drift, errors, failures, settings, warehouse
+from . import drift, errors, failures, receipts, settings, warehouse
 from .drift import LOAD_ID
 from .extraction import SCRATCH
+from .receipts import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .extraction import Extraction
 
-RECEIPTS = "_ingestions"
-"""Table of the receipts, in the schema of the ingested tables."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """What one completed load of a table did.
-
-    Attributes:
-        table_name: Name of the table in the warehouse.
-        mode: How its rows were loaded; `reset` once the table was reset.
-        loaded_at: When.
-        source: Where the rows came from, without secrets.
-        selection: Digest of which rows and columns they are.
-        project: The project that loaded it.
-        cursor: The table's cursor.
-        watermark: Its newest value loaded so far, as text.
-        cursor_kind: What kind of value that is, such as `timestamptz`.
-        state: State of the dlt resource that gave the rows, as JSON.
-        rows_read: Rows read.
-        rows_loaded: Rows written: for `full` all of them, else what was new or read again.
-        rows_dropped: Rows without a key or cursor, and all but one of those with one key.
-        load_id: The load's `_dlt_load_id`.
-    """
-
-    table_name: str
-    mode: str
-    loaded_at: datetime
-    source: str = ""
-    selection: str | None = None
-    project: str = settings.PROJECT
-    cursor: str | None = None
-    watermark: str | None = None
-    cursor_kind: str | None = None
-    state: str | None = None
-    rows_read: int = 0
-    rows_loaded: int = 0
-    rows_dropped: int = 0
-    load_id: str = ""
-
-
-_TYPES = {"rows_read": pa.int64(), "rows_loaded": pa.int64(), "rows_dropped": pa.int64()}
-_TYPES["loaded_at"] = pa.timestamp("us", "UTC")
-_FIELDS = [field.name for field in dataclasses.fields(Receipt) if field.name != "load_id"]
-_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
-
 
 class ConflictError(errors.PermanentError):
     """Another run has loaded the table since its rows were read: they have to be read again."""
-
-
-def receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last completed load of tables that are there, of all or those named."""
-    found = _all_receipts(opened, *names)
-    # Of a table that somebody has dropped, all rows are new.
-    there = opened.columns(opened.raw, *found)
-    return {name: receipt for name, receipt in found.items() if name in there}
-
-
-def _all_receipts(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last receipts, also of tables that are not there."""
-    there = opened.columns(opened.raw, RECEIPTS).get(RECEIPTS)
-    if not there:
-        return {}
-    fields = [field for field in _FIELDS if field in there]  # older versions had fewer
-    name = opened.quote("table_name")
-    listed = ", ".join(map(opened.quote, (*fields, LOAD_ID)))
-    newest = f"{opened.quote('loaded_at')} DESC, {opened.quote(LOAD_ID)} DESC"
-    wanted = ", ".join("'" + one.replace("'", "''") + "'" for one in names)
-    rows = opened.query(
-        f"SELECT {listed} FROM (SELECT {listed}, row_number() OVER"
-        f" (PARTITION BY {name} ORDER BY {newest}) AS place"
-        f" FROM {opened.name(opened.raw, RECEIPTS)}"
-        f" WHERE {opened.quote(LOAD_ID)} IN ({_completed(opened)})"
-        f"{f' AND {name} IN ({wanted})' if names else ''}) AS done WHERE place = 1"
-    )
-    found = [Receipt(**dict(zip((*fields, "load_id"), row, strict=True))) for row in rows]
-    return {receipt.table_name: receipt for receipt in found}
-
-
-def _completed(opened: warehouse.Warehouse) -> str:
-    """Return the query for the loads that dlt has marked as complete."""
-    return f"SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0"
-
-
-def read_receipts(*names: str) -> dict[str, Receipt]:
-    """Open the warehouse and return the last completed load of tables, of all or those named."""
-    with warehouse.connect() as opened:
-        return receipts(opened, *names)
 
 
 def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
@@ -141,7 +55,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
     """
     with warehouse.table_locks([name]):
         is_there = bool(opened.columns(opened.raw, name))
-        ours = _all_receipts(opened, name)
+        ours = receipts.recorded(opened, name)
         receipt = ours.get(name)
         if receipt is None and not is_there:
             return
@@ -152,18 +66,7 @@ def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
             raise errors.PermanentError(f"{message}: --drop resets it with them.")
         if drop and is_there:
             opened.drop(name)
-        _run(opened, [], [_unread(name, ours)])
-
-
-def _unread(name: str, ours: dict[str, Receipt]) -> Receipt:
-    """Return the receipt of a table that is ours, and has to be read from its beginning."""
-    return Receipt(table_name=name, mode="reset", loaded_at=_now(ours))
-
-
-def _now(ours: dict[str, Receipt]) -> datetime:
-    """Return the time for new receipts: after the last ones, whatever the machine's clock says."""
-    last = [receipt.loaded_at + timedelta(microseconds=1) for receipt in ours.values()]
-    return max([datetime.now(tz=UTC), *last])
+        _run(opened, [], [receipts.unread(name, ours)])
 
 
 def _not_ours(opened: warehouse.Warehouse, schema: str, name: str) -> errors.PermanentError:
@@ -234,7 +137,7 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             warehouse.connect() as opened,
         ):
             names = [ticket.extraction.table.target_name for ticket in tickets]
-            ours = _all_receipts(opened, *names)
+            ours = receipts.recorded(opened, *names)
             there = opened.columns(opened.raw, *names)
             # A load goes through a table of the same name in the staging schema.
             staging = () if opened.is_files else (opened.client.staging_dataset_name,)
@@ -247,17 +150,17 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             ready = [t for t in tickets if _accept(opened, t, ours, there, taken)]
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
             opened.forget_schema(*new)
-            if claimed := [_unread(name, ours) for name in new if name not in ours]:
+            if claimed := [receipts.unread(name, ours) for name in new if name not in ours]:
                 _run(opened, [], claimed)  # what is there from now on is ours, ended or not
             ours |= {receipt.table_name: receipt for receipt in claimed}
             try:
-                _publish(opened, ready, _now(ours))
+                _publish(opened, ready, receipts.now(ours))
             except (errors.PermanentError, errors.TransientError):
                 if len(ready) < 2:
                     raise
                 for ticket in ready:
                     try:
-                        _publish(opened, [ticket], _now(ours))
+                        _publish(opened, [ticket], receipts.now(ours))
                     except (errors.PermanentError, errors.TransientError) as error:
                         ticket.set_exception(error)
     except BaseException as error:
@@ -301,7 +204,7 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
     if not tickets:
         return
     extractions = [ticket.extraction for ticket in tickets]
-    receipts = [
+    done = [
         Receipt(
             table_name=extraction.table.target_name,
             mode=extraction.table.mode,
@@ -318,17 +221,17 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
         )
         for extraction in extractions
     ]
-    names = ", ".join(receipt.table_name for receipt in receipts)
+    names = ", ".join(receipt.table_name for receipt in done)
     with failures.explained(f"{names} in {opened.described}"):
         _prepare(opened, extractions)
-        load_id = _run(opened, extractions, receipts)
+        load_id = _run(opened, extractions, done)
         for extraction in extractions:
             if extraction.gone:
                 name = extraction.table.target_name
                 alter = f"ALTER TABLE {opened.name(opened.raw, name)} DROP COLUMN"
                 opened.execute(*(f"{alter} {opened.quote(column)}" for column in extraction.gone))
                 opened.forget_schema(name)
-    for ticket, receipt in zip(tickets, receipts, strict=True):
+    for ticket, receipt in zip(tickets, done, strict=True):
         ticket.set_result(dataclasses.replace(receipt, load_id=load_id))
 
 
@@ -349,17 +252,17 @@ def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> 
         if table.mode == "full" and not extraction.schema.names and not extraction.is_new:
             statements.append(delete)
         elif table.mode == "append" and (extraction.adds or not table.cursor):
-            others = f"{opened.quote(LOAD_ID)} NOT IN ({_completed(opened)})"
+            others = f"{opened.quote(LOAD_ID)} NOT IN ({receipts.completed(opened)})"
             if opened.columns(opened.raw, table.target_name):
                 statements.append(f"{delete} WHERE {others}")
     opened.execute(*statements)
 
 
 def _run(
-    opened: warehouse.Warehouse, extractions: Sequence[Extraction], receipts: Sequence[Receipt]
+    opened: warehouse.Warehouse, extractions: Sequence[Extraction], done: Sequence[Receipt]
 ) -> str:
     """Let dlt load extractions and receipts in one package; return its load id."""
-    names = ", ".join(receipt.table_name for receipt in receipts)
+    names = ", ".join(receipt.table_name for receipt in done)
     resources = [
         _resource(opened, extraction)
         for extraction in extractions
@@ -367,14 +270,14 @@ def _run(
         if extraction.rows or extraction.is_new or extraction.table.mode == "full"
         if extraction.schema.names
     ]
-    rows = pa.Table.from_pylist([*map(dataclasses.asdict, receipts)], schema=_SCHEMA)
+    rows = pa.Table.from_pylist([*map(dataclasses.asdict, done)], schema=receipts.SCHEMA)
     files: Any = "delta" if opened.is_files else None
     with (
         failures.explained(f"{names} in {opened.described}"),
         tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
         resources.append(
-            dlt.resource([rows], name=RECEIPTS, table_format=files, file_format="parquet")
+            dlt.resource([rows], name=receipts.RECEIPTS, table_format=files, file_format="parquet")
         )
         info = warehouse.pipeline(folder).run(resources)
     return info.loads_ids[-1]

@@ -14,7 +14,6 @@ from ..common import (
     db_utils,
     derived,
     errors,
-    loading,
     readers,
     reporting,
     runs,
@@ -22,6 +21,7 @@ from ..common import (
     warehouse,
 )
 from ..common.extraction import Window
+from ..common.receipts import Receipt, read_receipts
 from ..common.table import AllTables, Table, check_targets
 from ..tasks import ingestion, notifications, quality
 from . import factory, tables
@@ -29,7 +29,6 @@ from . import factory, tables
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..common.loading import Receipt
 
 FLOWS: dict[str, factory.IngestionFlow] = {}
 for _table in (entry for entry in tables.TABLES if isinstance(entry, Table)):
@@ -115,7 +114,7 @@ def ingest_all(
     derived.check_names(listed)
     window = Window.parse(since, until)
     started = runs.create_task_runner(settings.load())
-    receipts = loading.read_receipts()
+    receipts = read_receipts()
     with started as runner:
         futures = {
             name: runner.submit(

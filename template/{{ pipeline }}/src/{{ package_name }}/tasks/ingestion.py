@@ -12,12 +12,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..common import checks, extraction, loading, reporting, retries, warehouse
+from ..common.receipts import Receipt, read_receipts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..common.extraction import Extraction, Rows, Window
-    from ..common.loading import Receipt
     from ..common.table import Table
 
 
@@ -112,14 +112,14 @@ def ingest_table(
     name = table.target_name
     with loading.turn(name), tempfile.TemporaryDirectory(prefix=extraction.SCRATCH) as folder:
         path = Path(folder)
-        receipts = loading.read_receipts(name) if receipts is None else receipts
+        receipts = read_receipts(name) if receipts is None else receipts
         receipt = receipts.get(name)
         try:
             done = load_table(extract_table(table, path, receipt, window, rows))
         except loading.ConflictError:
             # Another run was faster: read again from where it ended, alone this time.
             with warehouse.alone(name):
-                receipt = loading.read_receipts(name).get(name)
+                receipt = read_receipts(name).get(name)
                 done = load_table(extract_table(table, path, receipt, window, rows))
     return IngestionResult(
         table=name,

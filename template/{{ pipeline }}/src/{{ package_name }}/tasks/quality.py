@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ..common import checks, loading, reporting, retries, warehouse
+from ..common import checks, receipts, reporting, retries, warehouse
 
 if TYPE_CHECKING:
     from ..common.checks import Finding
@@ -33,7 +33,7 @@ def check_quality(table: Table) -> list[Finding]:
     """
     name = table.target_name
     with warehouse.connect() as opened:
-        findings = checks.after(opened, table, loading.receipts(opened, name).get(name))
+        findings = checks.after(opened, table, receipts.latest(opened, name).get(name))
     log = reporting.logger(__name__)
     for finding in findings:
         if finding.violations:
