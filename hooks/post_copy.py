@@ -94,6 +94,16 @@ def subject(project: Project) -> str:
     return f"Start from copier-prefect {found[1] if found else ''}".strip()
 
 
+def tell_folder(project: Project) -> None:
+    """Say how a project below the top of its repository learns where it stands."""
+    folder = (project.ask("git", "rev-parse", "--show-prefix") or "").rstrip("/")
+    answers = (project.folder / ANSWERS).read_text(encoding="utf-8")
+    if folder and f"\nfolder: {folder}\n" not in answers.replace("'", ""):
+        print(f"Version and CI do not know that the project stands in {folder}: once it is")
+        print("committed, tell it (docs/monorepo.md of the template says what changes):")
+        print(f"  uvx copier update --defaults -r :current: -d folder={shlex.quote(folder)}")
+
+
 def install_pre_commit(project: Project) -> None:
     """Let git run the project's checks before each commit."""
     if not (project.folder / ".pre-commit-config.yaml").is_file():
@@ -126,6 +136,7 @@ def main() -> int:
         uv = make_environment(project)
         # Before pre-commit, so that the first commit does not wait for its checks.
         first_commit(project)
+        tell_folder(project)
         if uv:
             install_pre_commit(project)
     except StopError as error:

@@ -16,7 +16,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 import projects  # noqa: E402 -- where the tests read the questions
 
 BEGIN, END = "<!-- options -->\n", "<!-- /options -->"
-DEFAULTS = {"package_name": "from `project_name`", "project_description": "one line, by kind"}
+DEFAULTS = {
+    "package_name": "from `project_name`",
+    "project_description": "one line, by kind",
+    "folder": "the top",
+}
 """Defaults that are computed, or too long for a table."""
 
 
