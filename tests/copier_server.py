@@ -2,7 +2,7 @@
 
 Importing Copier takes longer than a render. So one process imports it, renders each release
 that it is told once, and forks for each command; `CLIENT` is the program that asks it to. What
-the command does, prints and returns is Copier's.
+the command does, prints and returns is Copier's. A script that uses Copier runs in the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import runpy
 import socket
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from plumbum import local
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
-if sys.argv[1] != "copier":
+if sys.argv[1] != "copier" and not sys.argv[1].endswith(".py"):
     sys.exit(f"uvx {{sys.argv[1]}}: only copier is here")
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -55,12 +56,28 @@ def answer(connection: socket.socket) -> int:
     local.cwd.chdir(request["cwd"])
     sys.argv = request["words"]
     try:
+        if sys.argv[0] != "copier":
+            return run_script(sys.argv[0])
         _cli.CopierApp.run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+    return 0
+
+
+def run_script(path: str) -> int:
+    """Run a script; what it sets in the environment, git has too when Copier runs it."""
+    run_copy = copier.run_copy
+
+    def told(*arguments: Any, **options: Any) -> Any:
+        local.env.clear()
+        local.env.update(os.environ)
+        return run_copy(*arguments, **options)
+
+    copier.run_copy = told
+    runpy.run_path(path, run_name="__main__")
     return 0
 
 

@@ -1,0 +1,1280 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["copier==9.19.1", "packaging", "pyyaml"]
+# ///
+"""Update projects made from this template, and lose no edit of theirs.
+
+Copier renders the template as a project has it and as it is now, git merges the files that both
+sides changed, and this holds the result against both changes before it writes anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+ANSWERS = ".copier-answers.yml"
+BEFORE, AFTER = b"<<<<<<< before updating", b">>>>>>> after updating"
+SHORTCUTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
+
+# What became of a project.
+UPDATED = "updated"
+NOTHING = "nothing to do"
+WOULD = "would be updated"
+CONFLICTS = "conflicts"
+DIRTY = "refused because dirty"
+UNSAVED = "refused to overwrite"
+REFUSED = "refused"
+FAILED = "failed"
+GOOD = {UPDATED, NOTHING, WOULD}
+
+# What becomes of a file.
+CLEAN = "clean"
+MERGED = "merged"
+CONFLICT = "conflict"
+YOURS = "yours"
+REFRESHED = "refreshed"
+OFFERED = "can be refreshed"
+LEFT = "left to you"
+
+CHECKS = ("uv sync --quiet", "ruff check .", "ruff format --check .", "pyrefly check", "pytest -q")
+
+
+class StopError(Exception):
+    """Why a project is left as it is, in one sentence."""
+
+    def __init__(self, why: str, status: str = REFUSED) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+# -- Git, and the environment ------------------------------------------------------------------
+
+USERS = dict(os.environ)
+"""The user's environment: for the user's hooks, for uv and for tests."""
+REACH = re.compile(
+    r"(credential|url|https?|ssh|safe|protocol)\.|core\.(sshcommand|askpass|gitproxy)$",
+    re.IGNORECASE,
+)
+"""The settings of git that say how to reach a repository, and so are kept."""
+
+
+def neutral(cwd: Path) -> dict[str, str]:
+    """Return an environment in which no setting of a person changes what git and Copier do."""
+    listed = subprocess.run(
+        ["git", "config", "--list", "--show-scope", "-z"], cwd=cwd, capture_output=True, check=False
+    ).stdout.split(b"\0")
+    kept = [
+        tuple(os.fsdecode(setting).split("\n", 1))
+        for scope, setting in zip(listed[::2], listed[1::2], strict=False)
+        if scope not in {b"local", b"worktree"} and b"\n" in setting
+    ]
+    kept = [(name, value) for name, value in kept if REACH.match(name)]
+    env = {
+        name: value
+        for name, value in USERS.items()
+        if not name.startswith("GIT_")
+        or re.match(r"GIT_(SSH|ASKPASS|SSL|PROXY|HTTP|ALLOW|CEILING|EXEC)", name)
+    }
+    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    env |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    env["GIT_CONFIG_COUNT"] = str(len(kept))
+    for number, (name, value) in enumerate(kept):
+        env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return env
+
+
+def git(cwd: Path, *words: str | Path, data: bytes | None = None) -> bytes:
+    """Run git and return what it prints."""
+    command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", *words]
+    done = subprocess.run(command, cwd=cwd, input=data or b"", capture_output=True, check=False)
+    if done.returncode:
+        said = reason(done.stderr.decode(errors="replace"))
+        raise StopError(said or f"git {words[0]}: exit {done.returncode}", FAILED)
+    return done.stdout
+
+
+def asked(cwd: Path, *words: str | Path) -> str:
+    """Return the line that git prints, '' if it fails."""
+    try:
+        return os.fsdecode(git(cwd, *words)).removesuffix("\n")
+    except StopError:
+        return ""
+
+
+def reason(printed: str) -> str:
+    """Return the line that says what went wrong: of git, of a traceback, of a check that failed."""
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines() if line.strip()]
+    for pattern in (r"(fatal|error|ERROR): ", r"\S*(Error|Exception): ", r".*\.Failed$"):
+        if found := [line for line in lines if re.match(pattern, line)]:
+            return re.sub(r"\.{3,}", " ", found[0])
+    lines = [line for line in lines if not re.search(r"\.(Passed|Skipped)$", line)]
+    return lines[0] if lines else ""
+
+
+# -- Files -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's bytes, or a link's target, and git's mode of it."""
+
+    data: bytes
+    mode: str = "100644"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether lines of it can be merged."""
+        return self.mode != "120000" and b"\0" not in self.data
+
+
+Tree = dict[str, File]
+
+
+def read(path: Path) -> File | None:
+    """Read a file or a link; None if there is none."""
+    try:
+        if path.is_symlink():
+            return File(os.fsencode(path.readlink()), "120000")
+        mode = "100755" if path.stat().st_mode & stat.S_IXUSR else "100644"
+        return File(path.read_bytes(), mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def put(folder: Path, name: str, file: File | None) -> None:
+    """Write, replace or remove a file whole; folders come and go with it."""
+    path = folder / name
+    if file is None:
+        path.unlink(missing_ok=True)
+        for parent in path.relative_to(folder).parents[:-1]:
+            with suppress(OSError):
+                (folder / parent).rmdir()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.update")
+    try:
+        if file.mode == "120000":
+            temporary.symlink_to(os.fsdecode(file.data))
+        else:
+            temporary.write_bytes(file.data)
+            mode = (path if path.exists() else temporary).stat().st_mode & 0o666
+            temporary.chmod(mode | (mode >> 2 & 0o111 if file.mode == "100755" else 0))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def lines(text: bytes) -> list[bytes]:
+    """Split at line feeds only; the last line is there without one, too."""
+    return re.findall(rb"[^\n]*\n|[^\n]+", text)
+
+
+def difference(name: str, old: File | None, new: File | None) -> str:
+    """Return a unified diff."""
+    texts = [file.data if file else b"" for file in (old, new)]
+    if any(b"\0" in text for text in texts):
+        return f"Binary files a/{name} and b/{name} differ\n"
+    told = [[line.decode(errors="replace") for line in lines(text)] for text in texts]
+    names = [f"a/{name}" if old else "/dev/null", f"b/{name}" if new else "/dev/null"]
+    found = difflib.unified_diff(*told, *names)
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in found)
+
+
+# -- The project -------------------------------------------------------------------------------
+
+
+@dataclass
+class Project:
+    """A project folder in a git repository."""
+
+    folder: Path
+    top: Path
+    prefix: str
+    branch: str
+    answers: bytes
+    tracked: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
+    """Path to mode, object, and whether git shows a change of the file."""
+
+    def recorded(self, name: str) -> str:
+        """Return a recorded name, path or version."""
+        return str(parsed(self.answers).get(name) or "")
+
+
+def parsed(answers: bytes) -> dict[str, object]:
+    """Read answers."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(answers)
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise StopError(f"{ANSWERS} cannot be read: {first}", FAILED) from error
+    return found if isinstance(found, dict) else {}
+
+
+def find(folder: Path) -> Project:
+    """Find the project, its repository and its branch."""
+    if not (folder / ANSWERS).is_file():
+        raise StopError(f"it holds no {ANSWERS}", FAILED)
+    top = asked(folder, "rev-parse", "--show-toplevel")
+    if not top:
+        git(folder, "rev-parse", "--show-toplevel")
+        raise StopError("it is no git repository: git init, and commit it first.")
+    prefix = asked(folder, "rev-parse", "--show-prefix")
+    head = asked(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not head:
+        raise StopError("nothing is committed yet: commit it first.")
+    branch = asked(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
+    project = Project(folder, Path(top), prefix, branch, (folder / ANSWERS).read_bytes())
+    for line in os.fsdecode(git(folder, "ls-files", "-z", "-v", "--stage")).split("\0")[:-1]:
+        found, name = line.split("\t", 1)
+        mark, mode, sha, _ = found.split(" ")
+        # Small letters: assumed unchanged. S: skipped in the work tree.
+        project.tracked[name] = (mode, sha, mark.isupper() and mark != "S")
+    return project
+
+
+def changes(project: Project) -> list[str]:
+    """Return what git calls changed in the project's folder, by its path there."""
+    words = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".")
+    listed = os.fsdecode(git(project.folder, *words)).split("\0")[:-1]
+    return [line[3:].removeprefix(project.prefix) for line in listed]
+
+
+def look(project: Project, options: argparse.Namespace) -> None:
+    """Refuse a project whose edits could get lost, or whose update would end nowhere."""
+    if not project.branch:
+        commit = asked(project.folder, "rev-parse", "--short", "HEAD")
+        raise StopError(f"HEAD is detached at {commit}: git switch to a branch first.")
+    git_folder = Path(asked(project.folder, "rev-parse", "--absolute-git-dir"))
+    for sign in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
+        if (git_folder / sign).exists():
+            raise StopError(f"{sign.split('_HEAD')[0].lower()} is under way: end it first.")
+    if found := changes(project):
+        raise StopError(f"{len(found)} uncommitted, first {found[0]}", DIRTY)
+    if options.commit:
+        expected = options.branch or default_branch(project)
+        if project.branch != expected:
+            raise StopError(
+                f"it is on branch {project.branch}, not on {expected}: say --branch to commit there"
+            )
+
+
+def default_branch(project: Project) -> str:
+    """Return the branch that work ends up on."""
+    remote = asked(project.folder, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
+    local = asked(project.folder, "branch", "--format=%(refname:short)").splitlines()
+    names = [remote.removeprefix("origin/"), *(n for n in ("main", "master") if n in local)]
+    return next(filter(None, names), project.branch)
+
+
+def obstacle(project: Project, name: str) -> str:
+    """Say why a path cannot be written to, '' if it can."""
+    path = project.folder / name
+    if path.is_dir() and not path.is_symlink():
+        return "is a folder here"
+    for parent in list(Path(name).parents)[:-1]:
+        if (project.folder / parent).is_symlink():
+            return f"lies behind the link {parent.as_posix()}"
+        if (project.folder / parent).is_file():
+            return f"lies below a file, {parent.as_posix()}"
+        if project.tracked.get(parent.as_posix(), ("",))[0] == "160000":
+            return f"lies in the submodule {parent.as_posix()}"
+    return ""
+
+
+def mine(project: Project, name: str) -> File | None:
+    """Return the user's file: as it is, or as git has it if it is not checked out."""
+    if obstacle(project, name):
+        return None
+    mode, sha, shown = project.tracked.get(name, ("", "", True))
+    file = read(project.folder / name)
+    if file is None and sha and not shown:
+        return File(git(project.folder, "cat-file", "blob", sha), mode)
+    # Where a file system has no such bit, git knows it.
+    return File(file.data, mode) if file and mode in {"100644", "100755"} else file
+
+
+# -- The template ------------------------------------------------------------------------------
+
+
+@dataclass
+class Render:
+    """What the template makes of some answers."""
+
+    files: Tree
+    is_seed: Callable[[str], bool]
+    is_excluded: Callable[[str], bool]
+
+
+def clone(project: Project, work: Path) -> Path:
+    """Clone the template once, with all its branches and tags."""
+    source = project.recorded("_src_path")
+    if not source or not project.recorded("_commit"):
+        name = "_commit" if source else "_src_path"
+        raise StopError(f"{ANSWERS} has no {name}: bring it back from git log -p -- {ANSWERS}")
+    local = (project.folder / Path(source).expanduser()).resolve()
+    if local.exists():
+        source = str(local)
+    for prefix, start in SHORTCUTS.items():
+        if source.startswith(prefix):
+            source = start + source.removeprefix(prefix)
+            if start and not source.endswith(".git"):
+                source += ".git"
+    target = work / "templates" / re.sub(r"\W", "-", source)[-100:]
+    if not target.exists():
+        making = target.with_suffix(f".{os.getpid()}")
+        try:
+            git(project.folder, "clone", "--quiet", "--mirror", "--", source, making / ".git")
+        except StopError as stop:
+            raise StopError(f"the template {source} cannot be read: {stop}", FAILED) from stop
+        # Copier clones what has a work tree.
+        git(making, "config", "core.bare", "false")
+        making.rename(target)
+    return target
+
+
+def commit_of(template: Path, ref: str) -> str:
+    """Return the commit of a version, or of the newest release."""
+    from packaging.version import InvalidVersion, Version
+
+    if not ref:
+        releases = {}
+        for tag in asked(template, "tag").splitlines():
+            with suppress(InvalidVersion):
+                if not Version(tag).is_prerelease:
+                    releases[Version(tag)] = tag
+        ref = releases[max(releases)] if releases else "HEAD"
+    commit = asked(template, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if not commit:
+        raise StopError(f"the template has no version {ref!r}; it may have been removed.", FAILED)
+    return commit
+
+
+def is_older(template: Path, commit: str, other: str) -> bool:
+    """Tell whether a commit belongs to an older version than another."""
+    from packaging.version import InvalidVersion, Version
+
+    found = []
+    for one in (commit, other):
+        tag, _, count = (
+            asked(template, "describe", "--tags", "--long", one).rpartition("-g")[0].rpartition("-")
+        )
+        with suppress(InvalidVersion):
+            found.append((Version(tag), int(count)))
+    if len(found) == 2:
+        return found[0] < found[1]
+    return commit != other and commit == asked(template, "merge-base", commit, other)
+
+
+def render(
+    template: Path, commit: str, target: Path, data: dict[str, object], recorded: bytes, keep: bool
+) -> Render:
+    """Render the template as Copier's update does.
+
+    Args:
+        template: The clone.
+        commit: Its version.
+        target: A new folder.
+        data: Answers as given.
+        recorded: The project's answers file, which says where the template is.
+        keep: Whether the recorded answers hold where none is given.
+    """
+    import copier
+
+    target.mkdir(parents=True)
+    if keep:
+        (target / ANSWERS).write_bytes(recorded)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            worker = copier.run_copy(
+                str(template),
+                target,
+                data,
+                vcs_ref=commit,
+                settings=copier.Settings(),
+                defaults=True,
+                overwrite=True,
+                quiet=True,
+            )
+            worker.match_skip(Path(ANSWERS))
+    except Exception as error:
+        said = reason(getattr(error, "stderr", "") or "") or str(error).strip()
+        raise StopError(f"Copier: {said or type(error).__name__}", FAILED) from error
+    files = {}
+    for path in target.rglob("*"):
+        if file := None if path.is_dir() and not path.is_symlink() else read(path):
+            files[path.relative_to(target).as_posix()] = file
+    # Rendered from a clone; a project names where that comes from.
+    source = re.compile(rb"^_src_path:.*(?:\n[ \t].*)*", re.MULTILINE)
+    if (named := source.search(recorded)) and ANSWERS in files:
+        answers = source.sub(lambda _: named[0], files[ANSWERS].data)
+        files[ANSWERS] = File(answers, files[ANSWERS].mode)
+    return Render(
+        files,
+        lambda name: worker.match_skip(Path(name)),
+        lambda name: worker.match_exclude(Path(name)),
+    )
+
+
+def render_old(template: Path, answers: bytes, target: Path) -> Render:
+    """Render what a project was made from, by its answers."""
+    data = {
+        name: value
+        for name, value in parsed(answers).items()
+        if not name.startswith("_") or name in {"_commit", "_src_path"}
+    }
+    commit = commit_of(template, str(data.get("_commit")))
+    return render(template, commit, target, data, answers, keep=False)
+
+
+def renamed(old: Tree, before: str, now: str) -> Tree:
+    """Return files as they are once the package has its new name."""
+    if not before or before == now:
+        return old
+    word = re.compile(rf"\b{re.escape(before)}\b".encode())
+    return {
+        name.replace(f"src/{before}/", f"src/{now}/"): File(
+            word.sub(now.encode(), file.data) if name != ANSWERS else file.data, file.mode
+        )
+        for name, file in old.items()
+    }
+
+
+# -- Merging -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What becomes of a file."""
+
+    kind: str
+    result: File | None
+    note: str = ""
+
+
+@dataclass
+class Sides:
+    """A file as the template had it, as the user has it, and as the template has it now."""
+
+    old: File | None
+    mine: File | None
+    new: File | None
+    crlf: bool = False
+
+
+@dataclass
+class Plan:
+    """An update that is thought out and not yet done."""
+
+    old: str
+    new: str
+    commit: str
+    template: Path
+    sides: dict[str, Sides]
+    files: dict[str, Outcome]
+    after: Render
+
+
+def sides_of(old: File | None, user: File | None, new: File | None) -> Sides:
+    """Compare without the carriage returns that only a checkout has put there."""
+    others = [file for file in (old, new) if file]
+    crlf = bool(user and user.is_text and b"\r\n" in user.data) and not any(
+        b"\r" in file.data for file in others
+    )
+    if crlf and user:
+        text = user.data.replace(b"\r\n", b"\n")
+        if text.count(b"\n") == user.data.count(b"\r\n") and b"\r" not in text:
+            return Sides(old, File(text, user.mode), new, crlf=True)
+    return Sides(old, user, new)
+
+
+def merge(sides: Sides, user: File, new: File, work: Path) -> Outcome:
+    """Merge the texts and the modes of a file that both sides changed."""
+    old = sides.old or File(b"", user.mode)
+    paths = []
+    for name, file in (("mine", user), ("old", old), ("new", new)):
+        paths.append(work / f"merge-{name}")
+        paths[-1].write_bytes(file.data)
+    words = ["git", "merge-file", "-p", "-q", "-L", "before updating", "-L", "last update"]
+    done = subprocess.run(
+        [*words, "-L", "after updating", *paths], cwd=work, capture_output=True, check=False
+    )
+    if done.returncode > 127 or done.returncode < 0:
+        raise StopError(f"git merge-file: {done.stderr.decode(errors='replace').strip()}", FAILED)
+    mode = new.mode if user.mode == old.mode else user.mode
+    if done.returncode or not holds_both(sides, done.stdout):
+        text = done.stdout
+        if not holds_both(sides, text):  # such as identical blocks, of which git took another
+            parts = [b"".join(lines(file.data)) for file in (user, new)]
+            mine_, new_ = (t if t.endswith(b"\n") or not t else t + b"\n" for t in parts)
+            text = b"".join([BEFORE, b"\n", mine_, b"=======\n", new_, AFTER, b"\n"])
+        return Outcome(CONFLICT, File(text, mode), "edit it, then: git add")
+    return Outcome(MERGED, File(done.stdout, mode))
+
+
+def sides_of_conflict(text: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines with each conflict resolved for the user, and for the template."""
+    user: list[bytes] = []
+    new: list[bytes] = []
+    into = (user, new)
+    for line in lines(text):
+        bare = line.rstrip(b"\r\n")
+        if bare == BEFORE:
+            into = (user,)
+        elif bare == b"=======" and into == (user,):
+            into = (new,)
+        elif bare == AFTER:
+            into = (user, new)
+        else:
+            for one in into:
+                one.append(line.rstrip(b"\n"))
+    return user, new
+
+
+def holds(old: list[bytes], edited: list[bytes], other: list[bytes], result: list[bytes]) -> bool:
+    """Tell whether a text holds each edit from `old` to `edited`, given that `other` edited too.
+
+    What was added, and what neither took away, stands in the text in this order; and nothing is
+    new in it that the other did not add.
+    """
+    match = difflib.SequenceMatcher
+    blocks = match(None, old, other, autojunk=False).get_matching_blocks()
+    kept = {block.a + i for block in blocks for i in range(block.size)}
+    origin: dict[int, int] = {}
+    for block in match(None, old, edited, autojunk=False).get_matching_blocks():
+        origin |= {block.b + i: block.a + i for i in range(block.size)}
+    due = [line for i, line in enumerate(edited) if i not in origin or origin[i] in kept]
+    rest = iter(result)
+    if not all(line in rest for line in due):
+        return False
+    theirs = {block.b + i for block in blocks for i in range(block.size)}
+    added = Counter(line for i, line in enumerate(other) if i not in theirs)
+    return Counter(result) - Counter(edited) <= added
+
+
+def holds_both(sides: Sides, result: bytes) -> bool:
+    """Tell whether a result, or a conflict in it, holds what both sides changed."""
+    old, user, new = (
+        [line.rstrip(b"\n") for line in lines(file.data)] if file else []
+        for file in (sides.old, sides.mine, sides.new)
+    )
+    ours, theirs = sides_of_conflict(result)
+    return holds(old, user, new, ours) and holds(old, new, user, theirs)
+
+
+def decide(
+    name: str, sides: Sides, after: Render, seed: bool, options: argparse.Namespace, work: Path
+) -> Outcome | None:
+    """Decide what becomes of a file; None if nothing does and there is nothing to say."""
+    old, user, new = sides.old, sides.mine, sides.new
+    if user == new:
+        return None
+    if name in options.take and new:
+        return Outcome(REFRESHED, new, "taken")
+    if old == new:
+        return None
+    if seed:
+        if user == old:
+            gone = "the template has it no more" if new is None else ""
+            gone = gone or ("new in the template" if old is None else "")
+            return (
+                Outcome(REFRESHED, new, gone) if options.refresh else Outcome(OFFERED, user, gone)
+            )
+        return Outcome(YOURS, user, "edited; the template's changed") if user else None
+    if new is None and after.is_excluded(name):
+        return None
+    if user == old:
+        return Outcome(CLEAN, new)
+    if user is None:
+        return Outcome(YOURS, None, "deleted or moved; the template's changed") if new else None
+    if new is None:
+        return Outcome(YOURS, user, "edited; the template has it no more")
+    if name == ANSWERS and parsed(user.data) == parsed(old.data if old else b""):
+        return Outcome(CLEAN, new)
+    if not all(file.is_text for file in (old or user, user, new)):
+        return Outcome(LEFT, user, "no text to merge")
+    return merge(sides, user, new, work)
+
+
+def unproven(name: str, sides: Sides, outcome: Outcome | None, seed: bool, plan: Plan) -> bool:
+    """Tell whether an outcome may lose an edit, or a change of the template unsaid.
+
+    It looks at the result alone, and not at how that came about.
+    """
+    old, user, new = sides.old, sides.mine, sides.new
+    result = outcome.result if outcome else user
+    if result == user:
+        told = outcome is not None or seed or plan.after.is_excluded(name)
+        return not (new in (old, user) or told or user is None)
+    if result == new:
+        return not (user in (old, None) or (outcome and outcome.kind == REFRESHED)) and (
+            name != ANSWERS
+        )
+    return not result or not holds_both(sides, result.data)
+
+
+def prepare(
+    project: Project, options: argparse.Namespace, work: Path, template: Path
+) -> Plan | None:
+    """Think an update out; None if there is nothing to do."""
+    recorded = project.recorded("_commit")
+    before = commit_of(template, recorded)
+    ref = recorded if options.ref == ":current:" else options.ref
+    commit = commit_of(template, ref or "")
+    data = dict(words.split("=", 1) for words in options.data)
+    if before == commit and not (data or options.refresh or options.take):
+        return None
+    if is_older(template, commit, before):
+        raise StopError(f"{recorded} is newer than {ref or 'the newest release'}: no way back.")
+    after = render(template, commit, work / "new", data, project.answers, keep=True)
+    old = render_old(template, project.answers, work / "old")
+    if unknown := [name for name in options.take if name not in after.files]:
+        raise StopError(f"the template has no file {unknown[0]} to take.", FAILED)
+    answers = parsed(after.files[ANSWERS].data) if ANSWERS in after.files else {}
+    package = str(answers.get("package_name", ""))
+    had = project.recorded("package_name")
+    if had and package != had and (project.folder / "src" / had).exists():
+        raise StopError(
+            f"package_name={package}: first git mv src/{had} src/{package}, replace {had} by "
+            f"{package} in everything but {ANSWERS}, and commit."
+        )
+    files = renamed(old.files, had, package)
+    plan = Plan(recorded, str(answers.get("_commit")), commit, template, {}, {}, after)
+    for name in sorted({*files, *after.files}):
+        plan.sides[name] = sides_of(files.get(name), mine(project, name), after.files.get(name))
+    if answers.get("engine") == "dlt" and parsed(project.answers).get("engine") != "dlt":
+        moves_whole(plan)
+    settle(project, plan, old, options, work)
+    return plan
+
+
+def moves_whole(plan: Plan) -> None:
+    """Refuse a new engine for a pipeline in which the old one is edited: halves do not work."""
+    edited = [
+        name
+        for name, sides in plan.sides.items()
+        if name.startswith(("src/", "tests/")) and sides.mine not in (sides.old, sides.new)
+    ]
+    if edited:
+        raise StopError(
+            f"engine=dlt replaces the engine whole, and {len(edited)} files of it are edited or "
+            f"deleted: {', '.join(edited)}. Keep the engine, or move these edits to a new project."
+        )
+
+
+def settle(
+    project: Project, plan: Plan, old: Render, options: argparse.Namespace, work: Path
+) -> None:
+    """Decide about each file, and prove that no edit is lost."""
+    plan.files.clear()
+    earlier: list[Tree] | None = None
+    for name, sides in plan.sides.items():
+        seed = plan.after.is_seed(name) or (sides.new is None and old.is_seed(name))
+        if why := obstacle(project, name):
+            kept = options.refresh is False if seed else plan.after.is_excluded(name)
+            if sides.new != sides.old and not kept:
+                plan.files[name] = Outcome(LEFT, None, why)
+            continue
+        if seed and options.refresh and sides.mine not in (sides.old, sides.new):
+            # It may be what an earlier version rendered, that no update has refreshed.
+            if earlier is None:
+                earlier = list(renders_before(project, plan.template, work))
+            if is_untouched(project, name, sides.mine, earlier):
+                sides.old = sides.mine
+        outcome = decide(name, sides, plan.after, seed, options, work)
+        if unproven(name, sides, outcome, seed, plan):
+            raise StopError(f"{name}: the merge cannot be shown to hold every edit.", FAILED)
+        if outcome:
+            plan.files[name] = outcome
+    endangered = [
+        name
+        for name, outcome in plan.files.items()
+        if will_write(outcome, plan.sides[name]) and not is_saved(project, name, plan.sides[name])
+    ]
+    if endangered:
+        raise StopError(
+            f"{len(endangered)} that git does not have, first {endangered[0]}: rename it, or "
+            f"git add --force it (git sparse-checkout add its folder if it is not checked out).",
+            UNSAVED,
+        )
+
+
+def will_write(outcome: Outcome, sides: Sides) -> bool:
+    """Tell whether an outcome changes the file."""
+    return outcome.result != sides.mine
+
+
+def is_saved(project: Project, name: str, sides: Sides) -> bool:
+    """Tell whether the user's text can be brought back, from git or from the template."""
+    if name in project.tracked:
+        return project.tracked[name][2]
+    return sides.mine in (sides.old, None)
+
+
+def renders_before(project: Project, template: Path, work: Path) -> Iterator[Tree]:
+    """Render what the project's answers of before made, as git's history has them."""
+    known = {project.answers}
+    for commit in asked(project.folder, "log", "-n", "20", "--format=%H", "--", ANSWERS).split():
+        with suppress(StopError):
+            answers = git(project.folder, "show", f"{commit}:./{ANSWERS}")
+            if answers not in known:
+                known.add(answers)
+                yield render_old(template, answers, work / f"at-{commit}").files
+
+
+def is_untouched(project: Project, name: str, user: File | None, earlier: list[Tree]) -> bool:
+    """Tell whether a seed is as some version rendered it, or never arrived."""
+    if user is None:
+        return not asked(project.folder, "log", "-n", "1", "--format=%H", "--", name)
+    return any(sides_of(tree.get(name), user, None).mine == tree.get(name) for tree in earlier)
+
+
+# -- Applying ----------------------------------------------------------------------------------
+
+
+def written(plan: Plan) -> Iterator[tuple[str, File | None]]:
+    """Yield what the update writes, as it is on disk: removals first."""
+    found = [
+        (name, outcome.result)
+        for name, outcome in plan.files.items()
+        if will_write(outcome, plan.sides[name])
+    ]
+    for name, file in sorted(found, key=lambda item: item[1] is not None):
+        if file and plan.sides[name].crlf and file.is_text:
+            yield name, File(file.data.replace(b"\n", b"\r\n"), file.mode)
+        else:
+            yield name, file
+
+
+def check_unchanged(name: str, now: File | None, before: File | None) -> None:
+    """Refuse to go on when somebody works on the file."""
+    if now != before:
+        raise StopError(f"{name} changed in the meantime: commit it, and run this again.")
+
+
+def apply(project: Project, plan: Plan) -> None:
+    """Write the result; if that fails half-way, put everything back."""
+    done: list[tuple[str, File | None]] = []
+    try:
+        for name, file in written(plan):
+            before = read(project.folder / name)
+            known = mine(project, name)
+            user = sides_of(plan.sides[name].old, known, plan.sides[name].new).mine
+            check_unchanged(name, user, plan.sides[name].mine)
+            done.append((name, before))
+            put(project.folder, name, file)
+        mark_conflicts(project, plan)
+    except BaseException as error:
+        for name, file in reversed(done):
+            put(project.folder, name, file)
+        if isinstance(error, OSError):
+            raise StopError(f"{error}; everything is as it was.", FAILED) from error
+        raise
+
+
+def mark_conflicts(project: Project, plan: Plan) -> None:
+    """Tell git which files conflict, with the three texts, as a merge does."""
+    listed = []
+    for name, outcome in plan.files.items():
+        if outcome.kind != CONFLICT or name not in project.tracked:
+            continue
+        sides, path = plan.sides[name], project.prefix + name
+        mode, sha, _ = project.tracked[name]
+        listed += [f"0 {'0' * len(sha)}\t{path}", f"{mode} {sha} 2\t{path}"]
+        for stage, file in ((1, sides.old), (3, sides.new)):
+            if file:
+                words = ("hash-object", "-w", "--stdin")
+                one = git(project.top, *words, data=file.data).decode().strip()
+                listed.append(f"{file.mode} {one} {stage}\t{path}")
+    if listed:
+        data = os.fsencode("".join(f"{line}\0" for line in listed))
+        git(project.top, "update-index", "-z", "--index-info", data=data)
+
+
+# -- What comes with an update -----------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What became of a project."""
+
+    project: str
+    status: str = FAILED
+    word: str = ""
+    branch: str = ""
+    old: str = ""
+    new: str = ""
+    files: dict[str, list[str]] = field(default_factory=dict)
+    """Path to what became of the file, and a note."""
+    left: list[str] = field(default_factory=list)
+    diff: str = ""
+    created: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nobody has to look at it."""
+        return self.status in GOOD and not self.left
+
+
+def shell(cwd: Path, *command: str) -> tuple[int, str]:
+    """Run a command as the user would; its exit code, and what it printed."""
+    env = {name: text for name, text in USERS.items() if name != "VIRTUAL_ENV"}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**env, "GIT_TERMINAL_PROMPT": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    except OSError as error:
+        return 127, str(error)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def lock(project: Project, report: Report, changed: Iterable[str]) -> None:
+    """Let the lock follow pyproject.toml."""
+    if "pyproject.toml" in changed and (project.folder / "uv.lock").is_file():
+        code, printed = shell(project.folder, "uv", "lock")
+        if code:
+            report.left.append(f"uv.lock: does not fit ({reason(printed)}); run: uv lock")
+
+
+def migrate(
+    project: Project, report: Report, plan_: tuple[Path, str], work: Path, run: bool
+) -> None:
+    """Run the migrations of a version that the project needs, or name them."""
+    template, commit = plan_
+    listed = asked(template, "ls-tree", "--name-only", commit, "hooks/migrations/").splitlines()
+    for name in (name for name in listed if name.endswith(".py")):
+        script = work / Path(name).name
+        script.write_bytes(git(template, "show", f"{commit}:{name}"))
+        check = (sys.executable, str(script), "--check", str(project.folder))
+        needed = shell(project.folder, *check)[0]
+        if needed and run:
+            shell(project.folder, sys.executable, str(script), str(project.folder))
+            needed = shell(project.folder, *check)[0]
+        if needed:
+            report.left.append(f"{script.name}: is needed; run this again with --migrate")
+
+
+def hidden(project: Project, after: Render) -> list[str]:
+    """Name the user's modules that a package of the template hides."""
+    packages = {name.removesuffix("/__init__.py") for name in after.files if "/__init__" in name}
+    modules = sorted(f"{name}.py" for name in packages)
+    return [
+        f"{name}: hidden by the template's package of that name; move it"
+        for name in modules
+        if name not in after.files and (project.folder / name).is_file()
+    ]
+
+
+def rehearse(project: Project, plan: Plan, work: Path) -> None:
+    """Run the project's checks on the result, in a worktree."""
+    tree = work / "rehearsal"
+    git(project.top, "worktree", "add", "--quiet", "--detach", tree, "HEAD")
+    try:
+        folder = tree / project.prefix
+        for name, file in written(plan):
+            put(folder, name, file)
+        who = ("-c", "user.name=Update", "-c", "user.email=", "-c", "commit.gpgSign=false")
+        git(folder, "add", "--all", "--", ".")
+        git(folder, *who, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", "Rehearsal")
+        for words in CHECKS:
+            start = () if words.startswith("uv ") else ("uv", "run", "--no-sync")
+            print(f"$ {words}", file=sys.stderr, flush=True)
+            code, printed = shell(folder, *start, *words.split())
+            if code:
+                print(printed, file=sys.stderr)
+                raise StopError(f"nothing is changed: the result fails its check: {words}", FAILED)
+    finally:
+        git(project.top, "worktree", "remove", "--force", tree)
+
+
+def commit(project: Project, version: str) -> None:
+    """Commit an update, as the user."""
+    message = f"Update the project template to {version}"
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", message]):
+        code, printed = shell(project.folder, "git", *words, "--", ".")
+        if code:
+            said = reason(printed)
+            checks = "its own checks refuse the commit" if "Failed" in said else "not committed"
+            raise StopError(f"updated, but {checks}: {said}; the changes are staged", FAILED)
+
+
+# -- After `copier update` ---------------------------------------------------------------------
+
+
+def span(project: Project, version: str) -> tuple[str, str] | None:
+    """Return the commit before an update and that of it, '' if it is not committed yet."""
+
+    def answers(commit: str) -> bytes:
+        with suppress(StopError):
+            return git(project.folder, "show", f"{commit}:./{ANSWERS}")
+        return b""
+
+    def fits(before: bytes, now: bytes) -> bool:
+        return bool(before) and before != now and version in {"", parsed(before).get("_commit")}
+
+    if fits(answers("HEAD"), project.answers):
+        return "HEAD", ""
+    commits = asked(project.folder, "log", "-n", "50", "--format=%H", "--", ANSWERS).split()
+    for one in commits:
+        if fits(answers(f"{one}^"), answers(one)):
+            return f"{one}^", one
+    if version:
+        raise StopError(f"no update from {version} is in git's history of {ANSWERS}.", FAILED)
+    return None
+
+
+def at_commit(project: Project, revision: str) -> Tree:
+    """Read the project's files at a commit."""
+    listed = git(project.folder, "ls-tree", "-r", "-z", revision).split(b"\0")[:-1]
+    entries = [(*line.split(b"\t", 1)[0].split(), line.split(b"\t", 1)[1]) for line in listed]
+    blobs = [(mode, sha, name) for mode, kind, sha, name in entries if kind == b"blob"]
+    printed = git(
+        project.folder, "cat-file", "--batch", data=b"".join(sha + b"\n" for _, sha, _ in blobs)
+    )
+    found, place = {}, 0
+    for mode, _, name in blobs:
+        start = printed.index(b"\n", place) + 1
+        end = start + int(printed[place:start].split()[2])
+        found[os.fsdecode(name)] = File(printed[start:end], mode.decode())
+        place = end + 1
+    return found
+
+
+def verify(project: Project, options: argparse.Namespace, work: Path, report: Report) -> None:
+    """Hold a finished update against both renders and what the user had committed."""
+    template = clone(project, work)
+    now = commit_of(template, project.recorded("_commit"))
+    found = span(project, options.old)
+    names: Iterable[str] = ()
+    if found:
+        before, after = found
+        answers = [git(project.folder, "show", f"{before}:./{ANSWERS}"), project.answers]
+        if after:
+            answers[1] = git(project.folder, "show", f"{after}:./{ANSWERS}")
+        packages = [str(parsed(text).get("package_name") or "") for text in answers]
+        report.old = str(parsed(answers[0]).get("_commit"))
+        if not parsed(answers[0]).get("_commit"):
+            raise StopError(f"{ANSWERS} had no _commit at {before}: give it with --from", FAILED)
+        old = render_old(template, answers[0], work / "old")
+        new = render_old(template, answers[1], work / "new")
+        files, user = renamed(old.files, *packages), at_commit(project, before)
+        result = at_commit(project, after) if after else None
+        plan = Plan(report.old, report.new, now, template, {}, {}, new)
+        for name in sorted({*files, *new.files} - {ANSWERS}):
+            sides = sides_of(files.get(name), user.get(name), new.files.get(name))
+            made = result.get(name) if result is not None else mine(project, name)
+            made = sides_of(sides.old, made, sides.new).mine
+            plan.sides[name] = sides
+            seed = new.is_seed(name) or (sides.new is None and old.is_seed(name))
+            compare(name, sides, made, seed, plan, report, before, work)
+        names = plan.sides
+        report.left += hidden(project, new)
+    report.left[:0] = leftovers(project, names)
+    locked = (project.folder / "uv.lock").is_file() and shutil.which("uv", path=USERS.get("PATH"))
+    if locked and shell(project.folder, "uv", "lock", "--check")[0]:
+        report.left.append("uv.lock: does not fit pyproject.toml; run: uv lock")
+    migrate(project, report, (template, now), work, options.migrate and not options.dry_run)
+    report.status = FAILED if report.left else NOTHING
+    report.word = f"{len(report.left)} left to do" if report.left else "no edit is lost"
+
+
+def compare(
+    name: str, sides: Sides, made: File | None, seed: bool, plan: Plan, report: Report,
+    before: str, work: Path,
+) -> None:  # fmt: skip
+    """Compare one file of a finished update with what it should hold."""
+    if sides.old != sides.new != made and (made or not sides.mine):
+        note = "the template's changed" if sides.old else "new in the template"
+        missing = seed or made == sides.mine
+        if missing and not (sides.new is None and plan.after.is_excluded(name)):
+            report.files[name] = [OFFERED if seed and made == sides.old else YOURS, note]
+            report.diff += difference(name, sides.old, sides.new)
+    if made == sides.mine or (seed and made in (sides.old, sides.new)):
+        return
+    resolved = made and made.is_text and BEFORE not in made.data
+    texts = [file for file in (sides.old, sides.mine, sides.new) if file]
+    if resolved and sides.mine and sides.new and all(file.is_text for file in texts):
+        resolved = merge(sides, sides.mine, sides.new, work).kind == CONFLICT
+        if resolved:
+            return
+    if unproven(name, sides, Outcome(MERGED, made), seed, plan):
+        back = shlex.join(["git", "checkout", before, "--", name])
+        report.left.append(f"{name}: an edit of yours is lost; see git diff, go back by: {back}")
+
+
+def leftovers(project: Project, names: Iterable[str]) -> list[str]:
+    """Return what Copier has left in the project's files."""
+    folder = project.folder
+    listed = os.fsdecode(git(folder, "ls-files", "-z", "--unmerged")).split("\0")[:-1]
+    unmerged = {line.split("\t", 1)[1] for line in listed}
+    pattern = f"^({BEFORE.decode()}|{AFTER.decode()})"
+    marked = asked(folder, "grep", "-lE", "--untracked", pattern).splitlines()
+    todo = [f"{name}: has conflict markers; edit it, then: git add {name}" for name in marked]
+    todo += [
+        f"{name}: is marked as a conflict; when it is right: git add {name}"
+        for name in sorted(unmerged - set(marked))
+    ]
+    return todo + [
+        f"{name}.rej: what could not be merged; apply it by hand, then: rm {name}.rej"
+        for name in names
+        if (folder / f"{name}.rej").is_file() and f"{name}.rej" not in project.tracked
+    ]
+
+
+# -- One project, and many ---------------------------------------------------------------------
+
+
+def update(folder: Path, options: argparse.Namespace, work: Path) -> Report:
+    """Update one project."""
+    report = Report(str(folder))
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        try:
+            project = find(folder)
+            report.branch = project.branch
+            report.old = report.new = project.recorded("_commit")
+            if options.verify:
+                verify(project, options, Path(name), report)
+            else:
+                look(project, options)
+                carry_out(project, options, work, Path(name), report)
+        except StopError as stop:
+            report.status, report.word = stop.status, str(stop)
+        except (OSError, UnicodeError) as error:
+            report.status, report.word = FAILED, str(error)
+        except KeyboardInterrupt:
+            report.status, report.word = FAILED, "interrupted: see its git status"
+    return report
+
+
+def carry_out(
+    project: Project, options: argparse.Namespace, work: Path, own: Path, report: Report
+) -> None:
+    """Think one update out, then do it."""
+    template = clone(project, work)
+    plan = prepare(project, options, own, template)
+    offered = [n for n, outcome in plan.files.items() if outcome.kind == OFFERED] if plan else []
+    if plan and offered and options.ask:
+        answer = input(f"Refresh {len(offered)} files of yours that nobody has edited? [y/N] ")
+        if answer.strip().lower() in {"y", "yes"}:
+            refreshing = argparse.Namespace(**{**vars(options), "refresh": True})
+            plan = prepare(project, refreshing, own / "again", template)
+    if not plan:
+        report.status, report.word = NOTHING, report.old
+        if not options.dry_run:
+            current = (template, commit_of(template, report.old))
+            migrate(project, report, current, own, options.migrate)
+        return
+    report.new = plan.new
+    report.files = {name: [outcome.kind, outcome.note] for name, outcome in plan.files.items()}
+    writes = dict(written(plan))
+    conflicts = [name for name, outcome in plan.files.items() if outcome.kind == CONFLICT]
+    report.diff = shown(plan)
+    report.status, report.word = UPDATED, f"{plan.old} -> {plan.new}"
+    if conflicts:
+        report.status, report.word = CONFLICTS, f"{len(conflicts)} files: {', '.join(conflicts)}"
+        report.left += [
+            f"{name}: has conflict markers; edit it, then: git add {name}" for name in conflicts
+        ]
+    elif not writes:
+        report.status, report.word = NOTHING, report.old
+    if options.run_tests and writes and not conflicts:
+        rehearse(project, plan, own)
+    if options.dry_run:
+        report.status = WOULD if report.status == UPDATED else report.status
+        return
+    report.created = [n for n, file in writes.items() if file and not read(project.folder / n)]
+    apply(project, plan)
+    if others := sorted({*changes(project)} - {*writes}):
+        report.left.append(f"{others[0]}: changed in the meantime, not by this update")
+    report.left += hidden(project, plan.after)
+    if not conflicts:
+        lock(project, report, writes)
+    migrate(project, report, (template, plan.commit), own, options.migrate)
+    if options.commit and report.status == UPDATED:
+        commit(project, plan.new)
+
+
+def shown(plan: Plan) -> str:
+    """Return the diff of an update, and of what files of the user miss."""
+    told = ""
+    for name, outcome in plan.files.items():
+        sides = plan.sides[name]
+        if will_write(outcome, sides):
+            told += difference(name, sides.mine, outcome.result)
+    for name, outcome in plan.files.items():
+        sides = plan.sides[name]
+        if outcome.kind in {YOURS, OFFERED, LEFT}:
+            told += f"\n# {name} is {outcome.kind}; the template's change of it:\n"
+            told += difference(name, sides.old, sides.new)
+    return told
+
+
+def projects(given: list[Path]) -> list[Path]:
+    """Return the folders named by the arguments: folders, and files that list folders."""
+    found: dict[Path, None] = {}
+    for path in given:
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8-sig").splitlines():
+                # A number sign begins a comment only after a blank: it may be part of a name.
+                if name := re.sub(r"(^|\s)#.*", "", line).strip():
+                    found[(path.parent / Path(name).expanduser()).resolve()] = None
+        else:
+            found[path.resolve()] = None
+    return list(found)
+
+
+def tell(report: Report, options: argparse.Namespace) -> None:
+    """Print what became of one project, file by file, and what to do next."""
+    if options.dry_run or options.verify:
+        print(report.diff)
+    print(f"{report.project} (branch {report.branch or '-'}): {report.status}, {report.word}")
+    for kind in (CLEAN, MERGED, REFRESHED, CONFLICT, LEFT, OFFERED, YOURS):
+        names = [name for name, (is_kind, _) in report.files.items() if is_kind == kind]
+        for number, name in enumerate(names):
+            note = report.files[name][1]
+            print(f"  {kind if not number else '':16}  {name}{f'  ({note})' if note else ''}")
+    kinds = {kind for kind, _ in report.files.values()}
+    if OFFERED in kinds:
+        print("Files that nobody has edited follow the template with: --refresh")
+    if kinds & {YOURS, LEFT}:
+        print("To get the template's text of one, in place of yours: --take FILE")
+    if report.left:
+        print("Left to do:")
+    for item in report.left:
+        print(f"  {item}")
+    if not options.dry_run and report.status in {UPDATED, CONFLICTS} and not options.commit:
+        gone = f" && rm {shlex.join(report.created)}" if report.created else ""
+        print(f"See it: git diff. Go back: git restore --source=HEAD --staged --worktree .{gone}")
+
+
+def summary(reports: list[Report]) -> None:
+    """Print one line for each project, and how many there are of each status."""
+    width = max(len(report.project) for report in reports)
+    print()
+    for report in reports:
+        word = "; ".join([report.word, *report.left])
+        print(f"{report.project:{width}}  {report.status:{len(DIRTY)}}  {word}")
+    counts = Counter(report.status for report in reports)
+    print()
+    print(", ".join(f"{status}: {count}" for status, count in counts.items()))
+
+
+def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[Report]:
+    """Update the projects; each is in the result, also after an interruption."""
+    reports: list[Report] = []
+    for number, folder in enumerate(found, 1):
+        if len(found) > 1:
+            print(f"[{number}/{len(found)}] {folder}", file=sys.stderr, flush=True)
+        reports.append(update(folder, options, work))
+        if reports[-1].word.startswith("interrupted"):
+            break
+    rest = found[len(reports) :]
+    return reports + [Report(str(folder), FAILED, "interrupted: not reached") for folder in rest]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Update projects made from this template, and lose no edit of theirs.",
+        epilog="Exit code: 0 nothing is left to do, 1 something is, or was refused, 2 wrong usage.",
+    )
+    add = parser.add_argument
+    add(
+        "projects",
+        nargs="*",
+        type=Path,
+        default=[Path()],
+        help="folders, or files with one folder a line (default: .)",
+    )
+    add("-r", "--vcs-ref", dest="ref", default="", help="version, or :current: (default: newest)")
+    add(
+        "-d",
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change an answer; refreshes, too",
+    )
+    add(
+        "--refresh",
+        action="store_true",
+        help="let files of yours that nobody has edited follow the template",
+    )
+    add(
+        "--take",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="take the template's text of a file, in place of yours",
+    )
+    add("--dry-run", action="store_true", help="change nothing, show the verdict and the diff")
+    add("--run-tests", action="store_true", help="run the project's checks on the result first")
+    add("--migrate", action="store_true", help="run the migrations that are needed")
+    add("--commit", action="store_true", help="commit an update without conflicts")
+    add("--branch", default="", help="the branch to commit on (default: the repository's own)")
+    add("--verify", action="store_true", help="look whether a finished update has lost an edit")
+    add("--from", dest="old", default="", metavar="VERSION", help="the version it began with")
+    add("--json", action="store_true", help="print the reports as JSON")
+    return parser
+
+
+def main() -> int:
+    """Update each project; return 1 if any of them needs a person."""
+    parser = arguments()
+    options = parser.parse_args()
+    found = projects(options.projects)
+    if not found:
+        parser.error("the list names no project.")
+    if len(found) == 1 and not (found[0] / ANSWERS).is_file():
+        parser.error(f"{found[0]} holds no {ANSWERS}: give a folder made by `copier copy`.")
+    if wrong := [words for words in options.data if "=" not in words]:
+        parser.error(f"-d {wrong[0]}: give it as NAME=VALUE.")
+    if options.old and not options.verify:
+        parser.error("--from goes with --verify.")
+    options.take = [Path(os.path.normpath(name)).as_posix() for name in options.take]
+    options.refresh = options.refresh or bool(options.data)
+    quiet = options.json or options.dry_run or options.refresh or len(found) > 1
+    options.ask = sys.stdin.isatty() and not quiet
+    with tempfile.TemporaryDirectory(prefix="update-") as name:
+        env = neutral(Path(name))
+        os.environ.clear()
+        os.environ.update(env)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        reports = run_all(found, options, Path(name))
+    if options.json:
+        print(json.dumps([asdict(report) for report in reports], indent=2))
+    elif len(found) == 1:
+        tell(reports[0], options)
+    else:
+        summary(reports)
+    return 0 if all(report.is_good for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
