@@ -25,6 +25,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -1178,24 +1179,55 @@ def summary(reports: list[Report]) -> None:
     width = max(len(report.project) for report in reports)
     print()
     for report in reports:
-        word = "; ".join([report.word, *report.left])
+        word = "; ".join([report.word, *(report.left if report.status != CONFLICTS else ())])
         print(f"{report.project:{width}}  {report.status:{len(DIRTY)}}  {word}")
     counts = Counter(report.status for report in reports)
     print()
     print(", ".join(f"{status}: {count}" for status, count in counts.items()))
 
 
+def deaf(users: dict[str, str]) -> None:
+    """Start a process of several: it ends what it has begun, whoever presses Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    USERS.clear()
+    USERS.update(users)
+
+
 def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[Report]:
     """Update the projects; each is in the result, also after an interruption."""
-    reports: list[Report] = []
-    for number, folder in enumerate(found, 1):
+    reports = {one: Report(str(one), FAILED, "interrupted: not reached") for one in found}
+
+    def take(folder: Path, report: Report) -> None:
+        reports[folder] = report
         if len(found) > 1:
-            print(f"[{number}/{len(found)}] {folder}", file=sys.stderr, flush=True)
-        reports.append(update(folder, options, work))
-        if reports[-1].word.startswith("interrupted"):
-            break
-    rest = found[len(reports) :]
-    return reports + [Report(str(folder), FAILED, "interrupted: not reached") for folder in rest]
+            print(f"{folder}: {report.status}", file=sys.stderr, flush=True)
+
+    try:
+        if options.jobs == 1 or len(found) == 1:
+            for folder in found:
+                take(folder, update(folder, options, work))
+                if reports[folder].word.startswith("interrupted"):
+                    break
+            return list(reports.values())
+        for folder in found:  # each template once, before the processes part
+            with suppress(StopError, OSError):
+                clone(find(folder), work)
+        with ProcessPoolExecutor(options.jobs, initializer=deaf, initargs=(dict(USERS),)) as pool:
+            rest, running = list(found), {}
+            try:
+                while rest or running:
+                    # No more than run at once: what a pool has queued cannot be called off.
+                    while rest and len(running) < options.jobs:
+                        folder = rest.pop(0)
+                        running[pool.submit(update, folder, options, work)] = folder
+                    for done in wait(running, return_when=FIRST_COMPLETED).done:
+                        take(running.pop(done), done.result())
+            finally:
+                for done, folder in running.items():
+                    take(folder, done.result())
+    except (KeyboardInterrupt, BrokenExecutor) as error:
+        print(f"ended early: {error or 'interrupted'}", file=sys.stderr)
+    return list(reports.values())
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -1240,6 +1272,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--branch", default="", help="the branch to commit on (default: the repository's own)")
     add("--verify", action="store_true", help="look whether a finished update has lost an edit")
     add("--from", dest="old", default="", metavar="VERSION", help="the version it began with")
+    add("--jobs", type=int, default=1, metavar="N", help="update N projects at a time")
     add("--json", action="store_true", help="print the reports as JSON")
     return parser
 

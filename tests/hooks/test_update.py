@@ -10,12 +10,17 @@ import functools
 import importlib.util
 import json
 import os
+import random
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import child_processes
 import projects
 import pytest
 
@@ -92,7 +97,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _made(small: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(small: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("made") / "project"
     projects.run(
         uvx, "copier", "copy", "-q", "--defaults", "-r", OLD, small, target, cwd=target.parent
@@ -103,9 +108,9 @@ def _made(small: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def project(_made: Path, tmp_path: Path) -> Path:
+def project(made: Path, tmp_path: Path) -> Path:
     """A committed project of the small template's old release."""
-    return Path(shutil.copytree(_made, tmp_path / "project", symlinks=True))
+    return Path(shutil.copytree(made, tmp_path / "project", symlinks=True))
 
 
 def status(folder: Path, *options: str) -> str:
@@ -716,3 +721,52 @@ def test_verify_conflicts_until_they_are_resolved(hook: Run, run: Run, project: 
     (project / "text.txt.rej").unlink(missing_ok=True)
     projects.run("git", "add", "text.txt", cwd=project)
     assert hook("update.py", "--verify", cwd=project).code == 0
+
+
+# -- Many at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.large("updates")
+def test_forty_projects_interrupted_at_random(small: Path, made: Path, tmp_path: Path) -> None:
+    """Whatever stops it and whenever: git has each edit, and in the end each project its update."""
+    randomly = random.Random(20)
+    states = {
+        "edited": ("text.txt", "c\n", "mine\n"),
+        "clash": ("text.txt", "j\n", "j\nmine\n"),
+        "clean": ("kept.txt", "same", "same too"),
+        "seed": ("seeds/changed.txt", "one", "mine"),
+    }
+    folders = [tmp_path / f"{state}-{number}" for number in range(10) for state in states]
+    for folder in folders:
+        shutil.copytree(made, folder, symlinks=True)
+        edit(folder, *states[folder.name.partition("-")[0]])
+    (folders[7] / "new.txt").write_text("not committed\n")
+    words = [sys.executable, HOOKS / "update.py", *folders, "--commit", "--json", "--jobs"]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    env = projects.clean_environment()
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL) * 4:
+        command = [*words, str(randomly.randint(1, 4))]
+        with child_processes.running(command, cwd=tmp_path, env=env, **quiet) as process:
+            process.stderr.readline()
+            time.sleep(randomly.uniform(0, 0.5))
+            os.killpg(process.pid, how)
+            printed, _ = process.communicate(timeout=projects.RUN_SECONDS)
+        if how != signal.SIGKILL:
+            assert len(json.loads(printed)) == len(folders)
+        for folder in folders:
+            # What a kill or a conflict has left goes back as documented, to what git has.
+            if folder != folders[7] and status(folder):
+                projects.run("git", "restore", "-s", "HEAD", "-SW", ".", cwd=folder)
+                projects.run("git", "clean", "-qfd", cwd=folder)
+    done = projects.run(*words, "2", cwd=tmp_path, check=False)
+    last = {Path(one["project"]): one["status"] for one in json.loads(done[done.index("[\n") :])}
+    assert {said for one, said in last.items() if "clash" in one.name} == {"conflicts"}
+    assert last.pop(folders[7]) == "refused because dirty"
+    assert set(last.values()) <= {"conflicts", "updated", "nothing to do"}
+    assert (folders[7] / "new.txt").read_text() == "not committed\n"
+    for folder in folders:
+        name, _, new = states[folder.name.partition("-")[0]]
+        assert new in (folder / name).read_text(), folder
+        if folder != folders[7] and "clash" not in folder.name:
+            assert status(folder) == ""
+            assert (folder / "other.txt").read_text() == change("other.txt")
