@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -74,19 +75,25 @@ REACH = re.compile(
     re.IGNORECASE,
 )
 """The settings of git that say how to reach a repository, and so are kept."""
+CHECKOUT = re.compile(r"core\.(autocrlf|eol|excludesfile|attributesfile)$|filter\.", re.IGNORECASE)
+"""Those that say what has changed in a project; the template is rendered without them."""
+ELSEWHERE = {"VIRTUAL_ENV", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
+"""What would lead git and uv away from the project."""
 
 
 def neutral(cwd: Path) -> dict[str, str]:
     """Return an environment in which no setting of a person changes what git and Copier do."""
-    listed = subprocess.run(
-        ["git", "config", "--list", "--show-scope", "-z"], cwd=cwd, capture_output=True, check=False
-    ).stdout.split(b"\0")
-    kept = [
-        tuple(os.fsdecode(setting).split("\n", 1))
-        for scope, setting in zip(listed[::2], listed[1::2], strict=False)
-        if scope not in {b"local", b"worktree"} and b"\n" in setting
-    ]
-    kept = [(name, value) for name, value in kept if REACH.match(name)]
+    words = ("git", "config", "-z")
+    own = {name: value for name, value in USERS.items() if name not in ELSEWHERE}
+    listed = subprocess.run([*words, "--list"], cwd=cwd, env=own, capture_output=True, check=False)
+    settings = [line.partition("\n") for line in os.fsdecode(listed.stdout).split("\0")]
+    kept = [(name, value) for name, _, value in settings if REACH.match(name)]
+    config = cwd / "checkout.gitconfig"
+    config.touch()
+    for name, _, value in settings:
+        if CHECKOUT.match(name):
+            add = ("--file", config, "--add", name, value)
+            subprocess.run([*words, *add], cwd=cwd, env=own, check=False)
     env = {
         name: value
         for name, value in USERS.items()
@@ -95,16 +102,19 @@ def neutral(cwd: Path) -> dict[str, str]:
     }
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     env |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    env["GIT_CONFIG_COUNT"] = str(len(kept))
+    env |= {"GIT_CONFIG_COUNT": str(len(kept)), "CHECKOUT_CONFIG": str(config)}
     for number, (name, value) in enumerate(kept):
         env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return env
 
 
-def git(cwd: Path, *words: str | Path, data: bytes | None = None) -> bytes:
-    """Run git and return what it prints."""
+def git(cwd: Path, *words: str | Path, data: bytes = b"", checkout: bool = False) -> bytes:
+    """Run git and return what it prints; for a checkout as the user's settings have it."""
     command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", *words]
-    done = subprocess.run(command, cwd=cwd, input=data or b"", capture_output=True, check=False)
+    env = dict(os.environ)
+    if checkout:
+        env["GIT_CONFIG_GLOBAL"] = env["CHECKOUT_CONFIG"]
+    done = subprocess.run(command, cwd=cwd, input=data, env=env, capture_output=True, check=False)
     if done.returncode:
         said = reason(done.stderr.decode(errors="replace"))
         raise StopError(said or f"git {words[0]}: exit {done.returncode}", FAILED)
@@ -256,7 +266,7 @@ def find(folder: Path) -> Project:
 def changes(project: Project) -> list[str]:
     """Return what git calls changed in the project's folder, by its path there."""
     words = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".")
-    listed = os.fsdecode(git(project.folder, *words)).split("\0")[:-1]
+    listed = os.fsdecode(git(project.folder, *words, checkout=True)).split("\0")[:-1]
     return [line[3:].removeprefix(project.prefix) for line in listed]
 
 
@@ -340,16 +350,18 @@ def clone(project: Project, work: Path) -> Path:
             source = start + source.removeprefix(prefix)
             if start and not source.endswith(".git"):
                 source += ".git"
-    target = work / "templates" / re.sub(r"\W", "-", source)[-100:]
+    target = work / "templates" / hashlib.sha256(source.encode()).hexdigest()
     if not target.exists():
         making = target.with_suffix(f".{os.getpid()}")
         try:
             git(project.folder, "clone", "--quiet", "--mirror", "--", source, making / ".git")
         except StopError as stop:
-            raise StopError(f"the template {source} cannot be read: {stop}", FAILED) from stop
+            said = re.sub(r"//[^/@\s]+@", "//", f"the template {source} cannot be read: {stop}")
+            raise StopError(said, FAILED) from stop
         # Copier clones what has a work tree.
         git(making, "config", "core.bare", "false")
-        making.rename(target)
+        with suppress(OSError):  # another process was quicker
+            making.rename(target)
     return target
 
 
@@ -839,7 +851,7 @@ class Report:
 
 def shell(cwd: Path, *command: str) -> tuple[int, str]:
     """Run a command as the user would; its exit code, and what it printed."""
-    env = {name: text for name, text in USERS.items() if name != "VIRTUAL_ENV"}
+    env = {name: text for name, text in USERS.items() if name not in ELSEWHERE}
     try:
         done = subprocess.run(
             command,
@@ -895,14 +907,15 @@ def hidden(project: Project, after: Render) -> list[str]:
 def rehearse(project: Project, plan: Plan, work: Path) -> None:
     """Run the project's checks on the result, in a worktree."""
     tree = work / "rehearsal"
-    git(project.top, "worktree", "add", "--quiet", "--detach", tree, "HEAD")
+    git(project.top, "worktree", "add", "--quiet", "--detach", tree, "HEAD", checkout=True)
     try:
         folder = tree / project.prefix
         for name, file in written(plan):
             put(folder, name, file)
         who = ("-c", "user.name=Update", "-c", "user.email=", "-c", "commit.gpgSign=false")
-        git(folder, "add", "--all", "--", ".")
-        git(folder, *who, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", "Rehearsal")
+        git(folder, "add", "--all", "--", ".", checkout=True)
+        words = ("commit", "--quiet", "--no-verify", "--allow-empty", "-m", "Rehearsal")
+        git(folder, *who, *words)
         for words in CHECKS:
             start = () if words.startswith("uv ") else ("uv", "run", "--no-sync")
             print(f"$ {words}", file=sys.stderr, flush=True)
@@ -981,7 +994,9 @@ def verify(project: Project, options: argparse.Namespace, work: Path, report: Re
         packages = [str(parsed(text).get("package_name") or "") for text in answers]
         report.old = str(parsed(answers[0]).get("_commit"))
         if not parsed(answers[0]).get("_commit"):
-            raise StopError(f"{ANSWERS} had no _commit at {before}: give it with --from", FAILED)
+            raise StopError(
+                f"{ANSWERS} had no _commit at {before}: put it back there first.", FAILED
+            )
         old = render_old(template, answers[0], work / "old")
         new = render_old(template, answers[1], work / "new")
         files, user = renamed(old.files, *packages), at_commit(project, before)
@@ -1010,7 +1025,8 @@ def compare(
     before: str, work: Path,
 ) -> None:  # fmt: skip
     """Compare one file of a finished update with what it should hold."""
-    if sides.old != sides.new != made and (made or not sides.mine):
+    unwanted = made is None and (sides.mine or (seed and sides.old))
+    if sides.old != sides.new != made and not unwanted:
         note = "the template's changed" if sides.old else "new in the template"
         missing = seed or made == sides.mine
         if missing and not (sides.new is None and plan.after.is_excluded(name)):
@@ -1237,43 +1253,27 @@ def arguments() -> argparse.ArgumentParser:
         epilog="Exit code: 0 nothing is left to do, 1 something is, or was refused, 2 wrong usage.",
     )
     add = parser.add_argument
-    add(
-        "projects",
-        nargs="*",
-        type=Path,
-        default=[Path()],
-        help="folders, or files with one folder a line (default: .)",
-    )
+    where = "folders, or files with one folder a line (default: .)"
+    add("projects", nargs="*", type=Path, default=[Path()], help=where)
     add("-r", "--vcs-ref", dest="ref", default="", help="version, or :current: (default: newest)")
-    add(
-        "-d",
-        "--data",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change an answer; refreshes, too",
-    )
-    add(
-        "--refresh",
-        action="store_true",
-        help="let files of yours that nobody has edited follow the template",
-    )
-    add(
-        "--take",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="take the template's text of a file, in place of yours",
-    )
-    add("--dry-run", action="store_true", help="change nothing, show the verdict and the diff")
-    add("--run-tests", action="store_true", help="run the project's checks on the result first")
-    add("--migrate", action="store_true", help="run the migrations that are needed")
-    add("--commit", action="store_true", help="commit an update without conflicts")
+    answer = "change an answer; implies --refresh"
+    add("-d", "--data", action="append", default=[], metavar="NAME=VALUE", help=answer)
+    for name, action in (
+        ("--refresh", "let files of yours that nobody has edited follow the template"),
+        ("--dry-run", "change nothing, show the verdict and the diff"),
+        ("--run-tests", "run the project's checks on the result first"),
+        ("--migrate", "run the migrations that are needed"),
+        ("--commit", "commit an update without conflicts"),
+        ("--verify", "look whether a finished update has lost an edit"),
+        ("--json", "print the reports as JSON"),
+    ):
+        add(name, action="store_true", help=action)
+    take = "take the template's text of a file, in place of yours"
+    add("--take", action="append", default=[], metavar="FILE", help=take)
     add("--branch", default="", help="the branch to commit on (default: the repository's own)")
-    add("--verify", action="store_true", help="look whether a finished update has lost an edit")
-    add("--from", dest="old", default="", metavar="VERSION", help="the version it began with")
+    before = "with --verify: the version it began with"
+    add("--from", dest="old", default="", metavar="VERSION", help=before)
     add("--jobs", type=int, default=1, metavar="N", help="update N projects at a time")
-    add("--json", action="store_true", help="print the reports as JSON")
     return parser
 
 

@@ -47,11 +47,15 @@ def test_look_before_an_update(doc: Run, old: Path) -> None:
     append(old / RULES, "# mine\n")
     commit(old, "Ignore it")
     done = doc("update.md", "before", old)
-    assert (done.code, f"\n  {RULES}\n" in done.printed) == (1, True)
+    assert (done.code, f"first {RULES}:" in done.printed) == (1, True)
     # What it says to do.
     projects.run("git", "add", "--force", RULES, cwd=old)
     commit(old, "Keep it")
-    assert doc("update.md", "before", old).code == 0
+    done = doc("update.md", "before", old)
+    assert ("refused" in done.printed, f"conflict          {RULES}" in done.printed) == (
+        False,
+        True,
+    )
 
 
 def test_update(doc: Run, old: Path) -> None:
@@ -99,7 +103,7 @@ def test_conflict_resolve_and_abort(
     words = command("update.md", "resolve").replace("--ours", f"--{side}")
     assert run("bash", "-c", words, cwd=old).code == 0
     assert (old / RULES).read_text().splitlines()[-1].startswith(f"# {text}")
-    assert hook("post_update.py", cwd=old).code == 0
+    assert hook("update.py", "--verify", cwd=old).code == 0
     (old / "new-file").write_text("")
     assert doc("update.md", "abort", old).code == 0
     assert status(old) == ""
@@ -195,7 +199,7 @@ def test_adopt(doc: Run, hook: Run, run: Run, existing: Path, source: Path) -> N
     assert changed == {".copier-answers.yml", "src/sales/common/rules.py"}
     assert '  "zarr",\n' in (existing / "pyproject.toml").read_text()
     assert not (existing / "src/sales/demo.py").exists()
-    assert hook("post_update.py", cwd=existing).code == 0
+    assert hook("update.py", "--verify", cwd=existing).code == 0
 
 
 def test_adopting_without_overwrite_stops_and_changes_no_file(

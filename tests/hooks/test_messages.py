@@ -22,7 +22,7 @@ def message(printed: str, start: str) -> list[str]:
 
 
 def shortcut(lines: list[str]) -> list[str]:
-    return [line.strip() for line in lines if re.search(r"/hooks/post_\w+\.py", line)]
+    return [line.strip() for line in lines if re.search(r"/hooks/\w+\.py", line)]
 
 
 def test_after_copy_and_update_from_a_local_template(
@@ -38,9 +38,11 @@ def test_after_copy_and_update_from_a_local_template(
     done = run("uvx", "copier", "update", "--defaults", cwd=project)
     lines = message(done.printed, "my-data-project has template version")
     assert lines[0] == f"my-data-project has template version {NEW}. Before you commit:"
-    assert shortcut(lines) == [f"uv run {source}/hooks/post_update.py ."]
+    assert shortcut(lines) == [f"uv run {source}/hooks/update.py --verify"]
     plain = next(n for n, line in enumerate(lines) if "git diff --check" in line)
-    assert plain < next(n for n, line in enumerate(lines) if "post_update.py" in line)
+    assert plain < next(n for n, line in enumerate(lines) if "update.py" in line)
+    found = run("bash", "-c", shortcut(lines)[0], cwd=project)
+    assert (found.code, "no edit is lost" in found.printed) == (0, True), found.printed
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_after_copy_and_update_from_a_local_template(
     ],
 )
 def test_a_url_is_pinned_to_the_commit(
-    source_path: str, url: str | None, source: Path, old: Path, run: Run
+    source_path: str, url: str | None, source: Path, old: Path, run: Run, hook: Run
 ) -> None:
     """Git finds the local template behind each URL, so nothing is downloaded."""
     answers = old / ".copier-answers.yml"
@@ -72,8 +74,9 @@ def test_a_url_is_pinned_to_the_commit(
     done = run("uvx", "copier", "update", "--defaults", cwd=old, **config)
     assert done.code == 0, done.printed
     commit = projects.run("git", "rev-parse", f"{NEW}^{{commit}}", cwd=source).strip()
-    expected = [f"uv run {url}/raw/{commit}/hooks/post_update.py ."] if url else []
+    expected = [f"uv run {url}/raw/{commit}/hooks/update.py --verify"] if url else []
     assert shortcut(message(done.printed, "my-data-project has")) == expected
+    assert hook("update.py", "--verify", cwd=old, **config).code == 0
 
 
 def test_a_template_without_git_has_a_message_too(tmp_path: Path) -> None:

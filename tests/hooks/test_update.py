@@ -341,6 +341,27 @@ def test_settings_of_git(
     )
 
 
+def test_settings_that_say_what_has_changed(run: Run, project: Path, tmp_path: Path) -> None:
+    """Those stay the user's: else a checkout for Windows would be all changes."""
+    config = {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")}
+    (tmp_path / "ignore").write_text(".editor\n")
+    for name, value in {
+        "core.autocrlf": "true",
+        "core.excludesFile": str(tmp_path / "ignore"),
+    }.items():
+        projects.run("git", "config", "--global", name, value, cwd=project, **config)
+    (project / ".editor").write_text("")
+    (project / "text.txt").unlink()
+    projects.run("git", "checkout", "text.txt", cwd=project, **config)
+    text = (project / "text.txt").read_bytes()
+    assert b"\r\n" in text
+    os.utime(project / "text.txt", (0, 0))  # git has to look at it again
+    done = run(sys.executable, HOOKS / "update.py", cwd=project, **config)
+    assert done.code == 0, done.printed
+    assert (project / "text.txt").read_bytes() == text + b"new\r\n"
+    assert (project / "other.txt").read_text() == change("other.txt")
+
+
 def test_bytes_that_are_no_text_of_the_locale(run: Run, project: Path) -> None:
     path = project / "text.txt"
     path.write_bytes(path.read_bytes().replace(b"c\n", "Zoë\n".encode() + b"Zo\xeb\n"))
