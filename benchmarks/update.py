@@ -1,0 +1,74 @@
+"""Compare `hooks/update.py` with `copier update`, per kind and for several projects.
+
+    uv run benchmarks/update.py [--times 5]
+
+Each is a process of its own, as a user runs it, on a project with an edit of its own where the
+template has another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import measure
+
+KINDS = ("pipeline", "library", "plugin")
+MANY = 4
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines to a file."""
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def update(project: Path, folder: Path, copies: int, *command: str | Path) -> measure.Cost:
+    """Update fresh copies of a project by one command."""
+    targets = [folder / f"updated {number}" for number in range(copies)]
+    for target in targets:
+        shutil.copytree(project, target, symlinks=True)
+        measure.run("git", "status", cwd=target)  # reads the copied files once
+    cost = measure.run(*command, *targets, cwd=folder)
+    for target in targets:
+        shutil.rmtree(target)
+    return cost
+
+
+def main() -> None:
+    """Measure each command, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="rounds that count")
+    times = parser.parse_args().times
+    ours = (sys.executable, measure.ROOT / "hooks" / "update.py")
+    plain = (sys.executable, "-m", "copier", "update", "-q", "--defaults", "--skip-answered")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        template = measure.template(folder)
+        made = {}
+        for kind in KINDS:
+            made[kind] = folder / kind
+            words = ("copier", "copy", "-q", "--defaults", "-d", f"project_kind={kind}")
+            measure.run(*words, template, made[kind], cwd=folder)
+            append(made[kind] / "pyproject.toml", '\n[tool.ours]\nname = "ours"\n')
+            measure.run("git", "init", "-q", cwd=made[kind])
+            measure.commit(made[kind])
+        metadata = template / "template" / "pyproject.toml.jinja"
+        metadata.write_text(f"# A new line.\n{metadata.read_text(encoding='utf-8')}")
+        append(template / "template" / "CONTRIBUTING.md.jinja", "\nA new line.\n")
+        measure.commit(template)
+        measure.run("git", "tag", "v999.1.0", cwd=template)
+        for kind, project in made.items():
+            print(kind)
+            sides = {"copier update": functools.partial(update, project, folder, 1, *plain)}
+            sides["update.py"] = functools.partial(update, project, folder, 1, *ours)
+            many = functools.partial(update, project, folder, MANY, *ours)
+            sides[f"update.py, {MANY} projects"] = many
+            measure.tell(measure.in_turns(sides, times), "copier update")
+
+
+if __name__ == "__main__":
+    main()
