@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
+import io
 import json
 import os
 import re
@@ -1147,7 +1148,7 @@ def shown(plan: Plan) -> str:
     for name, outcome in plan.files.items():
         sides = plan.sides[name]
         if outcome.kind in {YOURS, OFFERED, LEFT}:
-            told += f"\n# {name} is {outcome.kind}; the template's change of it:\n"
+            told += f"\n# {name} ({outcome.kind}), not written: what the template changed\n"
             told += difference(name, sides.old, sides.new)
     return told
 
@@ -1279,6 +1280,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Update each project; return 1 if any of them needs a person."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = arguments()
     options = parser.parse_args()
     found = projects(options.projects)

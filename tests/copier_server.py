@@ -48,6 +48,8 @@ def answer(connection: socket.socket) -> int:
         request = json.load(stream)
     for number, file in enumerate(files):
         os.dup2(file, number)
+    # Those that Python has would take a pipe for the file that was there.
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
     os.environ.clear()
     os.environ.update(request["env"])
     # Plumbum, by which Copier runs git, has read both already.

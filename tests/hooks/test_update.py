@@ -268,7 +268,7 @@ def test_an_edited_file_of_the_user_is_named_with_what_it_misses(hook: Run, proj
     for options in ((), ("--refresh",)):
         done = hook("update.py", "--dry-run", "--json", *options, cwd=project)
         assert kinds(done)["seeds/changed.txt"] == "yours"
-        diff = reports(done)[0]["diff"].partition("# seeds/changed.txt is yours")[2]
+        diff = reports(done)[0]["diff"].partition("# seeds/changed.txt (yours)")[2]
         assert "-one\n+two\n" in diff
     done = hook("update.py", "--refresh", cwd=project)
     assert (project / "seeds/changed.txt").read_text() == "mine\n"
@@ -368,6 +368,8 @@ def test_bytes_that_are_no_text_of_the_locale(run: Run, project: Path) -> None:
     commit(project, "Mine")
     expected = path.read_bytes() + b"new\n"
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run(sys.executable, HOOKS / "update.py", "--dry-run", cwd=project, **locale)
+    assert (done.code, "merged            text.txt" in done.printed) == (0, True), done.printed
     done = run(sys.executable, HOOKS / "update.py", cwd=project, **locale)
     assert done.code == 0, done.printed
     assert path.read_bytes() == expected
