@@ -76,7 +76,11 @@ def make_environment(project: Project) -> bool:
 def first_commit(project: Project) -> None:
     """Commit everything if there is no commit yet; an update needs one."""
     if project.ask("git", "rev-parse", "--verify", "--quiet", "HEAD") is not None:
-        if project.ask("git", "ls-files", "--", ANSWERS) == "":
+        if project.ask("git", "ls-tree", "--name-only", "HEAD", ".") and not project.ask(
+            "git", "ls-tree", "--name-only", "HEAD", ANSWERS
+        ):
+            print("The folder had files of its own: merge them by hooks/adopt.py (docs/adopt.md).")
+        elif project.ask("git", "ls-files", "--", ANSWERS) == "":
             print("The repository has commits of its own; commit the project yourself:")
             print(f'  git add --all . && git commit -m "{subject(project)}"')
         return

@@ -130,7 +130,7 @@ def updated(moved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(moved, tmp_path / moved.name))
 
 
-UV = """#!/usr/bin/env python3
+UV = f"""#!{sys.executable}
 # Makes what uv would make, without an environment. STALE=1 means that the lock is stale.
 import os, sys
 from pathlib import Path
@@ -149,12 +149,14 @@ match sys.argv[1:]:
         Path(".venv").mkdir(exist_ok=True)
     case ["run", "--no-sync", check, *_]:
         sys.exit(Path(check).is_file() and os.spawnlp(os.P_WAIT, "sh", "sh", check))
+    case ["run", script, *words] if script.endswith("adopt.py"):
+        os.execv(sys.executable, [sys.executable, script, *words])
     case ["run", script, *words] if script.endswith(".py"):
         os.execvp("uvx", ["uvx", script, *words])
     case ["run", "pre-commit", "install"]:
         Path(".git/hooks/pre-commit").write_text("")
     case other:
-        sys.exit(f"uv {other}")
+        sys.exit(f"uv {{other}}")
 """
 
 

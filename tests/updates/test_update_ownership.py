@@ -37,7 +37,7 @@ def test_seeds_depend_on_no_answer() -> None:
 
 def test_what_is_kept_of_an_own_engine_asks_for_answers_that_are_there() -> None:
     """The old release is rendered with these patterns too, and knows nothing of an engine."""
-    assert len(SETTINGS["_exclude"]) == 2
+    assert len(SETTINGS["_exclude"]) == 3
     lines = SETTINGS["_exclude"][1].strip().splitlines()
     assert lines[0].startswith("{% if project_kind == 'pipeline' and ")
     assert "(engine is defined and engine == 'own')" in lines[0]
