@@ -145,5 +145,10 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
 
 
 def rows() -> list[Answers]:
-    """Return every project that is rendered and read, without being run."""
-    return [row for kind in projects.KINDS for row in (*singles(kind), *pairs(kind))]
+    """Return the projects that are rendered and read, without being run, in each gate."""
+    return [row for kind in projects.KINDS for row in ({"project_kind": kind}, *pairs(kind))]
+
+
+def more_rows() -> list[Answers]:
+    """Return those with one choice on top of the defaults, which pairs have too, for large runs."""
+    return [row for kind in projects.KINDS for row in singles(kind)[1:]]

@@ -142,7 +142,7 @@ def test_any_type_of_answer_to_any_question(
 ) -> None:
     surprise = st.one_of(st.sampled_from(hostile.WRONG_TYPES), hostile.texts())
 
-    @examples(60)
+    @examples(30)
     @given(st.sampled_from(KNOWN), surprise)
     def is_safe(question: str, answer: object) -> None:
         match outcome(reduced, {question: answer}):
@@ -174,7 +174,7 @@ def test_any_unknown_question_is_refused(
     typos = st.sampled_from(["projct_name", "Project_name", "extra", "pipelines", "range", ""])
     unknown = st.one_of(typos, hostile.texts()).filter(lambda text: text not in KNOWN)
 
-    @examples(20)
+    @examples(12)
     @given(unknown.filter(lambda name: not name.startswith("_") and name.isprintable()))
     def is_refused(name: str) -> None:
         error = outcome(reduced, {name: "x"})

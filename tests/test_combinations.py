@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from environments import Environments
 
 
-@pytest.mark.parametrize("answers", manifest.rows(), ids=projects.label)
+MORE = [pytest.param(row, marks=pytest.mark.large("combinations")) for row in manifest.more_rows()]
+
+
+@pytest.mark.parametrize("answers", [*manifest.rows(), *MORE], ids=projects.label)
 def test_files(answers: Answers, render: Render) -> None:
     project = render(**answers)
     checks.files(project)

@@ -106,6 +106,7 @@ def test_a_version_comes_from_the_project_s_own_tags(
     assert projects.run("git", "status", "--porcelain", cwd=repository) == ""
 
 
+@pytest.mark.large("combinations")
 def test_one_lock_and_one_environment(repository: Path) -> None:
     projects.run("git", "tag", "sales-v1.2.3", cwd=repository)
     for project, test in ((TOOLBOX, "test_imports.py"), (SALES, "test_tables.py")):

@@ -170,6 +170,7 @@ def test_what_is_merged(adopted: Run) -> None:
     assert "LICENSE is new" in printed
 
 
+@pytest.mark.large("updates")
 def test_the_ratchet_with_the_real_tools(
     adopted: Run, environments: Environments, uvx: Path, source: Path
 ) -> None:
