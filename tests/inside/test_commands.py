@@ -17,7 +17,16 @@ import filelock
 import pytest
 from databases import EXAMPLES
 from my_data_project import cli, flows
-from my_data_project.common import errors, extraction, loading, receipts, runs, secrets, settings
+from my_data_project.common import (
+    errors,
+    extraction,
+    loading,
+    receipts,
+    runs,
+    secrets,
+    server,
+    settings,
+)
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import ingestion_flow, tables
 from prefect import get_client
@@ -327,7 +336,7 @@ def test_status_shows_deployments_and_what_is_wrong(
     assert f"{name}-old is not in prefect.yaml any more" in printed("status")
     assert "Deleted the deployment" in printed("setup", "--prune")
     with get_client(sync_client=True) as client:
-        assert [one.id for one in runs.deployments(client)] == [kept]
+        assert [one.id for one in server.deployments(client)] == [kept]
         assert gone != kept
     assert "any more" not in printed("status")
 

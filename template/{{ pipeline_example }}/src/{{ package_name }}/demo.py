@@ -38,13 +38,13 @@ def run() -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from .commands import ingest
-    from .common import runs
+    from .common import server
     from .flows import ingestion_flow, transform_flow
 
     # Tables of your own are not in the demo's source.
     names = [name for name in ingestion_flow.FLOWS if name in demo_source.TABLES]
     # Without heartbeats a flow ends at once: nobody watches for zombies here.
-    with runs.local_server(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with server.local_server(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         results = ingestion_flow.ingest_all(names)
         derived = transform_flow.transform_all()
     ingest.show_results(results)

@@ -25,10 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Ingest the window, and show what was done."""
-    from ..common import runs
-    from .ingest import ingest
+    from .ingest import ingest, load_flows
 
     if not arguments.tables or arguments.since is None:
-        listed, _ = runs.load_flows().list_tables()
+        listed, _ = load_flows().list_tables()
         arguments.error(f"name tables and --since. Tables: {', '.join(listed)}.")
     ingest(arguments.tables, arguments.since, arguments.until)

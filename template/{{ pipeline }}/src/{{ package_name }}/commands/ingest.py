@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Collection, Iterable
+    from types import ModuleType
 
     from ..tasks.ingestion import IngestionResult
 
@@ -32,14 +33,32 @@ def run(arguments: argparse.Namespace) -> None:
 
 def ingest(only: list[str] | None, since: str | None = None, until: str | None = None) -> None:
     """Ingest tables, and show what was done, also when some of them fail."""
-    from ..common import runs
+    from ..common import runs, server
 
+    flows = load_flows()
+    flows.list_tables(only)  # an error is one sentence here, and pages within a run
     try:
-        show_results(runs.ingest_here(only, since, until))
+        with server.local_server():
+            show_results(flows.ingest_all(only, since, until))
     except runs.IngestionError as error:
         if error.results:
             show_results(error.results, error.failed)
         raise
+
+
+def load_flows() -> ModuleType:
+    """Import the flows of the tables.
+
+    Raises:
+        PermanentError: An entry of flows/tables.py cannot work.
+    """
+    try:
+        from ..flows import ingestion_flow
+    except (TypeError, ValueError) as error:
+        from ..common import errors
+
+        raise errors.PermanentError(f"flows/tables.py: {error}") from error
+    return ingestion_flow
 
 
 def show_results(results: Iterable[IngestionResult], failed: Collection[str] = ()) -> None:

@@ -25,12 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Say what will be deleted, ask, and do it."""
-    from ..common import errors, loading, receipts, runs, warehouse
+    from ..common import errors, loading, receipts, warehouse
+    from .ingest import load_flows
 
     with warehouse.connect() as w:
         # Also tables that your own flows load, and those no longer in the list.
         loaded = receipts.latest(w)
-        known = {*loaded, *runs.load_flows().FLOWS}
+        known = {*loaded, *load_flows().FLOWS}
         listed = f"Tables: {', '.join(sorted(known)) or 'none yet'}."
         if arguments.table is None:
             arguments.error(f"name a table. {listed}")

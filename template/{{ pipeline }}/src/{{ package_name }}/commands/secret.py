@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Ask for the value without showing it, or read it from standard input."""
     from prefect.blocks.system import Secret
 
-    from ..common import db_utils, errors, runs, secrets, settings
+    from ..common import db_utils, errors, secrets, server, settings
 
     texts = settings.secret_texts()
     if arguments.setting is None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         message = f"{settings.ENV_PREFIX}{variable} names no Secret block"
         raise errors.PermanentError(f"{message}: set it to block:<name> first.")
     name = texts[setting].removeprefix(secrets.BLOCK_PREFIX)
-    with runs.connect() as client:
+    with server.connect() as client:
         where = f"the Secret block {name} on {client.api_url}"
         prompt = f"New value of {where}: "
         value = (getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.read()).strip()

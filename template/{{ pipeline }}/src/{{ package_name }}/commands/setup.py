@@ -32,16 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or update all of it, and print what was done."""
-    from ..common import runs, settings
+    from ..common import server, settings
 
     config = settings.load()
-    with runs.connect() as client:
-        for name in runs.find_others(client):
+    with server.connect() as client:
+        for name in server.find_others(client):
             print(f"{name} is not tagged as this project's; `prefect deploy` would replace it.")
         print(_make_work_pool(client, config.work_pool, config.work_pool_type))
         print(_make_automations(client, config))
-        for deployment in runs.deployments(client) if arguments.prune else ():
-            if runs.is_orphaned(deployment):
+        for deployment in server.deployments(client) if arguments.prune else ():
+            if server.is_orphaned(deployment):
                 client.delete_deployment(deployment.id)
                 print(f"Deleted the deployment {deployment.name} of {deployment.entrypoint}.")
 

@@ -64,25 +64,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _look_at_tables() -> dict[str, Any]:
-    from ..common import receipts, runs, warehouse
+    from ..common import receipts, warehouse
+    from .ingest import load_flows
 
     with warehouse.connect(wait=0) as w:
         found, described = receipts.latest(w), w.described
     loaded = {name: receipt for name, receipt in found.items() if receipt.mode != "reset"}
     rows = [
         {"table": name} | {column: getattr(loaded.get(name), column, None) for column in RECEIPT}
-        for name in sorted({*loaded, *runs.load_flows().FLOWS})
+        for name in sorted({*loaded, *load_flows().FLOWS})
     ]
     return {"warehouse": described, "tables": rows}
 
 
 def _look_at_server() -> dict[str, Any]:
-    from ..common import runs, settings
+    from ..common import server, settings
 
-    with runs.connect() as client:
-        rows = [_describe(client, deployment) for deployment in runs.deployments(client)]
+    with server.connect() as client:
+        rows = [_describe(client, deployment) for deployment in server.deployments(client)]
         advice = _find_stuck(client)
-        server = str(client.api_url)
+        url = str(client.api_url)
     for row in rows:
         name = row["deployment"]
         if row["problem"]:
@@ -90,7 +91,7 @@ def _look_at_server() -> dict[str, Any]:
         if row["orphaned"]:
             prune = f"`uv run {settings.PROJECT} setup --prune` deletes it"
             advice.append(f"{name} is not in prefect.yaml any more: {prune}.")
-    return {"server": server, "deployments": rows, "advice": advice}
+    return {"server": url, "deployments": rows, "advice": advice}
 
 
 def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.utilities.urls import url_for
 
-    from ..common import runs
+    from ..common import server
 
     def first(sort: FlowRunSort, **types: list[str]) -> FlowRun | None:
         found = client.read_flow_runs(
@@ -117,7 +118,7 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
         "last_run": last and (last.start_time or last.end_time),
         "state": last and last.state_name,
         "next_run": coming and coming.next_scheduled_start_time,
-        "orphaned": runs.is_orphaned(deployment),
+        "orphaned": server.is_orphaned(deployment),
         "problem": _explain(client, last) if last and bad else None,
         "page": url_for(last) if last and bad else None,
     }
@@ -171,7 +172,7 @@ def _find_stuck(client: SyncPrefectClient) -> list[str]:
 
 def _show(found: dict[str, Any]) -> None:
     from ..common import runs
-    from .ingest import show
+    from .ingest import load_flows, show
 
     tables, deployments = found.get("tables"), found.get("deployments")
     if tables:
@@ -179,7 +180,7 @@ def _show(found: dict[str, Any]) -> None:
         if len({row["source"] for row in tables} - {None}) > 1:
             show(tables, ["table", "source"], "Where they come from")
     elif tables is not None:
-        flows = runs.load_flows()
+        flows = load_flows()
         print("No table is loaded yet." if flows.tables.TABLES else runs.NO_TABLE)
     if deployments:
         title = f"Deployments {runs.deployment_name()} on {found['server']} (UTC)"

@@ -14,9 +14,6 @@ from .extraction import Extraction, query, quote
 if TYPE_CHECKING:
     from .warehouse import Warehouse
 
-LOAD_ID = "_dlt_load_id"
-"""Column that dlt adds to every table: the load that wrote the row."""
-
 _SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 

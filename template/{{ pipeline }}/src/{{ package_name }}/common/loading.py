@@ -27,9 +27,8 @@ from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 from pyarrow import ipc
 
 from . import drift, errors, failures, receipts, settings, warehouse
-from .drift import LOAD_ID
 from .extraction import SCRATCH
-from .receipts import Receipt
+from .receipts import LOAD_ID, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

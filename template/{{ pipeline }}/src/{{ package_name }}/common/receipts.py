@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from . import settings, warehouse
-from .drift import LOAD_ID
+
+LOAD_ID = "_dlt_load_id"
+"""Column that dlt adds to every table: the load that wrote the row."""
 
 RECEIPTS = "_ingestions"
 """Table of the receipts, in the schema of the ingested tables."""
