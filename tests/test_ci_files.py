@@ -97,3 +97,15 @@ def test_an_action_has_one_version_everywhere() -> None:
             pins.setdefault(name, set()).add(pin)
     assert len(pins) >= 4
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+def test_one_version_of_uv_is_pinned() -> None:
+    pins = {
+        pin
+        for path in projects.files(projects.ROOT / "template")
+        for pin in re.findall(
+            r"astral-sh/uv:(\d+[\d.]+)|^ +version: \"(.+)\"$", path.read_text(), re.MULTILINE
+        )
+    }
+    assert len({"".join(pin) for pin in pins}) == 1
+    assert len(pins) == 2

@@ -151,7 +151,7 @@ match sys.argv[1:]:
         sys.exit(Path(check).is_file() and os.spawnlp(os.P_WAIT, "sh", "sh", check))
     case ["run", script, *words] if script.endswith("adopt.py"):
         os.execv(sys.executable, [sys.executable, script, *words])
-    case ["run", script, *words] if script.endswith(".py"):
+    case ["run", "--script", script, *words] | ["run", script, *words] if script.endswith(".py"):
         os.execvp("uvx", ["uvx", script, *words])
     case ["run", "pre-commit", "install"]:
         Path(".git/hooks/pre-commit").write_text("")
