@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import checks
 import engine
@@ -97,6 +98,57 @@ def test_an_action_has_one_version_everywhere() -> None:
             pins.setdefault(name, set()).add(pin)
     assert len(pins) >= 4
     assert {name: found for name, found in pins.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"project_kind": "pipeline"},
+        {"project_kind": "library"},
+        {"project_kind": "plugin", "license": "Proprietary"},
+    ],
+    ids=projects.label,
+)
+def test_dependabot_leaves_to_the_template_what_the_template_pins(
+    answers: projects.Answers, render: Render
+) -> None:
+    """Two who bump one line are a conflict."""
+    project = render(**answers, features=["container"])
+    workflows = "".join(path.read_text() for path in project.glob(".github/workflows/*"))
+    # Dependabot's name of an image has no registry; a stage of the same file is no image.
+    dockerfile = (project / "Dockerfile").read_text()
+    images = re.findall(r"^FROM (?:[\w.-]+\.\w+/)?([\w/-]+):", dockerfile, re.MULTILINE)
+    pinned = {
+        "uv": set(),
+        "github-actions": set(re.findall(r"uses: ([\w/-]+)@", workflows)),
+        "docker": set(images),
+    }
+    assert ignored(yaml.safe_load((project / ".github/dependabot.yml").read_text())) == pinned
+
+
+def ignored(document: dict[str, Any]) -> dict[str, set[str]]:
+    """Return what Dependabot ignores, by ecosystem."""
+    return {
+        update["package-ecosystem"]: {rule["dependency-name"] for rule in update.get("ignore", ())}
+        for update in document["updates"]
+    }
+
+
+def test_renovate_leaves_the_same_to_the_template() -> None:
+    page = (projects.ROOT / "docs/maintain.md").read_text()
+    found = re.search(r"<!-- file: renovate.json -->\n```json\n(.+?)```", page, re.DOTALL)
+    assert found
+    (rule,) = json.loads(found[1])["packageRules"]
+    files = projects.files(projects.ROOT / "template")
+    pins = [
+        name
+        for path in files
+        for name in re.findall(
+            r"uses: ([\w/-]+)@|^FROM ([\w./-]+):", path.read_text(), re.MULTILINE
+        )
+    ]
+    # The version of uv that its action installs goes by another name.
+    assert set(rule["matchPackageNames"]) == {"".join(name) for name in pins} | {"astral-sh/uv"}
 
 
 def test_one_version_of_uv_is_pinned() -> None:

@@ -145,6 +145,11 @@ def test_workflows_run_at_the_top(repository: Path) -> None:
     assert {path.name for path in workflows.iterdir()} == names | {"toolbox-release.yml"}
     (repository / ".github/dependabot.yml").write_text(document(".github/dependabot.yml"))
     checks.github(repository)
+    rules = yaml.safe_load(document(".github/dependabot.yml"))["updates"][1]["ignore"]
+    used = re.findall(
+        r"uses: ([\w/-]+)@", "".join(path.read_text() for path in workflows.iterdir())
+    )
+    assert {rule["dependency-name"] for rule in rules} == set(used)
     (repository / ".github/dependabot.yml").unlink()
     # GitHub takes workflows of one name for one: the later run would cancel the other's.
     read = {path.name: yaml.safe_load(path.read_text()) for path in workflows.iterdir()}
