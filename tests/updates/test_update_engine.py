@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import shlex
+import sys
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -148,26 +149,16 @@ def test_without_its_example_a_pipeline_has_nothing_to_delete(
     assert all("demo" in path or "/sql/" in path or "tests/data/" in path for path in given - bare)
 
 
-def test_the_example_is_left_behind_by_the_commands_of_the_readme(
+def test_the_example_is_left_behind_by_the_command_of_the_readme(
     template_repository: TemplateRepository, tmp_path: Path
 ) -> None:
-    """But for what it says and deploys, the project is as one that never had an example."""
+    """Then the project is as one that never had an example."""
     project = template_repository.project(PIPELINE, tmp_path / "project")
     fresh = updating.snapshot(template_repository.render({**PIPELINE, "example": False}))
     section = (project / "README.md").read_text(encoding="utf-8").partition("remove the example")[2]
-    remove, commit, update = section.split("```")[1].removeprefix("bash").strip().splitlines()
-    assert update.endswith("--data example=false")
-    tables = project / "src" / "my_data_project" / "flows" / "tables.py"
-    tables.write_bytes(fresh["src/my_data_project/flows/tables.py"][1])
-    deployments = project / "prefect.yaml"
-    text = deployments.read_text(encoding="utf-8")
-    text, count = re.subn(r"(?m)^  - name: \*name\n.*\.ingest_flights\n(    .*\n)*", "", text)
-    assert count == 1
-    deployments.write_text(text, encoding="utf-8")
-    updating.run("bash", "-ec", f"{remove}\n{commit}", cwd=project)
-    updating.update(project, {"example": False})
-    after = updating.snapshot(project)
-    assert after.keys() == fresh.keys()
-    assert {path for path in after if after[path] != fresh[path]} <= {
-        *("README.md", "prefect.yaml", "environments/dev.env")
-    }
+    command = section.split("```")[1].removeprefix("bash").strip()
+    words = shlex.split(command.replace("$TEMPLATE", str(updating.ROOT)))
+    assert words[:2] == ["uv", "run"]
+    printed = updating.run(sys.executable, *words[2:], "-r", ":current:", cwd=project).stdout
+    assert "can be refreshed" not in printed
+    assert updating.snapshot(project) == fresh
