@@ -48,6 +48,12 @@ def test_a_new_column_may_be_left_out(bench: Bench, table: Table) -> None:
     assert bench.rows("t") == [(1, "a"), (2, "b")]
 
 
+def test_a_new_column_of_json_may_be_left_out(bench: Bench) -> None:
+    for given in ({"id": 1}, {"id": 2, "tags": ["a"]}):
+        bench.ingest(change(MERGE, on_new_column="ignore"), [given])
+    assert bench.rows("t") == [(1,), (2,)]
+
+
 @BOTH
 def test_a_new_column_may_fail_the_load(bench: Bench, table: Table) -> None:
     start(bench, table)
@@ -95,6 +101,21 @@ def test_each_recipe_for_a_renamed_column_works(bench: Bench, table: Table, reci
     assert found == (
         {1: (None, "a"), 2: (None, "b")} if recipe == "ignore" else {1: ("a",), 2: ("b",)}
     )
+
+
+@embedded
+@pytest.mark.parametrize("policy", ["fail", "evolve"])
+def test_a_column_in_other_letters_is_the_same_where_case_does_not_count(
+    bench: Bench, policy: Any
+) -> None:
+    table = change(MERGE, on_missing_column=policy)
+    bench.ingest(table, [{"id": 1, "Name": "a"}])
+    bench.ingest(table, [{"id": 2, "name": "b"}])
+    assert bench.rows("t") == [(1, "a"), (2, "b")]
+    with pytest.raises(errors.PermanentError, match="Column 'NAME' of 't' is text in the war"):
+        bench.ingest(table, [{"id": 3, "NAME": 7}])
+    bench.ingest(change(table, mode="full", cursor=None), [{"id": 2, "name": "b"}])
+    assert bench.rows("t") == [(2, "b")]
 
 
 def test_a_dropped_column_may_come_back_as_another_type(bench: Bench) -> None:
@@ -203,6 +224,14 @@ def test_a_function_whose_column_mixes_types_is_refused_by_name(bench: Bench) ->
         bench.ingest(FULL, [{"id": 1, "v": 1}, {"id": 2, "v": "two"}])
     bench.ingest(change(FULL, types={"v": "text"}), [{"id": 1, "v": 1}, {"id": 2, "v": "two"}])
     assert bench.rows("t", "id, v") == [(1, "1"), (2, "two")]
+
+
+def test_whole_numbers_go_to_a_column_of_floats_as_advised(bench: Bench) -> None:
+    bench.ingest(MERGE, [{"id": 1, "v": 1.5}])
+    with pytest.raises(errors.PermanentError, match=r"fit: set types=\{'v': 'double'\}, or load"):
+        bench.ingest(MERGE, [{"id": 2, "v": 2}])
+    bench.ingest(change(MERGE, types={"v": "double"}), [{"id": 2, "v": 2}])
+    assert bench.rows("t") == [(1, 1.5), (2, 2.0)]
 
 
 def test_a_column_without_a_value_yet_is_no_new_one(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from .extraction import Extraction, query, quote
 if TYPE_CHECKING:
     from .warehouse import Warehouse
 
+_EXACT = ("double", "bigint")
 _SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 
@@ -38,7 +39,13 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
     for name in extraction.json:
         wanted[name]["data_type"] = "json"
-    kept = {name: column for name, column in there.items() if not name.startswith("_dlt_")}
+    same = str if opened.client.capabilities.has_case_sensitive_identifiers else str.lower
+    spelled = {same(name): name for name in (*wanted, *extraction.untyped)}
+    kept = {
+        spelled.get(same(name), name): column
+        for name, column in there.items()
+        if not name.startswith("_dlt_")
+    }
     new = [name for name in wanted if name not in kept]
     gone = [name for name in kept if name not in wanted and name not in extraction.untyped]
     reset = f"load the table anew: {settings.command('reset', target, '--drop')}."
@@ -59,10 +66,12 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
         )
     for name in wanted.keys() & kept.keys():
         if not _fits(kept[name], wanted[name]):
+            old, new_type = _words(kept[name]), _words(wanted[name])
+            # As when a function gives 2 instead of 2.0: each is checked to be exact.
+            as_old = f"set types={{{name!r}: 'double'}}, or " if (old, new_type) == _EXACT else ""
             raise errors.PermanentError(
-                f"Column {name!r} of {target!r} is {_words(kept[name])} in the warehouse, but"
-                f" {_words(wanted[name])} in the source, and no value may be changed to fit:"
-                f" {reset}"
+                f"Column {name!r} of {target!r} is {old} in the warehouse, but {new_type} in the"
+                f" source, and no value may be changed to fit: {as_old}{reset}"
             )
     if gone and table.on_missing_column == "evolve":
         if opened.is_files:
@@ -70,7 +79,8 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
         extraction = dataclasses.replace(extraction, gone=tuple(gone))
     if new and table.on_new_column == "ignore":
         fields = [field for field in extraction.schema if field.name not in new]
-        return dataclasses.replace(extraction, schema=pa.schema(fields))
+        json = extraction.json - {*new}
+        return dataclasses.replace(extraction, schema=pa.schema(fields), json=json)
     return extraction
 
 
