@@ -207,6 +207,7 @@ def test_a_table_that_was_never_loaded_is_one_sentence(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("rule", "given", "message"),
     [
+        (rules.NotNull, {"column": "a", "severity": "error"}, "severity is 'warn' or 'fail'"),
         (rules.Unique, {"columns": "id"}, r"columns='id'\): columns and values are tuples"),
         (rules.Unique, {"columns": ()}, "neither empty"),
         (rules.AcceptedValues, {"column": "a", "values": ["x"]}, "are tuples"),

@@ -111,6 +111,8 @@ class Freshness(Rule):
 def _fault(rule: Any) -> str:
     """Return what is wrong with the arguments of a rule; empty if nothing is."""
     match rule:
+        case Rule(severity=severity) if severity not in ("warn", "fail"):
+            return "severity is 'warn' or 'fail'"
         case Unique(columns=many) | AcceptedValues(values=many) if not _is_filled(many):
             return "columns and values are tuples, neither empty nor with NaN, such as ('a',)"
         case Range(minimum=low, maximum=high) if {low, high} == {None} or _is_odd(low, high):
