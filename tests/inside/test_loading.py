@@ -393,6 +393,17 @@ def test_a_window_of_a_full_table_reads_it_whole(bench: Bench) -> None:
     assert bench.count("t") == 2
 
 
+@embedded
+def test_a_window_may_be_open_by_name(bench: Bench) -> None:
+    bench.ingest(
+        Table(name="t", key=("id",), mode="incremental", cursor="id"),
+        [{"id": 1.5}],
+        since="-inf",
+        until="inf",
+    )
+    assert bench.rows("t") == [(1.5,)]
+
+
 # Append.
 
 
@@ -539,6 +550,13 @@ def test_a_function_that_yields_nothing_at_first_does_no_harm(bench: Bench, tabl
     assert ids(bench) == [(1, "")]
 
 
+@embedded
+def test_rows_before_the_first_value_of_a_column_stay(bench: Bench) -> None:
+    pages = [[{"id": number} for number in range(600)], [{"id": 600, "v": "x"}]]
+    assert bench.ingest(Table(name="t", columns=("v",)), pages).read == 601
+    assert bench.rows("t") == [("x",), *[(None,)] * 600]
+
+
 # Sources that are no tables.
 
 THREE = [{"id": number, "at": day(number), "v": "x" * number} for number in (1, 2, 3)]
@@ -581,6 +599,8 @@ def test_a_function_gets_the_watermark_if_it_asks_for_it(bench: Bench) -> None:
     bench.reset("t")
     bench.ingest(MERGE, rates)
     assert seen[-1] is None
+    bench.ingest(Table(name="whole"), rates, since="2023-12-01")  # which a window does not change
+    assert seen[-1] is None
 
 
 def counter(asked: list[Any]) -> Any:
@@ -609,6 +629,16 @@ def test_a_resource_of_dlt_goes_on_where_it_ended(bench: Bench) -> None:
     bench.reset("t", drop=True)
     bench.ingest(APPEND, counter(asked))
     assert asked[-1] == 0
+
+
+@embedded
+def test_a_full_load_of_a_resource_is_whole(bench: Bench) -> None:
+    """Even if the resource would go on where it ended."""
+    asked: list[Any] = []
+    for _ in range(2):
+        bench.ingest(FULL, counter(asked))
+    assert asked == [0, 0]
+    assert bench.rows("t", "id") == [(1,), (2,)]
 
 
 @embedded
@@ -724,6 +754,16 @@ def test_mixed_values_of_a_function_are_refused_by_name(
         with pytest.raises(errors.PermanentError, match=rf"Column 'v' .*{words}.*types=.*text"):
             from_function(tmp_path, pages)
     assert len(from_function(tmp_path, rows, types={"v": "text"})) == 2  # what it advises
+
+
+@embedded
+def test_decimals_of_different_digits_are_advised_a_type(bench: Bench, tmp_path: Path) -> None:
+    for first, second in ((Decimal("1.5"), Decimal("20.25")), (Decimal("1.5"), 2**40)):
+        pages = [pa.table({"v": [first]}), pa.table({"v": [second]})]
+        with pytest.raises(errors.PermanentError, match=r"types=\{'v': 'decimal") as caught:
+            from_function(tmp_path, pages)
+        kind = str(caught.value).rpartition(": '")[2].removesuffix("'}.")
+        assert from_function(tmp_path, pages, types={"v": kind}) == [first, second]
 
 
 ODD: dict[str, Any] = {
@@ -866,6 +906,14 @@ def test_what_postgresql_refuses_is_one_sentence_with_its_hint(bench: Bench) -> 
     bench.set("SOURCE_URL", "postgresql://tests@127.0.0.1:1/nowhere")
     with pytest.raises(errors.TransientError, match=r"/nowhere: Failed to connect: "):
         bench.ingest(Table(name="t"))
+
+
+@embedded
+def test_a_function_that_gives_no_rows_is_one_sentence(bench: Bench) -> None:
+    with pytest.raises(errors.PermanentError, match=r"<lambda>\(\) returns nothing: let it yield"):
+        bench.ingest(FULL, lambda: None)
+    with pytest.raises(errors.PermanentError, match="Column '' of 't'"):
+        bench.ingest(FULL, [{"id": 1, "": 2}])
 
 
 @embedded

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import math
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -257,10 +258,14 @@ def _from_function(
         tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
         pipeline = dlt.pipeline("extract", pipelines_dir=folder)
-        if receipt is not None and receipt.state and window is None:
+        # What is to be whole does not go on where the last load ended.
+        if receipt is not None and receipt.state and window is None and table.mode != "full":
             with pipeline.managed_state() as state:
                 state.update({"sources": typed_json.typed_loads(receipt.state)})
         given: Any = rows(**arguments)
+        if given is None:
+            message = f"{source} returns nothing: let it yield rows, or return a resource of dlt."
+            raise errors.PermanentError(message)
         resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
         kept = pages.Pages(table, resource.columns, Path(folder, "pages.arrow"))
         pipeline.extract(resource.add_step(Last(kept.add)))
@@ -289,9 +294,9 @@ def _since(table: Table, receipt: Receipt | None, window: Window | None) -> Any:
     """Return where a function is to begin, as a value of its cursor; None at first."""
     last = receipt.watermark if receipt else None
     text = window.since if window else last
-    if text is None:
+    if text is None or table.cursor is None:
         return None
-    cursor = str(table.cursor)
+    cursor = table.cursor
     kind = table.types.get(cursor, receipt.cursor_kind if receipt else None)
     if kind is None:
         message = f"No load has told yet what the cursor {cursor!r} of {table.name!r} is: run it"
@@ -481,7 +486,7 @@ def _bound(text: str, type_: pa.DataType) -> Any:
 def _literal(value: Any) -> str:
     text = value.isoformat(" ") if isinstance(value, datetime) else str(value)
     quoted = "'" + text.replace("'", "''") + "'"
-    return text if isinstance(value, int | float | Decimal) else quoted
+    return text if isinstance(value, int | float | Decimal) and math.isfinite(value) else quoted
 
 
 def quote(name: str) -> str:

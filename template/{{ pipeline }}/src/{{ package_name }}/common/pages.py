@@ -60,10 +60,10 @@ class Pages:
             if page.index.dtype.kind not in "iu":
                 message = f"A DataFrame for {self._table.name!r} has an index without a name: name"
                 raise errors.PermanentError(f"{message} it, or drop it by reset_index(drop=True).")
-            self._write([*page.items()])
+            self._write([*page.items()], len(page))
         elif hasattr(page, "__arrow_c_stream__") or hasattr(page, "__arrow_c_array__"):
             found = pa.table(page)
-            self._write([*zip(found.column_names, found.columns, strict=True)])
+            self._write([*zip(found.column_names, found.columns, strict=True)], len(found))
         else:
             message = f"The function of {self._table.name!r} yields {type(page).__name__}: a row is"
             raise errors.PermanentError(f"{message} a dict, a page a list of them or a DataFrame.")
@@ -96,22 +96,25 @@ class Pages:
 
     def _write_rows(self) -> None:
         names = dict.fromkeys(name for row in self._rows for name in row)
-        self._write([(name, [row.get(name) for row in self._rows]) for name in names])
+        columns = [(name, [row.get(name) for row in self._rows]) for name in names]
+        self._write(columns, len(self._rows))
         self._rows.clear()
 
-    def _write(self, columns: list[tuple[Any, Any]]) -> None:
+    def _write(self, columns: list[tuple[Any, Any]], rows: int) -> None:
         arrays: dict[str, Any] = {}
         for name, values in columns:
-            is_text = isinstance(name, str) and self._naming.normalize_identifier(name) == name
+            usual = self._naming.normalize_identifier
+            is_text = isinstance(name, str) and name.strip() and usual(name) == name
             if not is_text or name in arrays:
                 message = f"Column {name!r} of {self._table.name!r} is there twice, or its name is"
                 message = f"{message} no text or has a quote, a line break or an outer blank:"
                 raise errors.PermanentError(f"{message} rename it.")
             if name in (self._table.columns or {name}) and name not in self._table.exclude:
                 arrays[name] = self._array(name, values)
-        if not arrays:
+        if not arrays and not rows:
             return
-        page = pa.table(arrays)
+        # Rows without a value count too: pages to come may have the columns.
+        page = pa.table(arrays or {"": pa.nulls(rows)})
         if page.schema != self._written:
             if self._stream is not None:
                 self._stream.close()
@@ -133,7 +136,10 @@ class Pages:
         if known is None:
             both = sorted({*found, self.kinds.get(name, "")} - {""})
             can = all(types.parse(kind) and kind != "binary" for kind in both)
-            advice = f", or set types={{{name!r}: 'text'}}" if can else ""
+            numbers = [types.parse(one) for one in both if one[:7] in {"bigint", "decimal"}]
+            scale = max((getattr(one, "scale", 0) for one in numbers), default=0)
+            other = f"decimal(38,{scale})" if len(numbers) == len(both) else "text"
+            advice = f", or set types={{{name!r}: {other!r}}}" if can else ""
             message = f"Column {name!r} of {self._table.name!r} holds {' and '.join(both)}, which"
             message = f"{message} no type holds as they are: convert them in the function{advice}."
             raise errors.PermanentError(message)
