@@ -33,7 +33,7 @@ def test_each_sentence_is_held_by_a_test(render: Render) -> None:
     held = {words for words, _ in LISTED}
     # Headers of tables, and what only explains the sentence before it.
     explained = (
-        *("| In the source", "| Fault", "| Source", "Each sentence here", "What is new is read"),
+        *("| In the source", "| Fault", "| Source", "Each sentence here", "New rows are read"),
         *("So the watermark", "What is refused is named", "While its columns", "Between machines"),
         *(
             "The rules about rows",
