@@ -383,6 +383,11 @@ def commit_of(template: Path, ref: str) -> str:
     return commit
 
 
+def show(template: Path, commit: str, name: str) -> str:
+    """Return a file of the template that no project gets."""
+    return git(template, "show", f"{commit}:{name}").decode()
+
+
 def is_older(template: Path, commit: str, other: str) -> bool:
     """Tell whether a commit belongs to an older version than another."""
     from packaging.version import InvalidVersion, Version
@@ -676,23 +681,46 @@ def prepare(
     plan = Plan(recorded, str(answers.get("_commit")), commit, template, {}, {}, after)
     for name in sorted({*files, *after.files}):
         plan.sides[name] = sides_of(files.get(name), mine(project, name), after.files.get(name))
-    if answers.get("engine") == "dlt" and parsed(project.answers).get("engine") != "dlt":
-        moves_whole(plan)
+    moves = answers.get("engine") == "dlt" and parsed(project.answers).get("engine") != "dlt"
+    if options.refresh:
+        look_back(project, plan, old, list(renders_before(project, template, package, work)))
+    if moves:
+        print(show(template, commit, "hooks/notes/engine.md"), file=sys.stderr)
+        moves_whole(project, plan)
     settle(project, plan, old, options, work)
     return plan
 
 
-def moves_whole(plan: Plan) -> None:
+def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) -> None:
+    """Take for unedited what an earlier version rendered so: updates have left it as it was.
+
+    That holds for files of the user, and for those that an own engine keeps.
+    """
+    for name in sorted({*plan.sides, *(name for tree in earlier for name in tree)}):
+        sides = plan.sides.get(name) or sides_of(None, mine(project, name), None)
+        is_left = plan.after.is_seed(name) or old.is_seed(name) or old.is_excluded(name)
+        if sides.mine in (sides.old, sides.new) or not is_left or obstacle(project, name):
+            continue
+        if is_untouched(project, name, sides.mine, earlier):
+            plan.sides[name] = Sides(sides.mine, sides.mine, sides.new, sides.crlf)
+
+
+def moves_whole(project: Project, plan: Plan) -> None:
     """Refuse a new engine for a pipeline in which the old one is edited: halves do not work."""
+    code = ("src/", "tests/")
+    none = Sides(None, None, None)
     edited = [
         name
-        for name, sides in plan.sides.items()
-        if name.startswith(("src/", "tests/")) and sides.mine not in (sides.old, sides.new)
+        for name in sorted({*plan.sides, *project.tracked})
+        for sides in [plan.sides.get(name, none)]
+        if name.startswith(code)
+        if sides is none or sides.mine not in (sides.old, sides.new)
     ]
     if edited:
         raise StopError(
-            f"engine=dlt replaces the engine whole, and {len(edited)} files of it are edited or "
-            f"deleted: {', '.join(edited)}. Keep the engine, or move these edits to a new project."
+            f"engine=dlt replaces the engine whole, and {len(edited)} files of src/ and tests/ are "
+            f"yours, edited or deleted: {', '.join(edited)}. Keep the engine, or make a new project "
+            "beside this one and move them there."
         )
 
 
@@ -701,7 +729,6 @@ def settle(
 ) -> None:
     """Decide about each file, and prove that no edit is lost."""
     plan.files.clear()
-    earlier: list[Tree] | None = None
     for name, sides in plan.sides.items():
         seed = plan.after.is_seed(name) or (sides.new is None and old.is_seed(name))
         if why := obstacle(project, name):
@@ -709,12 +736,6 @@ def settle(
             if sides.new != sides.old and not kept:
                 plan.files[name] = Outcome(LEFT, None, why)
             continue
-        if seed and options.refresh and sides.mine not in (sides.old, sides.new):
-            # It may be what an earlier version rendered, that no update has refreshed.
-            if earlier is None:
-                earlier = list(renders_before(project, plan.template, work))
-            if is_untouched(project, name, sides.mine, earlier):
-                sides.old = sides.mine
         outcome = decide(name, sides, plan.after, seed, options, work)
         if unproven(name, sides, outcome, seed, plan):
             raise StopError(f"{name}: the merge cannot be shown to hold every edit.", FAILED)
@@ -745,7 +766,7 @@ def is_saved(project: Project, name: str, sides: Sides) -> bool:
     return sides.mine in (sides.old, None)
 
 
-def renders_before(project: Project, template: Path, work: Path) -> Iterator[Tree]:
+def renders_before(project: Project, template: Path, package: str, work: Path) -> Iterator[Tree]:
     """Render what the project's answers of before made, as git's history has them."""
     known = {project.answers}
     for commit in asked(project.folder, "log", "-n", "20", "--format=%H", "--", ANSWERS).split():
@@ -753,7 +774,8 @@ def renders_before(project: Project, template: Path, work: Path) -> Iterator[Tre
             answers = git(project.folder, "show", f"{commit}:./{ANSWERS}")
             if answers not in known:
                 known.add(answers)
-                yield render_old(template, answers, work / f"at-{commit}").files
+                files = render_old(template, answers, work / f"at-{commit}").files
+                yield renamed(files, str(parsed(answers).get("package_name") or ""), package)
 
 
 def is_untouched(project: Project, name: str, user: File | None, earlier: list[Tree]) -> bool:
@@ -884,7 +906,7 @@ def migrate(
     listed = asked(template, "ls-tree", "--name-only", commit, "hooks/migrations/").splitlines()
     for name in (name for name in listed if name.endswith(".py")):
         script = work / Path(name).name
-        script.write_bytes(git(template, "show", f"{commit}:{name}"))
+        script.write_text(show(template, commit, name), encoding="utf-8")
         check = (sys.executable, str(script), "--check", str(project.folder))
         needed = shell(project.folder, *check)[0]
         if needed and run:

@@ -1,6 +1,7 @@
 """Unedited projects of every release, updated to the work tree: equal to new ones.
 
-Seeds are the exception: they stay as the old release wrote them. So does all of a pipeline of
+By `update.py --refresh` wholly; a pipeline of before 0.5 by `-d engine=dlt` as well. By plain
+`copier update` but for seeds, which stay as the old release wrote them, and all of a pipeline of
 before 0.5 that its own engine is made of or speaks of. With no release yet, the work tree stands
 for one.
 """
@@ -11,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import scripted
 import updating
 from updating import CURRENT, git
 
@@ -43,14 +45,59 @@ def cases() -> list[object]:
     return found
 
 
+@pytest.fixture
+def newest(ref: str, template_repository: TemplateRepository) -> str:
+    """The release to update to."""
+    return CURRENT if ref != CURRENT else template_repository.variant()
+
+
+@pytest.fixture
+def move(ref: str, answers: dict[str, Any]) -> dict[str, str]:
+    """What has to be answered to get the engine of new projects."""
+    content = updating.release_copier_yml()[ref]
+    own = updating.has_own_engine(content, answers["project_kind"])
+    return {"engine": "dlt"} if own else {}
+
+
+def check_new(project: Path, fresh: Path) -> None:
+    """Compare a project with a new one: files, bytes, modes and answers."""
+    after, expected = updating.snapshot(project), updating.snapshot(fresh)
+    assert sorted(after) == sorted(expected)
+    assert [path for path in after if after[path] != expected[path]] == []
+    assert updating.answers(project) == updating.answers(fresh)
+    assert updating.empty_folders(project) == []
+
+
+@pytest.mark.parametrize(("ref", "answers"), cases())
+def test_refreshed_equals_new(
+    ref: str,
+    answers: dict[str, Any],
+    newest: str,
+    move: dict[str, str],
+    template_repository: TemplateRepository,
+    tmp_path: Path,
+) -> None:
+    """By one command, to the last byte."""
+    project = template_repository.project(answers, tmp_path / "project", ref)
+    report = scripted.update(project, move, newest, "--refresh")
+    assert report["is_good"], report
+    check_new(project, template_repository.render({**answers, **move}, newest))
+
+
 @pytest.mark.parametrize(("ref", "answers"), cases())
 def test_updated_equals_new(
-    ref: str, answers: dict[str, Any], template_repository: TemplateRepository, tmp_path: Path
+    ref: str,
+    answers: dict[str, Any],
+    newest: str,
+    move: dict[str, str],
+    template_repository: TemplateRepository,
+    tmp_path: Path,
 ) -> None:
-    """Same files, same bytes, same modes; no leftovers; and a second update does nothing."""
-    newest = CURRENT if ref != CURRENT else template_repository.variant()
-    own = updating.has_own_engine(updating.release_copier_yml()[ref], answers["project_kind"])
-    patterns = [*updating.seed_patterns(), *(updating.kept_patterns() if own else [])]
+    """By plain Copier, where the template owns it; a second update does nothing.
+
+    What it leaves as it was can be refreshed later.
+    """
+    patterns = [*updating.seed_patterns(), *(updating.kept_patterns() if move else [])]
 
     def theirs(files: updating.Snapshot) -> updating.Snapshot:
         """Return the files that are the user's, or that an own engine keeps."""
@@ -62,7 +109,7 @@ def test_updated_equals_new(
 
     # What a render brings of an engine that it does not have is left out of the comparison.
     fresh_folder = template_repository.render(
-        {**answers, **({"engine": "own"} if own else {})}, newest
+        {**answers, **({"engine": "own"} if move else {})}, newest
     )
     fresh = updating.snapshot(fresh_folder)
     after = updating.snapshot(project)
@@ -71,13 +118,13 @@ def test_updated_equals_new(
     assert updating.unmerged(project) == set()
     assert not [path for path in after if path.endswith((".rej", ".orig"))]
     assert updating.empty_folders(project) == []
-    recorded = updating.answers(project)
-    assert recorded.pop("_commit") == newest
-    expected = updating.answers(fresh_folder)
-    expected.pop("_commit")
     # An answer that a release has given is kept; a new question brings its default.
-    assert recorded == expected
+    assert updating.answers(project) == updating.answers(fresh_folder)
 
     updating.commit_all(project, "Updated")
     updating.update(project, ref=newest)
     assert git(project, "status", "--porcelain") == ""
+
+    report = scripted.update(project, move, newest, "--refresh")
+    assert report["is_good"], report
+    check_new(project, template_repository.render({**answers, **move}, newest))
