@@ -7,6 +7,9 @@
 * any other file (seeds, the user's own) must be as it was before the update.
 
 No row may leave a `.rej` file, an empty folder, or a conflict it does not announce.
+
+`update.py` makes the same of each row, but for what a row's `by_script` says, and for what follows
+from `-d`: that refreshes files of the user's that nobody has edited.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import copier
 import edits
 import pytest
+import scripted
 import updating
 from edits import (
     FIRST,
@@ -125,6 +129,7 @@ class Row:
         monorepo: Whether the project stands in a folder of a larger repository.
         uncommitted: What the user did and did not commit.
         refused: The reason Copier gives for doing nothing.
+        by_script: What comes out of `update.py` instead, by path.
         large: Whether it differs from another row only in values, and is left to the large run.
     """
 
@@ -140,6 +145,7 @@ class Row:
     monorepo: bool = False
     uncommitted: tuple[UserEdit, ...] = ()
     refused: str = ""
+    by_script: dict[str, Outcome] = field(default_factory=dict)
     large: bool = False
 
 
@@ -537,10 +543,11 @@ LIFE = [
         then={"src/{package}/common/clock.py": Conflict(yours="OURS = 1", theirs="THEIRS = 1")},
     ),
     Row(
-        "edited a common module; the template deletes it (post_update.py tells)",
+        "edited a common module; the template deletes it: git has it, and --verify tells",
         you=(you(RETRIES, swap(ATTEMPTS, "ATTEMPTS = 9")),),
         new=(template_drops(RETRIES),),
         then={RETRIES: Gone()},
+        by_script={RETRIES: Yours("ATTEMPTS = 9")},
     ),
     Row(
         "edited a common module; the template lets go of it by listing it in `_exclude`",
@@ -581,7 +588,7 @@ LIFE = [
         "gave the first CI job more time; the template does something else to it",
         base=(CI_EXISTS,),
         you=(you(CI, swap("timeout-minutes: 15", "timeout-minutes: 45")),),
-        new=(template(CI, after("jobs:", "  # Ours first.")),),
+        new=(template(CI, after("{{ jobs() }}", "  # Ours first.")),),
         then={CI: Merged("    timeout-minutes: 45", "  # Ours first.")},
     ),
     Row(
@@ -638,12 +645,13 @@ LIFE = [
         then={"Dockerfile": Theirs()},
     ),
     Row(
-        "an option switched off with edits in its file (post_update.py tells)",
+        "an option switched off with edits in its file: git has it, and --verify tells",
         base=(DOCKERFILE,),
         data={"features": ["container"]},
         you=(you("Dockerfile", at_end("# ours")),),
         answers=({"features": []},),
         then={"Dockerfile": Gone()},
+        by_script={"Dockerfile": Yours("# ours")},
     ),
     Row(
         "an option switched off and on again after edits: the file comes back as new",
@@ -652,6 +660,7 @@ LIFE = [
         you=(you("Dockerfile", at_end("# ours")),),
         answers=({"features": []}, {"features": ["container"]}),
         then={"Dockerfile": Theirs(without=("# ours",))},
+        by_script={"Dockerfile": Conflict(yours="# ours", theirs="")},
     ),
     Row(
         "an option switched on, its file edited, another one switched on",
@@ -691,6 +700,7 @@ LIFE = [
             "LICENSE": Yours("MIT License"),
             PYPROJECT: Theirs('license = "Apache-2.0"', without=('license = "MIT"',)),
         },
+        by_script={"LICENSE": Theirs(without=("MIT License",))},
     ),
     Row(
         "a newer oldest Python, while the template adds a dependency",
@@ -726,6 +736,9 @@ LIFE = [
                 yours="ATTEMPTS = 9", theirs="ATTEMPTS = 4"
             ),
             "README.md": Yours("Ours."),
+        },
+        by_script={
+            "src/acme_orders/common/retries.py": Lines("ATTEMPTS = 9", without=(ATTEMPTS,)),
         },
     ),
     Row(
@@ -789,12 +802,14 @@ LIFE = [
         you=(you(RETRIES, windows_lines),),
         new=(template(RETRIES, swap(ATTEMPTS, "ATTEMPTS = 5")),),
         then={RETRIES: Theirs("ATTEMPTS = 5")},
+        by_script={RETRIES: Merged("ATTEMPTS = 5")},
     ),
     Row(
         "saved pyproject.toml with the line ends of Windows, after uv add",
         you=(uv_add("aiosql>=1"), you(PYPROJECT, windows_lines)),
         new=(template_dependency(adds_dependency("tenacity>=9")),),
         then={PYPROJECT: Lines('  "aiosql>=1",', '  "tenacity>=9", # new', without=("\r",))},
+        by_script={PYPROJECT: Merged('  "aiosql>=1",', '  "tenacity>=9", # new')},
     ),
     Row(
         "a checkout by a git that turns line ends into those of Windows",
@@ -928,31 +943,43 @@ def _check_lines(path: str, text: str, outcome: Lines) -> None:
         assert part not in text, f"{path} holds {part!r}\n{text}"
 
 
+def _is_large(number: int, row: Row, turn: int, way: str) -> bool:
+    """Leave to the large run what tells little more than its neighbours.
+
+    The gate tells each story once, of one kind after the other, by the script. Plain Copier tells
+    those that it ends otherwise, and each seventh.
+    """
+    first = turn == number % len(row.kinds or (1,)) and not row.large
+    plain = way == "copier" and not (row.by_script or row.refused or number % 7 == 0)
+    return plain or not first
+
+
 @pytest.mark.parametrize(
-    ("row", "kind"),
+    ("row", "kind", "way"),
     [
         pytest.param(
             row,
             kind,
-            id=f"{kind}: {row.story}",
-            # The gate tells each story once, of one kind after the other.
-            marks=[]
-            if turn == number % len(kinds) and not row.large
-            else pytest.mark.large("updates"),
+            way,
+            id=f"{kind} by {way}: {row.story}",
+            marks=pytest.mark.large("updates") if _is_large(number, row, turn, way) else [],
         )
         for number, row in enumerate(LIFE)
-        for kinds in [row.kinds or (KINDS[number % len(KINDS)],)]
-        for turn, kind in enumerate(kinds)
+        for turn, kind in enumerate(row.kinds or (KINDS[number % len(KINDS)],))
+        for way in ("script", "copier")
     ],
 )
-def test_life(row: Row, kind: str, template_repository: TemplateRepository, tmp_path: Path) -> None:
-    """One row of the table, for one kind."""
+def test_life(
+    row: Row, kind: str, way: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """One row of the table, for one kind, by `update.py` or by Copier's own update."""
     old = template_repository.variant(*row.base) if row.base else CURRENT
     new = template_repository.variant(*row.new, base=old) if row.new else old
     data = {"project_kind": kind, **row.data}
     project, repository = _place(template_repository, row, kind, tmp_path, old)
     package = updating.answers(project)["package_name"]
-    generated = set(updating.snapshot(project))
+    first = updating.snapshot(project)
+    generated = set(first)
     for edit in row.you:
         edit(project, package)
     updating.commit_all(project, "The user's work")
@@ -960,11 +987,22 @@ def test_life(row: Row, kind: str, template_repository: TemplateRepository, tmp_
         edit(project, package)
     before = updating.snapshot(project)
     if row.refused:
-        with pytest.raises(copier.errors.UserMessageError, match=row.refused):
-            updating.update(project, ref=new)
+        if way == "copier":
+            with pytest.raises(copier.errors.UserMessageError, match=row.refused):
+                updating.update(project, ref=new)
+        else:
+            assert row.refused in scripted.update(project, ref=new)["status"]
         assert updating.snapshot(project) == before
         return
 
+    then = row.then | (row.by_script if way == "script" else {})
+    then = {path.format(package=package): outcome for path, outcome in then.items()}
+    conflicts = {path for path, outcome in then.items() if isinstance(outcome, Conflict)}
+    refreshes = way == "script" and any(row.answers)
+    if refreshes and (name := row.answers[0].get("package_name")):
+        unedited = template_repository.project({"project_kind": kind}, tmp_path / "unedited", old)
+        you_rename_package(name)(unedited, package)
+        first = updating.snapshot(unedited)
     for step, answers in enumerate(row.answers):
         if step:
             updating.commit_all(project, "Updated")
@@ -973,14 +1011,16 @@ def test_life(row: Row, kind: str, template_repository: TemplateRepository, tmp_
                 edit(project, package)
             updating.commit_all(project, "More of the user's work")
             before = updating.snapshot(project)
-        updating.update(project, answers, new)
+        if way == "copier":
+            updating.update(project, answers, new)
+        else:
+            report = scripted.update(project, answers, new)
+            # The lock of a row is none that uv can read.
+            assert report["is_good"] or conflicts or "uv.lock" in before, report
         data |= answers
         fresh = updating.snapshot(template_repository.render(data, new))
         generated |= set(fresh)
     after_ = updating.snapshot(project)
-
-    then = {path.format(package=package): outcome for path, outcome in row.then.items()}
-    conflicts = {path for path, outcome in then.items() if isinstance(outcome, Conflict)}
     assert updating.unmerged(project) == conflicts
     assert not [path for path in after_ if path.endswith((".rej", ".orig"))]
     assert updating.empty_folders(project) == []
@@ -1002,6 +1042,7 @@ def test_life(row: Row, kind: str, template_repository: TemplateRepository, tmp_
         got = after_.get(path)
         if outcome is None:
             owned = not updating.is_seed(path) and path in generated
+            owned = owned or (refreshes and before.get(path) == first.get(path))
             expected = fresh.get(path) if owned else before.get(path)
             assert got == expected, f"{path}: nothing in the row explains this"
         elif isinstance(outcome, Conflict):
