@@ -665,7 +665,8 @@ def prepare(
         return None
     if is_older(template, commit, before):
         raise StopError(f"{recorded} is newer than {ref or 'the newest release'}: no way back.")
-    after = render(template, commit, work / "new", data, project.answers, keep=True)
+    source = {"_src_path": project.recorded("_src_path")}
+    after = render(template, commit, work / "new", data | source, project.answers, keep=True)
     old = render_old(template, project.answers, work / "old")
     if unknown := [name for name in options.take if name not in after.files]:
         raise StopError(f"the template has no file {unknown[0]} to take.", FAILED)

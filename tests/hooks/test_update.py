@@ -176,6 +176,29 @@ def test_it_is_what_copier_makes_of_it(hook: Run, run: Run, project: Path, tmp_p
     assert status(plain) == status(project)
 
 
+def test_files_that_say_where_the_template_is(
+    hook: Run, run: Run, source: Path, tmp_path: Path
+) -> None:
+    """They name its URL, and not the clone that they are rendered from."""
+    url = "https://example.com/o/copier-prefect.git"
+    env = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{source.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": url,
+    }
+    project, fresh = tmp_path / "project", tmp_path / "fresh"
+    for folder, ref in ((project, OLD), (fresh, NEW)):
+        words = ("uvx", "copier", "copy", "-q", "--defaults", "-r", ref, url, folder)
+        done = run(*words, cwd=tmp_path, **env)
+        assert done.code == 0, done.printed
+    projects.run("git", "init", "-qb", "main", cwd=project)
+    commit(project, "Start")
+    done = hook("update.py", "--refresh", cwd=project, **env)
+    assert done.code == 0, done.printed
+    assert "https://example.com/o/copier-prefect/raw" in (project / "CONTRIBUTING.md").read_text()
+    assert projects.run("diff", "-r", "-x", ".git", project, fresh, cwd=tmp_path) == ""
+
+
 def test_an_update_is_done_once(hook: Run, project: Path) -> None:
     assert hook("update.py", "--commit", cwd=project).code == 0
     done = hook("update.py", "--json", cwd=project)
