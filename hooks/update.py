@@ -720,8 +720,8 @@ def moves_whole(project: Project, plan: Plan) -> None:
     if edited:
         raise StopError(
             f"engine=dlt replaces the engine whole, and {len(edited)} files of src/ and tests/ are "
-            f"yours, edited or deleted: {', '.join(edited)}. Keep the engine, or make a new project "
-            "beside this one and move them there."
+            f"yours, edited or deleted: {', '.join(edited)}. Keep the engine, or make a new "
+            "project beside this one and move them there."
         )
 
 

@@ -40,27 +40,60 @@ def test_generate(doc: Run, tmp_path: Path) -> None:
     assert status(project) == ""
 
 
-def test_look_before_an_update(doc: Run, old: Path) -> None:
-    assert doc("update.md", "before", old).code == 0
+def test_look_before_an_update(run: Run, source: Path, old: Path) -> None:
+    def look() -> Done:
+        words = f"{command('update.md', 'update')} --dry-run"
+        return run("bash", "-c", words, cwd=old, TEMPLATE=str(source))
+
+    assert look().code == 0
     projects.run("git", "rm", "-q", "--cached", RULES, cwd=old)
     append(old / ".gitignore", "rules.py\n")
     append(old / RULES, "# mine\n")
     commit(old, "Ignore it")
-    done = doc("update.md", "before", old)
+    done = look()
     assert (done.code, f"first {RULES}:" in done.printed) == (1, True)
     # What it says to do.
     projects.run("git", "add", "--force", RULES, cwd=old)
     commit(old, "Keep it")
-    done = doc("update.md", "before", old)
-    assert ("refused" in done.printed, f"conflict          {RULES}" in done.printed) == (
-        False,
-        True,
-    )
+    done = look()
+    assert "refused" not in done.printed
+    assert f"conflict          {RULES}" in done.printed
 
 
-def test_update(doc: Run, old: Path) -> None:
-    assert doc("update.md", "update", old).code == 0
+@pytest.mark.parametrize("way", ["update", "copier"])
+def test_update(way: str, doc: Run, old: Path) -> None:
+    done = doc("update.md", way, old)
+    # The new release has a migration, which nothing here needs.
+    assert done.code == 0, done.printed
     assert status(old) == f" M .copier-answers.yml\n M {RULES}\n"
+
+
+def test_every_verdict_is_explained() -> None:
+    verdicts = re.findall(r"^\| ([a-z ]+) \| [a-z]", (DOCS / "update.md").read_text(), re.MULTILINE)
+    script = (projects.ROOT / "hooks/update.py").read_text(encoding="utf-8")
+    kinds = script.partition("# What becomes of a file.\n")[2].partition("\n\n")[0]
+    assert sorted(verdicts) == sorted(re.findall(r'"(.+)"', kinds))
+
+
+def test_the_release_that_is_named_is_the_newest() -> None:
+    named = re.findall(r"/raw/v([\d.]+)`", (DOCS / "update.md").read_text(encoding="utf-8"))
+    changes = (projects.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert named == re.findall(r"^## ([\d.]+)", changes, re.MULTILINE)[:1]
+
+
+def test_refresh_and_take(doc: Run, old: Path) -> None:
+    tables, deployments = "src/my_data_project/flows/tables.py", old / "prefect.yaml"
+    original = deployments.read_text()
+    deployments.write_text("mine\n")
+    commit(old, "Mine")
+    assert doc("update.md", "refresh", old).code == 0
+    assert "# better in the template\n" in (old / tables).read_text()
+    assert (old / "src/my_data_project/flows/more_flow.py").is_file()
+    assert deployments.read_text() == "mine\n"
+    commit(old, "Update")
+    assert doc("update.md", "take", old).code == 0
+    assert deployments.read_text() == original
+    assert status(old) == " M prefect.yaml\n"
 
 
 def test_one_option(doc: Run, old: Path) -> None:
@@ -71,23 +104,17 @@ def test_one_option(doc: Run, old: Path) -> None:
     assert "- container\n- docs" in answers
 
 
-def test_the_code_of_an_extra(doc: Run, run: Run, source: Path, tmp_path: Path) -> None:
-    library = tmp_path / "my-task-library"
-    copy = ("uvx", "copier", "copy", "-q", "--defaults", "-r", OLD, "-d", "project_kind=library")
-    assert run(*copy, "-d", "extras=[]", source, library, cwd=tmp_path).code == 0
-    run(*copy, source, tmp_path / "whole", cwd=tmp_path)
-    projects.run("git", "init", "-qb", "main", cwd=library)
-    commit(library, "Start")
-    update = ("uvx", "copier", "update", "-q", "--defaults", "-r", ":current:")
-    run(*update, "-d", "extras=[pandas, ml]", cwd=library)
-    for name in ("ml", "pandas"):
-        done = doc("update.md", name, library)
-        assert (done.code, done.printed.strip()) == (0, ""), "no message of a copy"
-    found = run("diff", "-rq", "-x", ".git", library, tmp_path / "whole", cwd=tmp_path).printed
-    differ = {line.split()[1].removeprefix(f"{library}/") for line in found.splitlines() if line}
-    # Files that were there, and are the user's.
-    own = {"README.md", "src/my_task_library/data/__init__.py", "tests/data/public_api.txt"}
-    assert differ == own
+def test_a_template_that_has_moved(doc: Run, old: Path, source: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.symlink_to(source)
+    answers = old / ".copier-answers.yml"
+    answers.write_text(re.sub("(?m)^_src_path: .*", f"_src_path: {moved}", answers.read_text()))
+    commit(old, "Move")
+    for way in ("update", "copier"):
+        assert doc("update.md", way, old).code == 0
+        assert f"_src_path: {moved}\n" in answers.read_text()
+        assert status(old) == f" M .copier-answers.yml\n M {RULES}\n"
+        projects.run("git", "reset", "-q", "--hard", cwd=old)
 
 
 @pytest.mark.parametrize(("side", "text"), [("ours", "mine"), ("theirs", "merged")])
@@ -97,9 +124,9 @@ def test_conflict_resolve_and_abort(
     append(old / RULES, "# mine, at the same place\n")
     commit(old, "Mine")
     (old / ".env").write_text("SECRET=1\n")
-    done = doc("update.md", "update", old)
-    assert done.code != 0
-    assert f"{RULES}:" in done.printed, "git diff --check names the file"
+    done = doc("update.md", "copier", old)
+    assert done.code == 1
+    assert f"{RULES}: has conflict markers" in done.printed
     words = command("update.md", "resolve").replace("--ours", f"--{side}")
     assert run("bash", "-c", words, cwd=old).code == 0
     assert (old / RULES).read_text().splitlines()[-1].startswith(f"# {text}")
@@ -109,15 +136,6 @@ def test_conflict_resolve_and_abort(
     assert status(old) == ""
     assert (old / RULES).read_text().endswith("# mine, at the same place\n")
     assert (old / ".env").read_text() == "SECRET=1\n"
-
-
-def test_fetch_a_seed(doc: Run, old: Path) -> None:
-    original = (old / "prefect.yaml").read_text()
-    (old / "prefect.yaml").write_text("mine\n")
-    commit(old, "Mine")
-    assert doc("update.md", "fetch", old).code == 0
-    assert (old / "prefect.yaml").read_text() == original
-    assert projects.run("git", "diff", "--name-only", "HEAD", cwd=old) == "prefect.yaml\n"
 
 
 def test_rename(doc: Run, old: Path) -> None:
@@ -130,10 +148,12 @@ def test_rename(doc: Run, old: Path) -> None:
     assert (old / "src/better_name/mine.py").read_text() == "MINE = True\n"
     assert (old / "src/better_name/flows/tables.py").read_text().endswith("# mine\n")
     assert "better_name.cli:main" in (old / "pyproject.toml").read_text()
-    # Nothing conflicts: the rename was in all files but the answers.
+    # Nothing conflicts: the rename was in all files but the answers. Names of variables follow.
     expected = [
-        *(".copier-answers.yml", ".env.example", "Dockerfile", "compose.yaml"),
+        *(".copier-answers.yml", ".env.example", "Dockerfile", "README.md", "compose.yaml"),
         *("docs/guarantees.md", "docs/operations.md"),
+        *(f"environments/{name}.env" for name in ("dev", "prod", "staging")),
+        "prefect.yaml",
     ]
     assert status(old) == "".join(f" M {name}\n" for name in expected)
     # Files import each other relatively; tests name the package.
