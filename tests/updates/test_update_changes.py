@@ -1,0 +1,206 @@
+"""Changed answers and engines, by `update.py -d`: unedited files follow, edited ones are named.
+
+Each ends with a project whose checks are green. That it equals a new one where nobody has edited
+it, the other tests of updates tell to the last byte.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import projects
+import pytest
+import scripted
+import updating
+from updating import CURRENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from environments import Environments
+    from updating import TemplateRepository
+
+OWN = [
+    ref
+    for ref, content in updating.release_copier_yml().items()
+    if ref != CURRENT and updating.has_own_engine(content, "pipeline")
+]
+"""Releases whose pipelines have an engine of their own."""
+IN_GATE = {OWN[0], OWN[-1]}
+LARGE = pytest.mark.large("updates")
+PIPELINE = {"project_kind": "pipeline"}
+PACKAGE = "src/my_data_project"
+QUICK = ("tests/test_tables.py", "tests/test_sql.py", "tests/test_deployments.py")
+"""Tests of a pipeline that need no server."""
+
+
+def append(project: Path, name: str, text: str) -> None:
+    """Edit a file of the project, or begin one."""
+    path = project / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + text, "utf-8")
+
+
+def lint(project: Path) -> None:
+    """Run what CI runs before the tests."""
+    projects.tool(project, "ruff", "check", ".")
+    projects.tool(project, "ruff", "format", "--diff", ".")
+    projects.tool(project, "pyrefly", "check")
+
+
+def differing(project: Path, fresh: Path) -> set[str]:
+    """Return the files that are not those of a new project."""
+    mine, new = updating.snapshot(project), updating.snapshot(fresh)
+    ours = {path for path in {*mine, *new} if mine.get(path) != new.get(path)}
+    return {path for path in ours if not path.startswith((".venv/", "uv.lock"))}
+
+
+def kinds(report: scripted.Report) -> dict[str, str]:
+    """Return what became of each file."""
+    return {name: kind for name, (kind, _) in report["files"].items()}
+
+
+def test_an_example_goes_where_nobody_has_edited_it(
+    template_repository: TemplateRepository, environments: Environments, tmp_path: Path
+) -> None:
+    project = template_repository.project(PIPELINE, tmp_path / "project")
+    sql = f"{PACKAGE}/sql/delays_by_carrier.sql"
+    append(project, "README.md", "\nOurs.\n")
+    append(project, sql, "-- ours\n")
+    append(project, f"{PACKAGE}/tasks/mine.py", '"""Ours."""\n')
+    updating.commit_all(project, "Ours")
+    report = scripted.update(project, {"example": False}, ":current:")
+    assert report["is_good"], report
+    assert (kinds(report)[sql], kinds(report)["README.md"]) == ("yours", "yours")
+    assert f"# {sql} (yours), not written" in report["diff"], "what it misses"
+    fresh = template_repository.render({**PIPELINE, "example": False})
+    assert differing(project, fresh) == {sql, "README.md", f"{PACKAGE}/tasks/mine.py"}
+    # As it says: what you have edited of the example is yours to delete.
+    (project / sql).unlink()
+    environments.sync(project)
+    lint(project)
+    assert " passed" in projects.tool(project, "pytest", "-q", "--no-cov", *QUICK)
+
+
+def test_an_extra_brings_its_files_along(
+    template_repository: TemplateRepository, environments: Environments, tmp_path: Path
+) -> None:
+    data = {"project_kind": "library", "extras": []}
+    project = template_repository.project(data, tmp_path / "project")
+    exports = "src/my_task_library/data/__init__.py"
+    append(project, exports, "\n# Ours.\n")
+    updating.commit_all(project, "Ours")
+    report = scripted.update(project, {"extras": ["pandas", "ml"]}, ":current:")
+    assert report["is_good"], report
+    assert kinds(report)[exports] == "yours"
+    fresh = template_repository.render({**data, "extras": ["pandas", "ml"]})
+    assert differing(project, fresh) == {exports}
+    (project / exports).write_bytes((fresh / exports).read_bytes())
+    environments.sync(project)
+    lint(project)
+    tests = ("tests/test_transform.py", "tests/test_ml.py")
+    assert " passed" in projects.tool(project, "pytest", "-q", "--no-cov", *tests)
+
+
+@pytest.mark.parametrize(
+    "ref", [pytest.param(ref, marks=[] if ref in IN_GATE else LARGE) for ref in OWN]
+)
+def test_a_pipeline_gets_the_new_engine_whole(
+    ref: str,
+    template_repository: TemplateRepository,
+    environments: Environments,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """And is green after the commands that `update.py` says."""
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    append(project, "pyproject.toml", "\n[tool.ours]\nlevel = 3\n")
+    updating.commit_all(project, "Ours")
+    # As made from the .env.example of 0.1.
+    append(project, ".env", "MY_DATA_PROJECT_WAREHOUSE_URL=sqlite:///data/warehouse.db\n")
+    append(project, ".env", "MY_DATA_PROJECT_BATCH_SIZE=5\nMY_DATA_PROJECT_MAX_WORKERS=2\n")
+    report = scripted.update(project, {"engine": "dlt"})
+    assert report["is_good"], report
+    fresh = template_repository.render(PIPELINE)
+    assert differing(project, fresh) == {"pyproject.toml", ".env"}
+    said = capsys.readouterr().err
+    for part in ("Loaded again: every table", "Kept: the old warehouse", "Names in .env:"):
+        assert part in said
+    commands = [line[2:] for line in said.splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in commands] == ["test", "uv", "uv"]
+    environments.sync(project)  # in the place of uv sync
+    commands.remove("uv sync")
+    large = "updates" in request.config.getoption("--large")
+    env = {"UV_NO_SYNC": "1"}
+    if large:
+        env["PREFECT_TEST_API_URL"] = env["PREFECT_API_URL"] = request.getfixturevalue(
+            "prefect_api"
+        )
+    for line in commands:
+        words = line if large else line.replace("pytest", f"pytest -q --no-cov {' '.join(QUICK)}")
+        printed = projects.run("bash", "-c", words, cwd=project, **env)
+    assert " passed" in printed
+    text = (project / ".env").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if not line.startswith("# ")] == [
+        "MY_DATA_PROJECT_MAX_WORKERS=2"
+    ]
+    if large:
+        printed = projects.tool(project, "my-data-project", "demo", **env)
+        assert "336,776" in printed
+
+
+@pytest.mark.parametrize("how", ["edited", "deleted", "added"])
+@pytest.mark.parametrize(
+    "ref", [pytest.param(ref, marks=[] if ref in IN_GATE else LARGE) for ref in OWN]
+)
+def test_a_pipeline_with_edits_keeps_its_engine(
+    how: str,
+    ref: str,
+    template_repository: TemplateRepository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It says what is edited, and what the team would get."""
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    names = {"edited": "flows/tables.py", "deleted": "common/db_utils.py", "added": "mine.py"}
+    name = f"{PACKAGE}/{names[how]}"
+    if how == "deleted":
+        (project / name).unlink()
+    else:
+        append(project, name, "# ours\n")
+    updating.commit_all(project, "Ours")
+    before = updating.snapshot(project)
+    report = scripted.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
+    assert (report["is_good"], report["status"]) == (False, "refused")
+    assert f"1 files of src/ and tests/ are yours, edited or deleted: {name}." in report["word"]
+    assert "You get: sources of any database" in capsys.readouterr().err
+    assert updating.snapshot(project) == before
+
+
+@pytest.mark.large("updates")
+@pytest.mark.parametrize("ref", OWN)
+def test_a_pipeline_with_edits_stays_green_with_its_engine(
+    ref: str,
+    template_repository: TemplateRepository,
+    environments: Environments,
+    prefect_api: str,
+    tmp_path: Path,
+) -> None:
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    append(project, f"{PACKAGE}/common/errors.py", "\n\nclass Ours(PermanentError):\n    pass\n")
+    text = (project / f"{PACKAGE}/common/errors.py").read_text(encoding="utf-8")
+    text = text.replace("    pass\n", '    """Ours."""\n')
+    (project / f"{PACKAGE}/common/errors.py").write_text(text, encoding="utf-8")
+    updating.commit_all(project, "Ours")
+    before = updating.snapshot(project)
+    report = scripted.update(project)
+    assert report["is_good"], json.dumps(report)
+    after = updating.snapshot(project)
+    code = {path for path in before if path.startswith(("src/", "tests/"))}
+    assert all(after[path] == before[path] for path in code)
+    environments.sync(project)
+    lint(project)
+    printed = projects.tool(project, "pytest", "-q", "--no-cov", PREFECT_TEST_API_URL=prefect_api)
+    assert " passed" in printed
