@@ -909,6 +909,17 @@ def test_what_postgresql_refuses_is_one_sentence_with_its_hint(bench: Bench) -> 
 
 
 @embedded
+def test_a_source_of_dlt_has_to_be_one_table(bench: Bench) -> None:
+    def give(*names: str) -> Any:
+        return dlt.source(lambda: [dlt.resource([{"id": n}], name=n) for n in names], name="s")()
+
+    with pytest.raises(errors.PermanentError, match=r"gives 2 resources, .* return one of a, b\."):
+        bench.ingest(Table(name="t"), lambda: give("a", "b"))
+    bench.ingest(Table(name="t"), lambda: give("a"))
+    assert bench.rows("t", "id") == [("a",)]
+
+
+@embedded
 def test_a_function_that_gives_no_rows_is_one_sentence(bench: Bench) -> None:
     with pytest.raises(errors.PermanentError, match=r"<lambda>\(\) returns nothing: let it yield"):
         bench.ingest(FULL, lambda: None)

@@ -240,7 +240,7 @@ def _from_function(
     """Let dlt run a function or resource, and keep what it gives as Arrow."""
     import dlt
     from dlt.common.json import json as typed_json  # whose times stay times
-    from dlt.extract import DltResource
+    from dlt.extract import DltResource, DltSource
     from dlt.extract.items_transform import FilterItem
 
     class Last(FilterItem):
@@ -266,6 +266,13 @@ def _from_function(
         if given is None:
             message = f"{source} returns nothing: let it yield rows, or return a resource of dlt."
             raise errors.PermanentError(message)
+        if isinstance(given, DltSource):
+            found = [*given.selected_resources.values()]
+            if len(found) != 1:
+                names = ", ".join(one.name for one in found)
+                message = f"{source} gives {len(found)} resources, and a table takes one: return"
+                raise errors.PermanentError(f"{message} one of {names}.")
+            given = found[0]
         resource = given if isinstance(given, DltResource) else dlt.resource(given, name=table.name)
         kept = pages.Pages(table, resource.columns, Path(folder, "pages.arrow"))
         pipeline.extract(resource.add_step(Last(kept.add)))
