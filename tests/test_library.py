@@ -361,7 +361,10 @@ def test_a_consumer_without_extras(
 @pytest.mark.parametrize(
     ("extra", "example", "result"),
     [
-        ("pandas", "tidy_penguins.py", "333 of 344 rows kept"),
+        pytest.param(
+            *("pandas", "tidy_penguins.py", "333 of 344 rows kept"),
+            marks=pytest.mark.large("combinations"),
+        ),
         ("ml", "train_on_penguins.py", "body-mass, measured on 85 rows"),
     ],
 )
