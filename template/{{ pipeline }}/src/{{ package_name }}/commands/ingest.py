@@ -39,11 +39,12 @@ def ingest(only: list[str] | None, since: str | None = None, until: str | None =
     flows.list_tables(only)  # an error is one sentence here, and pages within a run
     try:
         with server.local_server():
-            show_results(flows.ingest_all(only, since, until))
+            results = flows.ingest_all(only, since, until)
     except runs.IngestionError as error:
         if error.results:
             show_results(error.results, error.failed)
         raise
+    show_results(results)
 
 
 def load_flows() -> ModuleType:
