@@ -52,7 +52,14 @@ def listed(folder: Path, kind: str) -> list[list[str]]:
     return said + ALSO.get(kind, [])
 
 
-@pytest.fixture(scope="module", params=TESTS)
+LARGE = pytest.mark.large("combinations")
+"""The kinds whose own tests of `add` are as good as whole."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=["pipeline", *(pytest.param(kind, marks=LARGE) for kind in ("library", "plugin"))],
+)
 def grown(
     request: pytest.FixtureRequest,
     render: Render,

@@ -139,6 +139,7 @@ def steps(file: Path, job: str, top: Path, containing: str = "", **env: str) -> 
         projects.run("bash", "-e", "-o", "pipefail", "-c", words, cwd=folder, **env)
 
 
+@pytest.mark.large("combinations")
 def test_workflows_run_at_the_top(repository: Path) -> None:
     workflows = repository / ".github/workflows"
     names = {f"{name}-{file}.yml" for name in ("sales", "toolbox") for file in ("ci", "scheduled")}
@@ -171,6 +172,7 @@ def test_workflows_run_at_the_top(repository: Path) -> None:
     projects.run("git", "tag", "--delete", "toolbox-v9.0", cwd=repository)
 
 
+@pytest.mark.large("combinations")
 def test_a_copy_that_is_forgotten_fails_the_check(repository: Path) -> None:
     words = (*RUN_HOOK, "workflows")
     file, copy = (
@@ -190,6 +192,7 @@ def test_a_copy_that_is_forgotten_fails_the_check(repository: Path) -> None:
     projects.run("git", "reset", "-q", "--hard", cwd=repository)
 
 
+@pytest.mark.large("combinations")
 def test_an_update_of_one_leaves_the_others_alone(
     source: Path, repository: Path, tmp_path: Path
 ) -> None:
@@ -250,6 +253,7 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
     assert list((tmp_path / artifact).glob("sales-1.2.3-*.whl"))
 
 
+@pytest.mark.large("combinations")
 def test_an_image_takes_the_versions_of_the_lock(repository: Path, tmp_path: Path) -> None:
     """The commands of the Dockerfile, in what the build sees."""
     dockerfile = (repository / TOOLBOX / ".." / SALES / "Dockerfile").read_text()
