@@ -28,16 +28,6 @@ def copy(source: Path, options: tuple[str, ...], folder: Path) -> measure.Cost:
     return cost
 
 
-def update(project: Path, folder: Path) -> measure.Cost:
-    """Update a copy of a project."""
-    target = folder / "updated"
-    shutil.copytree(project, target, symlinks=True)
-    measure.run("git", "status", cwd=target)  # reads the copied files once
-    cost = measure.run("copier", "update", "-q", "--defaults", cwd=target)
-    shutil.rmtree(target)
-    return cost
-
-
 def main() -> None:
     """Measure both commands for each kind, in turns with an empty template."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,7 +59,8 @@ def main() -> None:
             measure.run(*words, cwd=folder)
             measure.run("git", "init", "-q", cwd=project)
             measure.commit(project)
-            updates[kind] = functools.partial(update, project, folder)
+            words = ("copier", "update", "-q", "--defaults")
+            updates[kind] = functools.partial(measure.update, project, folder, 1, *words)
         for source in (empty, plain, ours):
             (source / "NEWS").write_text("A release that changes nothing.\n")
             measure.commit(source)

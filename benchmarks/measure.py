@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
     cost = Cost(_children() - cpu, time.perf_counter() - wall)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
+    return cost
+
+
+def update(project: Path, folder: Path, copies: int, *command: str | Path) -> Cost:
+    """Update fresh copies of a project by one command, which gets their paths."""
+    targets = [folder / f"updated {number}" for number in range(copies)]
+    for target in targets:
+        shutil.copytree(project, target, symlinks=True)
+        run("git", "status", cwd=target)  # reads the copied files once
+    cost = run(*command, *targets, cwd=folder)
+    for target in targets:
+        shutil.rmtree(target)
     return cost
 
 

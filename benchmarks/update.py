@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,18 +23,6 @@ MANY = 4
 def append(path: Path, text: str) -> None:
     """Add lines to a file."""
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
-
-
-def update(project: Path, folder: Path, copies: int, *command: str | Path) -> measure.Cost:
-    """Update fresh copies of a project by one command."""
-    targets = [folder / f"updated {number}" for number in range(copies)]
-    for target in targets:
-        shutil.copytree(project, target, symlinks=True)
-        measure.run("git", "status", cwd=target)  # reads the copied files once
-    cost = measure.run(*command, *targets, cwd=folder)
-    for target in targets:
-        shutil.rmtree(target)
-    return cost
 
 
 def main() -> None:
@@ -63,9 +50,9 @@ def main() -> None:
         measure.run("git", "tag", "v999.1.0", cwd=template)
         for kind, project in made.items():
             print(kind)
-            sides = {"copier update": functools.partial(update, project, folder, 1, *plain)}
-            sides["update.py"] = functools.partial(update, project, folder, 1, *ours)
-            many = functools.partial(update, project, folder, MANY, *ours)
+            sides = {"copier update": functools.partial(measure.update, project, folder, 1, *plain)}
+            sides["update.py"] = functools.partial(measure.update, project, folder, 1, *ours)
+            many = functools.partial(measure.update, project, folder, MANY, *ours)
             sides[f"update.py, {MANY} projects"] = many
             measure.tell(measure.in_turns(sides, times), "copier update")
 
