@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 SECONDS = 15
 """How long a process may take to end when it is asked to."""
@@ -106,7 +106,7 @@ def _kill_group(leader: int) -> None:
 @contextlib.contextmanager
 def running(
     command: Iterable[str | Path], seconds: float = SECONDS, **options: Any
-) -> Iterator[subprocess.Popen[Any]]:
+) -> Generator[subprocess.Popen[Any]]:
     """Have a process for a while, and end it with its group."""
     process = start(command, **options)
     try:

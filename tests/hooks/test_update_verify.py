@@ -55,8 +55,13 @@ def test_files_of_the_user_that_new_answers_change(hook: Run, run: Run, old: Pat
 
 
 @pytest.mark.large("updates")
-def test_a_renamed_package_makes_no_file_new(hook: Run, run: Run, old: Path) -> None:
-    assert run("bash", "-c", command("update.md", "rename"), cwd=old).code == 0
+def test_a_renamed_package_makes_no_file_new(
+    hook: Run, run: Run, old: Path, source: Path
+) -> None:
+    words = command("update.md", "rename")
+    renamed = run("bash", "-c", words, cwd=old, TEMPLATE=str(source))
+    assert renamed.code == 0, renamed.printed
+    commit(old, "Update")
     done = hook("update.py", "--verify", "--json", cwd=old)
     assert done.code == 0, done.printed
     assert not [name for name in named(done) if name.startswith("src/")]

@@ -193,7 +193,7 @@ def test_a_pipeline_with_edits_stays_green_with_its_engine(
     tmp_path: Path,
 ) -> None:
     project = template_repository.project(PIPELINE, tmp_path / "project", ref)
-    append(project, f"{PACKAGE}/common/errors.py", "\n\nclass Ours(PermanentError):\n    pass\n")
+    append(project, f"{PACKAGE}/common/errors.py", "\n\nclass OursError(PermanentError):\n    pass\n")
     text = (project / f"{PACKAGE}/common/errors.py").read_text(encoding="utf-8")
     text = text.replace("    pass\n", '    """Ours."""\n')
     (project / f"{PACKAGE}/common/errors.py").write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from email.message import Message
     from pathlib import Path
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def _running(server: FileServer) -> Iterator[FileServer]:
+def _running(server: FileServer) -> Generator[FileServer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -105,13 +105,13 @@ def _running(server: FileServer) -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def web() -> Iterator[FileServer]:
+def web() -> Generator[FileServer]:
     with _running(FileServer()) as server:
         yield server
 
 
 @pytest.fixture
-def other_web() -> Iterator[FileServer]:
+def other_web() -> Generator[FileServer]:
     with _running(FileServer()) as server:
         yield server
 

@@ -12,11 +12,11 @@ from prefect.settings import PREFECT_API_URL
 from . import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained() -> Generator[None]:
     """Turn errors of Prefect's client into one that says which server it is.
 
     Raises:

@@ -17,7 +17,7 @@ import pyarrow.compute
 from . import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from .table import Table
 
@@ -244,7 +244,7 @@ def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 @contextlib.contextmanager
-def refusing(table: Table | None, column: Column) -> Iterator[None]:
+def refusing(table: Table | None, column: Column) -> Generator[None]:
     """Turn an error about a value into one that names its column."""
     try:
         yield

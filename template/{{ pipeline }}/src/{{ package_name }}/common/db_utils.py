@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from . import errors, settings
 from .secrets import reveal
@@ -55,7 +56,7 @@ def parse_url(url: str) -> sa.URL:
         raise errors.PermanentError(message)
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         message = f"A URL must look like sqlite:///path, duckdb:///path or {shape}host/name."
         raise errors.PermanentError(message) from None
     except ValueError:  # a port that is no number

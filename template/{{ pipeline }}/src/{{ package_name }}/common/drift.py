@@ -12,6 +12,8 @@ from . import errors, settings
 from .extraction import Extraction, query, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .warehouse import Warehouse
 
 _EXACT = ("double", "bigint")
@@ -39,7 +41,8 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
     for name in extraction.json:
         wanted[name]["data_type"] = "json"
-    same = str if opened.client.capabilities.has_case_sensitive_identifiers else str.lower
+    sensitive = opened.client.capabilities.has_case_sensitive_identifiers
+    same: Callable[[str], str] = str if sensitive else str.lower
     spelled = {same(name): name for name in (*wanted, *extraction.untyped)}
     kept = {
         spelled.get(same(name), name): column

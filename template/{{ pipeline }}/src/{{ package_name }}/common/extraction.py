@@ -13,7 +13,7 @@ import inspect
 import math
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ from . import columns as types
 from . import db_utils, errors, failures, pages, readers, reporting, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from .receipts import Receipt
     from .table import Table
@@ -336,7 +336,7 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 
 
 @contextlib.contextmanager
-def query(extraction: Extraction) -> Iterator[duckdb.DuckDBPyConnection]:
+def query(extraction: Extraction) -> Generator[duckdb.DuckDBPyConnection]:
     """Give SQL over the rows of an extraction, as the table `rows`."""
     with (
         _duckdb().cursor() as connection,

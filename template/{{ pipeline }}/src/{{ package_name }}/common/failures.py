@@ -6,12 +6,12 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+from sqlalchemy import exc
 
 from . import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
 # Transient classes of SQLSTATE: connection, resources (but for a full disk), locks, time-outs,
@@ -36,7 +36,7 @@ _ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
 
 
 @contextlib.contextmanager
-def explained(where: str) -> Iterator[None]:
+def explained(where: str) -> Generator[None]:
     """Turn errors of databases and dlt into one sentence that begins with `where`.
 
     Raises:
@@ -78,7 +78,7 @@ def _chain(error: BaseException) -> list[BaseException]:
         chain.append(found)
         found = (
             getattr(found, "dbapi_exception", None)  # dlt's, and below SQLAlchemy's
-            or (found.orig if isinstance(found, sa.exc.DBAPIError) else None)
+            or (found.orig if isinstance(found, exc.DBAPIError) else None)
             or getattr(found, "exception", None)
             or getattr(found, "client_exception", None)
             or found.__cause__

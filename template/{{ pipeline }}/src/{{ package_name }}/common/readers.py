@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.engine.reflection import ObjectKind
 
 from . import columns as kinds
@@ -593,7 +594,7 @@ def connect(url: sa.URL, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _open(url: str) -> Iterator[Reader]:
+def _open(url: str) -> Generator[Reader]:
     parsed = db_utils.parse_url(url)
     described, backend = db_utils.describe(parsed), parsed.get_backend_name()
     path = db_utils.file_of(parsed)
@@ -606,7 +607,7 @@ def _open(url: str) -> Iterator[Reader]:
             if backend in _MODULES:
                 reader = importlib.import_module(f".{_MODULES[backend]}", __package__).Reader
             source: Reader = stack.enter_context(contextlib.closing(reader(parsed)))
-        except (ImportError, sa.exc.NoSuchModuleError) as error:
+        except (ImportError, exc.NoSuchModuleError) as error:
             if backend in db_utils.DRIVERS:
                 raise db_utils.missing_driver(backend) from error
             message = f"There is no driver for a source of type {backend!r} ({error}): install it"

@@ -19,7 +19,7 @@ from prefect.utilities.templating import apply_values
 from . import errors, prefect_api, runs, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
@@ -29,7 +29,7 @@ INGEST_ALL = "ingest-all"
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[SyncPrefectClient]:
+def connect() -> Generator[SyncPrefectClient]:
     """Open a client of Prefect's server; its errors become one sentence.
 
     Raises:
@@ -45,7 +45,7 @@ def connect() -> Iterator[SyncPrefectClient]:
 
 
 @contextlib.contextmanager
-def local_server() -> Iterator[None]:
+def local_server() -> Generator[None]:
     """Run flows in this process, with a temporary server if PREFECT_API_URL names none.
 
     Prefect would stop that server at the exit of the process, and log it after the result. Here it

@@ -39,7 +39,7 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from . import db_utils, errors, failures, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
     import sqlalchemy as sa
@@ -108,7 +108,7 @@ class Warehouse:
 
     @classmethod
     @contextlib.contextmanager
-    def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Iterator[None]:
+    def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Generator[None]:
         """Keep other processes from the file of DuckDB, else from these tables on this machine.
 
         The threads of this process share a lock, which ends with the process.
@@ -243,7 +243,7 @@ def _find() -> tuple[sa.URL, type[Warehouse]]:
 
 
 @contextlib.contextmanager
-def _drivers(url: sa.URL) -> Iterator[None]:
+def _drivers(url: sa.URL) -> Generator[None]:
     """Explain in one sentence which driver or part of a login is missing."""
     backend = url.get_backend_name()
     what, _ = db_utils.DRIVERS.get(backend, ("DuckDB", ""))
@@ -279,7 +279,7 @@ def pipeline(folder: str) -> dlt.Pipeline:
 
 
 @contextlib.contextmanager
-def connect(wait: float | None = None) -> Iterator[Warehouse]:
+def connect(wait: float | None = None) -> Generator[Warehouse]:
     """Open the warehouse of the settings, or return the one this thread has open.
 
     A DuckDB file can be open in one process at a time: the others wait for it here.
@@ -313,7 +313,7 @@ def connect(wait: float | None = None) -> Iterator[Warehouse]:
 
 
 @contextlib.contextmanager
-def table_locks(tables: list[str]) -> Iterator[None]:
+def table_locks(tables: list[str]) -> Generator[None]:
     """Keep other runs from loading the same tables meanwhile.
 
     Raises:
@@ -327,7 +327,7 @@ def table_locks(tables: list[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(table: str) -> Iterator[None]:
+def alone(table: str) -> Generator[None]:
     """Keep other processes from loading a table while this one reads and loads it."""
     with table_locks([table]):
         _held.add(table)
