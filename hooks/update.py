@@ -56,6 +56,9 @@ REFRESHED = "refreshed"
 OFFERED = "can be refreshed"
 LEFT = "left to you"
 
+MOVES = {"engine": "dlt"}
+"""Answers that replace the code of an older kind; hooks/notes tells what each brings."""
+
 CHECKS = ("uv sync --quiet", "ruff check .", "ruff format --check .", "pyrefly check", "pytest -q")
 
 
@@ -111,7 +114,8 @@ def neutral(cwd: Path) -> dict[str, str]:
 
 def git(cwd: Path, *words: str | Path, data: bytes = b"", checkout: bool = False) -> bytes:
     """Run git and return what it prints; for a checkout as the user's settings have it."""
-    command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", *words]
+    settings = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "color.ui=false")
+    command = ["git", *(word for one in settings for word in ("-c", one)), *words]
     env = dict(os.environ)
     if checkout:
         env["GIT_CONFIG_GLOBAL"] = env["CHECKOUT_CONFIG"]
@@ -166,7 +170,7 @@ def read(path: Path) -> File | None:
             return File(os.fsencode(path.readlink()), "120000")
         mode = "100755" if path.stat().st_mode & stat.S_IXUSR else "100644"
         return File(path.read_bytes(), mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 
@@ -281,7 +285,12 @@ def look(project: Project, options: argparse.Namespace) -> None:
         if (git_folder / sign).exists():
             raise StopError(f"{sign.split('_HEAD')[0].lower()} is under way: end it first.")
     if found := changes(project):
-        raise StopError(f"{len(found)} uncommitted, first {found[0]}", DIRTY)
+        if asked(project.folder, "ls-files", "--unmerged", "--", "."):
+            raise StopError("an update or merge is unfinished: end it, and commit it.", DIRTY)
+        said = f"{len(found)} uncommitted, first {found[0]}: commit or stash them."
+        raise StopError(said, DIRTY)
+    if ANSWERS not in project.tracked:
+        raise StopError(f"git does not have {ANSWERS}: commit the project first.")
     if options.commit:
         expected = options.branch or default_branch(project)
         if project.branch != expected:
@@ -303,6 +312,8 @@ def obstacle(project: Project, name: str) -> str:
     path = project.folder / name
     if path.is_dir() and not path.is_symlink():
         return "is a folder here"
+    if path.exists() and not path.is_file():
+        return "is no regular file"
     for parent in list(Path(name).parents)[:-1]:
         if (project.folder / parent).is_symlink():
             return f"lies behind the link {parent.as_posix()}"
@@ -445,8 +456,10 @@ def render(
             files[path.relative_to(target).as_posix()] = file
     # Rendered from a clone; a project names where that comes from.
     source = re.compile(rb"^_src_path:.*(?:\n[ \t].*)*", re.MULTILINE)
-    if (named := source.search(recorded)) and ANSWERS in files:
-        answers = source.sub(lambda _: named[0], files[ANSWERS].data)
+    if ANSWERS in files:
+        if not (named := source.search(recorded)):
+            raise StopError(f"{ANSWERS}: write its address as `_src_path: …`, without quotes.")
+        answers = source.sub(lambda _: named[0].replace(b"\r", b""), files[ANSWERS].data)
         files[ANSWERS] = File(answers, files[ANSWERS].mode)
     return Render(
         files,
@@ -534,7 +547,12 @@ def merge(sides: Sides, user: File, new: File, work: Path) -> Outcome:
     for name, file in (("mine", user), ("old", old), ("new", new)):
         paths.append(work / f"merge-{name}")
         paths[-1].write_bytes(file.data)
-    words = ["git", "merge-file", "-p", "-q", "-L", "before updating", "-L", "last update"]
+    # Longer than what looks like a marker in the texts, such as the line below a heading.
+    found = re.findall(rb"^(?:<{7,}|={7,}|>{7,})", user.data + b"\n" + new.data, re.MULTILINE)
+    size = max([6, *map(len, found)]) + 1
+    words = ["git", "-c", "merge.conflictStyle=merge", "merge-file", "-p", "-q"]
+    words += [f"--marker-size={size}"]
+    words += ["-L", "before updating", "-L", "last update"]
     done = subprocess.run(
         [*words, "-L", "after updating", *paths], cwd=work, capture_output=True, check=False
     )
@@ -546,7 +564,10 @@ def merge(sides: Sides, user: File, new: File, work: Path) -> Outcome:
         if not holds_both(sides, text):  # such as identical blocks, of which git took another
             parts = [b"".join(lines(file.data)) for file in (user, new)]
             mine_, new_ = (t if t.endswith(b"\n") or not t else t + b"\n" for t in parts)
-            text = b"".join([BEFORE, b"\n", mine_, b"=======\n", new_, AFTER, b"\n"])
+            start, middle, end = (one * (size - 7) for one in (b"<", b"=", b">"))
+            text = b"".join(
+                [start, BEFORE, b"\n", mine_, b"=======", middle, b"\n", new_, end, AFTER, b"\n"]
+            )
         return Outcome(CONFLICT, File(text, mode), "edit it, then: git add")
     return Outcome(MERGED, File(done.stdout, mode))
 
@@ -556,13 +577,16 @@ def sides_of_conflict(text: bytes) -> tuple[list[bytes], list[bytes]]:
     user: list[bytes] = []
     new: list[bytes] = []
     into = (user, new)
+    found = re.findall(rb"^<{7,}(?= before updating\r?$)", text, re.MULTILINE)
+    size = max(map(len, found), default=7)
+    longer = size - 7
     for line in lines(text):
         bare = line.rstrip(b"\r\n")
-        if bare == BEFORE:
+        if bare == b"<" * longer + BEFORE:
             into = (user,)
-        elif bare == b"=======" and into == (user,):
+        elif bare == b"=" * size and into == (user,):
             into = (new,)
-        elif bare == AFTER:
+        elif bare == b">" * longer + AFTER:
             into = (user, new)
         else:
             for one in into:
@@ -612,6 +636,8 @@ def decide(
         return Outcome(REFRESHED, new, "taken")
     if old == new:
         return None
+    if new is None and after.is_excluded(name):
+        return None
     if seed:
         if user == old:
             gone = "the template has it no more" if new is None else ""
@@ -619,20 +645,26 @@ def decide(
             return (
                 Outcome(REFRESHED, new, gone) if options.refresh else Outcome(OFFERED, user, gone)
             )
-        return Outcome(YOURS, user, "edited; the template's changed") if user else None
-    if new is None and after.is_excluded(name):
-        return None
+        changed = "what the answer changes in it is left to you" if options.data else ""
+        changed = changed or "the template's changed"
+        return Outcome(YOURS, user, f"edited; {changed}") if user else None
     if user == old:
         return Outcome(CLEAN, new)
     if user is None:
         return Outcome(YOURS, None, "deleted or moved; the template's changed") if new else None
     if new is None:
         return Outcome(YOURS, user, "edited; the template has it no more")
-    if name == ANSWERS and parsed(user.data) == parsed(old.data if old else b""):
+    if name == ANSWERS and only_values(user.data, old.data if old else b""):
         return Outcome(CLEAN, new)
     if not all(file.is_text for file in (old or user, user, new)):
         return Outcome(LEFT, user, "no text to merge")
     return merge(sides, user, new, work)
+
+
+def only_values(user: bytes, old: bytes) -> bool:
+    """Tell whether answers are the same and hold no comment of the user."""
+    mine_, theirs = ({one for one in lines(text) if b"#" in one} for text in (user, old))
+    return parsed(user) == parsed(old) and mine_ <= theirs
 
 
 def unproven(name: str, sides: Sides, outcome: Outcome | None, seed: bool, plan: Plan) -> bool:
@@ -645,10 +677,11 @@ def unproven(name: str, sides: Sides, outcome: Outcome | None, seed: bool, plan:
     if result == user:
         told = outcome is not None or seed or plan.after.is_excluded(name)
         return not (new in (old, user) or told or user is None)
-    if result == new:
-        return not (user in (old, None) or (outcome and outcome.kind == REFRESHED)) and (
-            name != ANSWERS
-        )
+    if result == new and (
+        user in (old, None) or (outcome and outcome.kind == REFRESHED) or name == ANSWERS
+    ):
+        return False
+    # The template's text may hold the user's edits: they have made a part of its change before.
     return not result or not holds_both(sides, result.data)
 
 
@@ -682,14 +715,26 @@ def prepare(
     plan = Plan(recorded, str(answers.get("_commit")), commit, template, {}, {}, after)
     for name in sorted({*files, *after.files}):
         plan.sides[name] = sides_of(files.get(name), mine(project, name), after.files.get(name))
-    moves = answers.get("engine") == "dlt" and parsed(project.answers).get("engine") != "dlt"
+    past = parsed(project.answers)
+    moves = [name for name, new in MOVES.items() if answers.get(name) == new != past.get(name)]
+    if [name for name, new in MOVES.items() if answers.get(name, new) != new]:
+        gained = {"container", "docs"} & (features(answers) - features(past))
+        if gained:
+            what = " and ".join(sorted(gained))
+            raise StopError(f"the template has no {what} any more for what this project keeps.")
     if options.refresh:
         look_back(project, plan, old, list(renders_before(project, template, package, work)))
-    if moves:
-        print(show(template, commit, "hooks/notes/engine.md"), file=sys.stderr)
-        moves_whole(project, plan)
+    for name in moves:
+        print(show(template, commit, f"hooks/notes/{name}.md"), file=sys.stderr)
+        moves_whole(project, plan, name)
     settle(project, plan, old, options, work)
     return plan
+
+
+def features(answers: dict[str, object]) -> set[str]:
+    """Return which features were chosen."""
+    chosen = answers.get("features")
+    return {*map(str, chosen)} if isinstance(chosen, list) else set()
 
 
 def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) -> None:
@@ -702,26 +747,29 @@ def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) ->
         is_left = plan.after.is_seed(name) or old.is_seed(name) or old.is_excluded(name)
         if sides.mine in (sides.old, sides.new) or not is_left or obstacle(project, name):
             continue
+        # The first render brought it, so it was deleted, maybe before the first commit.
+        if sides.mine is None and name in (earlier[-1] if earlier else old.files):
+            continue
         if is_untouched(project, name, sides.mine, earlier):
             plan.sides[name] = Sides(sides.mine, sides.mine, sides.new, sides.crlf)
 
 
-def moves_whole(project: Project, plan: Plan) -> None:
-    """Refuse a new engine for a pipeline in which the old one is edited: halves do not work."""
+def moves_whole(project: Project, plan: Plan, name: str) -> None:
+    """Refuse to replace code of an older kind in which something is edited: halves do not work."""
     code = ("src/", "tests/")
     none = Sides(None, None, None)
     edited = [
-        name
-        for name in sorted({*plan.sides, *project.tracked})
-        for sides in [plan.sides.get(name, none)]
-        if name.startswith(code)
+        path
+        for path in sorted({*plan.sides, *project.tracked})
+        for sides in [plan.sides.get(path, none)]
+        if path.startswith(code)
         if sides is none or sides.mine not in (sides.old, sides.new)
     ]
     if edited:
         raise StopError(
-            f"engine=dlt replaces the engine whole, and {len(edited)} files of src/ and tests/ are "
-            f"yours, edited or deleted: {', '.join(edited)}. Keep the engine, or make a new "
-            "project beside this one and move them there."
+            f"{name}={MOVES[name]} replaces src/ and tests/ whole, and {len(edited)} files of them "
+            f"are yours, edited or deleted: {', '.join(edited)}. Keep them as they are, or make a "
+            "new project beside this one and move them there."
         )
 
 
@@ -732,12 +780,18 @@ def settle(
     plan.files.clear()
     for name, sides in plan.sides.items():
         seed = plan.after.is_seed(name) or (sides.new is None and old.is_seed(name))
-        if why := obstacle(project, name):
+        if (why := obstacle(project, name)) and not makes_room(project, plan, name):
+            if name == ANSWERS:
+                raise StopError(f"{name} {why}: make it a file of its own.")
+            if name in options.take:
+                raise StopError(f"{name} {why}, and cannot be taken.")
             kept = options.refresh is False if seed else plan.after.is_excluded(name)
             if sides.new != sides.old and not kept:
                 plan.files[name] = Outcome(LEFT, None, why)
             continue
         outcome = decide(name, sides, plan.after, seed, options, work)
+        if name == ANSWERS and outcome and outcome.kind == LEFT:
+            raise StopError(f"{name} is no plain text: make it a file of its own.")
         if unproven(name, sides, outcome, seed, plan):
             raise StopError(f"{name}: the merge cannot be shown to hold every edit.", FAILED)
         if outcome:
@@ -750,9 +804,23 @@ def settle(
     if endangered:
         raise StopError(
             f"{len(endangered)} that git does not have, first {endangered[0]}: rename it, or "
-            f"git add --force it (git sparse-checkout add its folder if it is not checked out).",
+            "git add --force it (git sparse-checkout add its folder if it is not checked out, "
+            "git update-index --no-assume-unchanged if git was told to assume so).",
             UNSAVED,
         )
+
+
+def makes_room(project: Project, plan: Plan, name: str) -> bool:
+    """Tell whether what is in a file's way is the template's, unedited, and goes."""
+    path, blocking = project.folder / name, []
+    if path.is_dir() and not path.is_symlink():
+        blocking = [one for one in path.rglob("*") if not one.is_dir() or one.is_symlink()]
+    parents = [project.folder / parent for parent in Path(name).parents[:-1]]
+    blocking += [one for one in parents if one.is_symlink() or one.is_file()]
+    sides = [plan.sides.get(one.relative_to(project.folder).as_posix()) for one in blocking]
+    return bool(sides) and all(
+        one and one.mine and one.new is None and one.mine == one.old for one in sides
+    )
 
 
 def will_write(outcome: Outcome, sides: Sides) -> bool:
@@ -822,11 +890,44 @@ def apply(project: Project, plan: Plan) -> None:
             put(project.folder, name, file)
         mark_conflicts(project, plan)
     except BaseException as error:
-        for name, file in reversed(done):
-            put(project.folder, name, file)
-        if isinstance(error, OSError):
-            raise StopError(f"{error}; everything is as it was.", FAILED) from error
+        # A second signal would leave halves.
+        handlers = {one: signal.signal(one, signal.SIG_IGN) for one in interruptions()}
+        try:
+            left = take_back(project, done)
+        finally:
+            for one, handler in handlers.items():
+                signal.signal(one, handler)
+        said = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        if left:
+            said = f"{said}; {len(left)} files are not as they were, first {left[0]}"
+            back = "git restore --source=HEAD --staged --worktree ."
+            raise StopError(f"{said}; go back by: {back}", FAILED) from error
+        if isinstance(error, (OSError, KeyboardInterrupt)):
+            raise StopError(f"{said}; everything is as it was.", FAILED) from error
         raise
+
+
+def interruptions() -> list[signal.Signals]:
+    """Return the signals that ask to end: of a keyboard, a job, a closed terminal."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+
+
+def take_back(project: Project, done: list[tuple[str, File | None]]) -> list[str]:
+    """Put files back, new ones away first, for what they take; return those that could not be."""
+    left = sorted(done, key=lambda item: item[1] is not None)
+    while left:
+        failed = []
+        for name, file in left:
+            try:
+                if read(project.folder / name) != file:
+                    put(project.folder, name, file)
+            except OSError:
+                failed.append((name, file))
+        if len(failed) == len(left):
+            break
+        left = failed
+    return [name for name, _ in left]
 
 
 def mark_conflicts(project: Project, plan: Plan) -> None:
@@ -865,6 +966,7 @@ class Report:
     """Path to what became of the file, and a note."""
     left: list[str] = field(default_factory=list)
     diff: str = ""
+    written: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
 
     @property
@@ -959,7 +1061,8 @@ def commit(project: Project, version: str) -> None:
         if code:
             said = reason(printed)
             checks = "its own checks refuse the commit" if "Failed" in said else "not committed"
-            raise StopError(f"updated, but {checks}: {said}; the changes are staged", FAILED)
+            staged = "" if words[0] == "add" else "; the changes are staged"
+            raise StopError(f"updated, but {checks}: {said}{staged}", FAILED)
 
 
 # -- After `copier update` ---------------------------------------------------------------------
@@ -984,6 +1087,8 @@ def span(project: Project, version: str) -> tuple[str, str] | None:
             return f"{one}^", one
     if version:
         raise StopError(f"no update from {version} is in git's history of {ANSWERS}.", FAILED)
+    if asked(project.folder, "rev-parse", "--is-shallow-repository") == "true":
+        raise StopError("git's history is cut off here: git fetch --unshallow first.", FAILED)
     return None
 
 
@@ -1074,7 +1179,7 @@ def leftovers(project: Project, names: Iterable[str]) -> list[str]:
     folder = project.folder
     listed = os.fsdecode(git(folder, "ls-files", "-z", "--unmerged")).split("\0")[:-1]
     unmerged = {line.split("\t", 1)[1] for line in listed}
-    pattern = f"^({BEFORE.decode()}|{AFTER.decode()})"
+    pattern = f"^(<*{BEFORE.decode()}|>*{AFTER.decode()})"
     marked = asked(folder, "grep", "-lE", "--untracked", pattern).splitlines()
     todo = [f"{name}: has conflict markers; edit it, then: git add {name}" for name in marked]
     todo += [
@@ -1106,8 +1211,8 @@ def update(folder: Path, options: argparse.Namespace, work: Path) -> Report:
                 carry_out(project, options, work, Path(name), report)
         except StopError as stop:
             report.status, report.word = stop.status, str(stop)
-        except (OSError, UnicodeError) as error:
-            report.status, report.word = FAILED, str(error)
+        except Exception as error:  # the other projects of a fleet go on
+            report.status, report.word = FAILED, f"{type(error).__name__}: {error}"
         except KeyboardInterrupt:
             report.status, report.word = FAILED, "interrupted: see its git status"
     return report
@@ -1121,7 +1226,10 @@ def carry_out(
     plan = prepare(project, options, own, template)
     offered = [n for n, outcome in plan.files.items() if outcome.kind == OFFERED] if plan else []
     if plan and offered and options.ask:
-        answer = input(f"Refresh {len(offered)} files of yours that nobody has edited? [y/N] ")
+        question = f"Refresh {len(offered)} files of yours that nobody has edited? [y/N] "
+        answer = ""
+        with suppress(EOFError):
+            answer = input(question)
         if answer.strip().lower() in {"y", "yes"}:
             refreshing = argparse.Namespace(**{**vars(options), "refresh": True})
             plan = prepare(project, refreshing, own / "again", template)
@@ -1149,8 +1257,13 @@ def carry_out(
     if options.dry_run:
         report.status = WOULD if report.status == UPDATED else report.status
         return
+    report.written = [*writes]
     report.created = [n for n, file in writes.items() if file and not read(project.folder / n)]
-    apply(project, plan)
+    try:
+        apply(project, plan)
+    except StopError:
+        report.files, report.left, report.created = {}, [], []
+        raise
     if others := sorted({*changes(project)} - {*writes}):
         report.left.append(f"{others[0]}: changed in the meantime, not by this update")
     report.left += hidden(project, plan.after)
@@ -1159,6 +1272,9 @@ def carry_out(
     migrate(project, report, (template, plan.commit), own, options.migrate)
     if options.commit and report.status == UPDATED:
         commit(project, plan.new)
+        words = ("ls-files", "--others", "--ignored", "--exclude-standard", "--", *report.created)
+        ignored = asked(project.folder, *words).splitlines() if report.created else []
+        report.left += [f"{name}: git ignores it, so it is not committed" for name in ignored]
 
 
 def shown(plan: Plan) -> str:
@@ -1204,14 +1320,30 @@ def tell(report: Report, options: argparse.Namespace) -> None:
     if OFFERED in kinds:
         print("Files that nobody has edited follow the template with: --refresh")
     if kinds & {YOURS, LEFT}:
-        print("To get the template's text of one, in place of yours: --take FILE")
+        print("What you miss in those that are yours: --dry-run. In place of yours: --take FILE")
     if report.left:
         print("Left to do:")
     for item in report.left:
         print(f"  {item}")
-    if not options.dry_run and report.status in {UPDATED, CONFLICTS} and not options.commit:
-        gone = f" && rm {shlex.join(report.created)}" if report.created else ""
-        print(f"See it: git diff. Go back: git restore --source=HEAD --staged --worktree .{gone}")
+    committed = options.commit and report.status == UPDATED
+    if not options.dry_run and report.status in {UPDATED, CONFLICTS} and not committed:
+        print(f"See it: git diff. Go back: {way_back(report)}")
+
+
+def way_back(report: Report) -> str:
+    """Return the command that undoes an update, wherever it is run."""
+    folder = Path(report.project)
+    here = folder == Path.cwd()
+    git_ = "git" if here else f"git -C {shlex.quote(report.project)}"
+    listed = asked(folder, "ls-files", "-v").splitlines()
+    # Edits of files that git was told not to look at would go with the others.
+    hidden_ = [line[2:] for line in listed if line[0].islower()]
+    what = [name for name in report.written if name not in report.created] if hidden_ else ["."]
+    words = [f"{git_} restore --source=HEAD --staged --worktree {shlex.join(what)}"] if what else []
+    if report.created:
+        made = [name if here else str(folder / name) for name in report.created]
+        words.append(f"rm {shlex.join(made)}")
+    return " && ".join(words)
 
 
 def summary(reports: list[Report]) -> None:
@@ -1228,9 +1360,40 @@ def summary(reports: list[Report]) -> None:
 
 def deaf(users: dict[str, str]) -> None:
     """Start a process of several: it ends what it has begun, whoever presses Ctrl-C."""
+    for one in interruptions():
+        signal.signal(one, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     USERS.clear()
     USERS.update(users)
+
+
+def run_several(
+    found: list[Path],
+    options: argparse.Namespace,
+    work: Path,
+    take: Callable[[Path, Report], None],
+) -> None:
+    """Update several projects at a time; once interrupted, end those that have begun."""
+    stopped: list[int] = []
+    handlers = {
+        one: signal.signal(one, lambda number, _: stopped.append(number)) for one in interruptions()
+    }
+    try:
+        with ProcessPoolExecutor(options.jobs, initializer=deaf, initargs=(dict(USERS),)) as pool:
+            rest, running = list(found), {}
+            while running or (rest and not stopped):
+                # No more than run at once: what a pool has queued cannot be called off.
+                while rest and len(running) < options.jobs and not stopped:
+                    folder = rest.pop(0)
+                    running[pool.submit(update, folder, options, work)] = folder
+                # Signals are seen between two waits.
+                for done in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                    take(running.pop(done), done.result())
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[Report]:
@@ -1252,19 +1415,7 @@ def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[
         for folder in found:  # each template once, before the processes part
             with suppress(StopError, OSError):
                 clone(find(folder), work)
-        with ProcessPoolExecutor(options.jobs, initializer=deaf, initargs=(dict(USERS),)) as pool:
-            rest, running = list(found), {}
-            try:
-                while rest or running:
-                    # No more than run at once: what a pool has queued cannot be called off.
-                    while rest and len(running) < options.jobs:
-                        folder = rest.pop(0)
-                        running[pool.submit(update, folder, options, work)] = folder
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        take(running.pop(done), done.result())
-            finally:
-                for done, folder in running.items():
-                    take(folder, done.result())
+        run_several(found, options, work, take)
     except (KeyboardInterrupt, BrokenExecutor) as error:
         print(f"ended early: {error or 'interrupted'}", file=sys.stderr)
     return list(reports.values())
@@ -1308,13 +1459,22 @@ def main() -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = arguments()
     options = parser.parse_args()
-    found = projects(options.projects)
+    if shutil.which("git") is None:
+        parser.error("there is no git: install it first.")
+    if options.jobs < 1:
+        parser.error("--jobs takes 1 or more.")
+    try:
+        found = projects(options.projects)
+    except (OSError, UnicodeError, RuntimeError) as error:
+        parser.error(f"the list of projects cannot be read: {error}")
     if not found:
         parser.error("the list names no project.")
     if len(found) == 1 and not (found[0] / ANSWERS).is_file():
         parser.error(f"{found[0]} holds no {ANSWERS}: give a folder made by `copier copy`.")
     if wrong := [words for words in options.data if "=" not in words]:
         parser.error(f"-d {wrong[0]}: give it as NAME=VALUE.")
+    if wrong := [words for words in options.data if words.startswith("_")]:
+        parser.error(f"-d {wrong[0]}: that is Copier's own, and no answer.")
     if options.old and not options.verify:
         parser.error("--from goes with --verify.")
     options.take = [Path(os.path.normpath(name)).as_posix() for name in options.take]
@@ -1325,7 +1485,8 @@ def main() -> int:
         env = neutral(Path(name))
         os.environ.clear()
         os.environ.update(env)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for one in interruptions():
+            signal.signal(one, signal.default_int_handler)
         reports = run_all(found, options, Path(name))
     if options.json:
         print(json.dumps([asdict(report) for report in reports], indent=2))

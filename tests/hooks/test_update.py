@@ -548,7 +548,7 @@ def test_what_is_not_committed(hook: Run, project: Path) -> None:
     projects.run("git", "config", "status.showUntrackedFiles", "no", cwd=project)
     (project / "new.txt").write_text("mine\n")
     said = refusal(hook("update.py", "--json", cwd=project))
-    assert said == "refused because dirty: 1 uncommitted, first new.txt"
+    assert said == "refused because dirty: 1 uncommitted, first new.txt: commit or stash them."
 
 
 def test_a_detached_head(hook: Run, project: Path) -> None:
@@ -579,6 +579,8 @@ def test_a_merge_under_way(hook: Run, project: Path) -> None:
         ("_src_path: ", "# ", "has no _src_path"),
         ("_commit: ", "# ", "has no _commit"),
         ("colour: red", "colour: 'red", "cannot be read: "),
+        ("colour: red", "colour: 2026-02-30", "day is out of range"),
+        ("_src_path: ", '"_src_path": ', "without quotes"),
     ],
 )
 def test_answers_that_lead_nowhere(old: str, new: str, said: str, hook: Run, project: Path) -> None:
@@ -600,9 +602,27 @@ def test_an_older_version(hook: Run, project: Path) -> None:
 
 
 def test_wrong_usage(hook: Run, project: Path, tmp_path: Path) -> None:
-    for words in ([tmp_path], ["-d", "colour"], ["--from", OLD]):
+    (tmp_path / "latin.txt").write_bytes("dörfer\n".encode("latin-1"))
+    wrong = (["-d", "colour"], ["-d", "_commit=x"], ["--jobs", "0"], [tmp_path / "latin.txt"])
+    for words in ([tmp_path], ["--from", OLD], *wrong):
         done = hook("update.py", *words, cwd=project)
         assert (done.code, "Traceback" in done.printed) == (2, False)
+
+
+def test_in_the_middle_of_a_conflict(hook: Run, project: Path) -> None:
+    edit(project, "text.txt", "j\n", "j\nmine\n")
+    assert hook("update.py", "--json", cwd=project).code == 1
+    assert "an update or merge is unfinished" in refusal(hook("update.py", "--json", cwd=project))
+
+
+def test_answers_that_are_a_link(hook: Run, project: Path) -> None:
+    (project / "answers").mkdir()
+    (project / ".copier-answers.yml").rename(project / "answers/of.yml")
+    (project / "answers.yml").symlink_to("answers/of.yml")
+    (project / ".copier-answers.yml").symlink_to("answers.yml")
+    commit(project, "Link")
+    assert ".copier-answers.yml" in refusal(hook("update.py", "--json", cwd=project))
+    assert status(project) == ""
 
 
 # -- The proof, and what happens if something fails ----------------------------------------------
@@ -816,3 +836,147 @@ def test_forty_projects_interrupted_at_random(small: Path, made: Path, tmp_path:
         if folder != folders[7] and "clash" not in folder.name:
             assert status(folder) == ""
             assert (folder / "other.txt").read_text() == change("other.txt")
+
+
+# -- What only a hand can have done -------------------------------------------------------------
+
+
+def test_a_part_of_the_templates_change_made_before(hook: Run, small: Path, made: Path) -> None:
+    """As by a team that did not wait for the next release."""
+    old = "".join(LETTERS)
+    sides = texts(old, f"first\n{old}", f"first\n{old}last\n")
+    assert sides
+    module = update_module()
+    plan = module.Plan("", "", "", small, {}, {}, None)
+    merged = module.merge(sides, sides.mine, sides.new, made.parent)
+    assert merged.result == sides.new
+    assert not module.unproven("text.txt", sides, merged, seed=False, plan=plan)
+
+
+@pytest.mark.parametrize("marker", ["=======", "<<<<<<< before updating", ">>>>>>>>>>"])
+def test_text_that_looks_like_a_marker(marker: str, hook: Run, project: Path) -> None:
+    edit(project, "text.txt", "j\n", f"j\nTitle\n{marker}\n")
+    done = hook("update.py", "--json", cwd=project)
+    assert kinds(done)["text.txt"] == "conflict", done.printed
+    text = (project / "text.txt").read_text()
+    assert f"Title\n{marker}\n" in text
+    size = max(7, len(marker.partition(" ")[0])) + 1
+    assert f"{'<' * size} before updating\n" in text
+    assert f"{'>' * size} after updating\n" in text
+    # It is seen as a conflict until it is resolved.
+    projects.run("git", "add", "text.txt", cwd=project)
+    assert "text.txt: has conflict markers" in hook("update.py", "--verify", cwd=project).printed
+
+
+def test_what_was_deleted_before_the_first_commit_stays_away(
+    hook: Run, made: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(made, tmp_path / "project", symlinks=True))
+    shutil.rmtree(project / ".git")
+    (project / "seeds/changed.txt").unlink()
+    projects.run("git", "init", "-qb", "main", cwd=project)
+    commit(project, "Start")
+    done = hook("update.py", "--json", "--refresh", cwd=project)
+    assert done.code == 0, done.printed
+    assert kinds(done).get("seeds/changed.txt") is None
+    assert not (project / "seeds/changed.txt").exists()
+
+
+def test_comments_in_the_answers_stay(hook: Run, project: Path) -> None:
+    edit(project, ".copier-answers.yml", "colour: red\n", "# Ours, by the brand.\ncolour: red\n")
+    done = hook("update.py", "--json", cwd=project)
+    assert done.code == 0, done.printed
+    text = (project / ".copier-answers.yml").read_text()
+    assert "# Ours, by the brand.\n" in text
+    assert NEW in text
+
+
+def test_the_way_back_is_to_the_project_wherever_it_is_said(
+    hook: Run, run: Run, project: Path, tmp_path: Path
+) -> None:
+    before = projects.run("git", "ls-files", "-s", cwd=project)
+    other = tmp_path / "other"
+    projects.run("git", "init", "-q", other, cwd=tmp_path)
+    (other / "work.txt").write_text("1\n")
+    commit(other, "Start")
+    (other / "work.txt").write_text("2\n")
+    printed = hook("update.py", project, cwd=other).printed
+    back = printed.rpartition("Go back: ")[2].strip()
+    assert run("bash", "-c", back, cwd=other).code == 0
+    assert (other / "work.txt").read_text() == "2\n"
+    assert (status(project), projects.run("git", "ls-files", "-s", cwd=project)) == ("", before)
+
+
+def test_the_way_back_leaves_what_git_was_told_not_to_look_at(
+    hook: Run, run: Run, project: Path
+) -> None:
+    projects.run("git", "update-index", "--assume-unchanged", "kept.txt", cwd=project)
+    (project / "kept.txt").write_text("local\n")
+    printed = hook("update.py", cwd=project).printed
+    back = printed.rpartition("Go back: ")[2].strip()
+    assert run("bash", "-c", back, cwd=project).code == 0
+    assert (project / "kept.txt").read_text() == "local\n"
+    assert "new\n" not in (project / "text.txt").read_text()
+
+
+def test_history_that_is_cut_off_proves_nothing(hook: Run, project: Path, tmp_path: Path) -> None:
+    assert hook("update.py", "--commit", cwd=project).code == 0
+    short = tmp_path / "short"
+    projects.run("git", "clone", "-q", "--depth", "1", f"file://{project}", short, cwd=tmp_path)
+    assert "history is cut off" in refusal(hook("update.py", "--verify", "--json", cwd=short))
+
+
+def test_what_cannot_be_written_back_does_not_stop_the_rest(project: Path) -> None:
+    """As on a full disk: what is new goes first, and each file that can be put back is."""
+    module = update_module()
+    found = module.find(project)
+    done = []
+    for name in ("kept.txt", "text.txt", "other.txt"):
+        done.append((name, module.read(project / name)))
+        (project / name).write_text("half done\n")
+    (project / "added.txt").write_text("new\n")
+    done.append(("added.txt", None))
+    put, order = module.put, []
+
+    def full(folder: Path, name: str, file: Any) -> None:
+        order.append(name)
+        if name == "kept.txt":
+            raise OSError(28, "No space left on device")
+        put(folder, name, file)
+
+    module.put = full
+    try:
+        left = module.take_back(found, done)
+    finally:
+        module.put = put
+    assert (left, order[0]) == (["kept.txt"], "added.txt")
+    assert (project / "text.txt").read_text() == "".join(LETTERS)
+    assert not (project / "added.txt").exists()
+
+
+@pytest.mark.parametrize("turned", ["into a folder", "into a file"])
+def test_a_file_that_becomes_a_folder(
+    turned: str, hook: Run, uvx: Path, small: Path, tmp_path: Path
+) -> None:
+    """Nobody has edited it, so nothing is in the way."""
+    template = Path(shutil.copytree(small, tmp_path / "template"))
+    file, below = template / "template/thing", template / "template/thing/inner.txt"
+
+    def write(as_folder: bool, tag: str) -> None:
+        shutil.rmtree(file, ignore_errors=True)
+        file.unlink(missing_ok=True)
+        path = below if as_folder else file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{tag}\n")
+        commit(template, tag, tag)
+
+    write(turned == "into a file", "v999.2.0")
+    target = tmp_path / "project"
+    projects.run(uvx, "copier", "copy", "-q", "--defaults", template, target, cwd=tmp_path)
+    projects.run("git", "init", "-qb", "main", target, cwd=tmp_path)
+    commit(target, "Start")
+    write(turned == "into a folder", "v999.3.0")
+    done = hook("update.py", "--json", cwd=target)
+    assert done.code == 0, done.printed
+    name = "thing/inner.txt" if turned == "into a folder" else "thing"
+    assert (target / name).read_text() == "v999.3.0\n"

@@ -55,9 +55,7 @@ def test_files_of_the_user_that_new_answers_change(hook: Run, run: Run, old: Pat
 
 
 @pytest.mark.large("updates")
-def test_a_renamed_package_makes_no_file_new(
-    hook: Run, run: Run, old: Path, source: Path
-) -> None:
+def test_a_renamed_package_makes_no_file_new(hook: Run, run: Run, old: Path, source: Path) -> None:
     words = command("update.md", "rename")
     renamed = run("bash", "-c", words, cwd=old, TEMPLATE=str(source))
     assert renamed.code == 0, renamed.printed

@@ -63,7 +63,8 @@ def update(
 def run(*words: str) -> tuple[int, str]:
     """Run the script; its exit code, and what it printed."""
     module, printed, before = script(), io.StringIO(), dict(os.environ)
-    run_copy, handler = copier.run_copy, signal.getsignal(signal.SIGTERM)
+    run_copy = copier.run_copy
+    handlers = {one: signal.getsignal(one) for one in module.interruptions()}
 
     def render(*arguments: Any, **options: Any) -> Any:
         # Copier runs git in the environment that plumbum read when it was imported.
@@ -81,4 +82,5 @@ def run(*words: str) -> tuple[int, str]:
         finally:
             os.environ.clear()
             os.environ.update(before)
-            signal.signal(signal.SIGTERM, handler)
+            for one, handler in handlers.items():
+                signal.signal(one, handler)

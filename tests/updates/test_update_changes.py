@@ -178,7 +178,7 @@ def test_a_pipeline_with_edits_keeps_its_engine(
     before = updating.snapshot(project)
     report = scripted.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
     assert (report["is_good"], report["status"]) == (False, "refused")
-    assert f"1 files of src/ and tests/ are yours, edited or deleted: {name}." in report["word"]
+    assert f"1 files of them are yours, edited or deleted: {name}." in report["word"]
     assert "You get: sources of any database" in capsys.readouterr().err
     assert updating.snapshot(project) == before
 
@@ -193,7 +193,9 @@ def test_a_pipeline_with_edits_stays_green_with_its_engine(
     tmp_path: Path,
 ) -> None:
     project = template_repository.project(PIPELINE, tmp_path / "project", ref)
-    append(project, f"{PACKAGE}/common/errors.py", "\n\nclass OursError(PermanentError):\n    pass\n")
+    append(
+        project, f"{PACKAGE}/common/errors.py", "\n\nclass OursError(PermanentError):\n    pass\n"
+    )
     text = (project / f"{PACKAGE}/common/errors.py").read_text(encoding="utf-8")
     text = text.replace("    pass\n", '    """Ours."""\n')
     (project / f"{PACKAGE}/common/errors.py").write_text(text, encoding="utf-8")

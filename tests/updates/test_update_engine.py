@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import copier
 import pytest
+import scripted
 import updating
 import yaml
-from updating import ANSWERS, CURRENT
+from updating import ANSWERS, CURRENT, git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,38 @@ def test_an_old_pipeline_keeps_its_engine_and_what_was_made_of_it(
     assert not [line for line in metadata["dependencies"] if line.startswith("dlt")]
     extras = set(metadata["optional-dependencies"])
     assert extras == {"dev", *change.get("extras", [])}
+
+
+@pytest.mark.parametrize("ref", ENDS)
+@pytest.mark.parametrize("data", [{}, {"license": "Apache-2.0"}, {"example": False}])
+def test_an_old_pipeline_is_refreshed_without_a_word_about_its_engine(
+    ref: str, data: dict[str, object], template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """Also when it is on the newest template already."""
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    for _ in range(2):
+        before = updating.snapshot(project)
+        report = scripted.update(project, data, CURRENT, "--refresh")
+        assert report["is_good"], report
+        assert engine(project) == "own"
+        after = updating.snapshot(project)
+        kept = updating.kept_patterns()
+        mine = {path for path in before if updating.is_seed(path, kept)}
+        assert mine
+        assert {path: after.get(path) for path in mine} == {path: before[path] for path in mine}
+        assert not mine & report["files"].keys()
+        updating.commit_all(project, "Updated")
+
+
+def test_an_old_pipeline_gets_no_feature_that_its_engine_lacks(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(
+        {**PIPELINE, "features": []}, tmp_path / "project", OWN[-1]
+    )
+    report = scripted.update(project, {"features": ["docs"]})
+    assert "has no docs any more for what this project keeps" in report["word"]
+    assert git(project, "status", "--porcelain") == ""
 
 
 def test_an_old_pipeline_gets_no_extra_that_only_dlt_has(
