@@ -162,7 +162,7 @@ def test_rest_api(project: Project, api: tuple[str, list[str]]) -> None:
         assert project.read("rates", "id, rate")[1] == [2, 9.5]
         RATES[-1] = {"id": 9, "rate": -1, "updated_at": "2026-01-08T00:00:00Z"}
         printed = project.flow("rates", "ingest_rates", check=False)
-        assert "rate is at least 0: 1" in printed
+        assert "rate is at least 0: violated by 1" in printed
         assert len(project.read("rates")) == 5
     finally:
         del RATES[5:]

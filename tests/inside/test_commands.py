@@ -18,6 +18,7 @@ import pytest
 from databases import EXAMPLES
 from my_data_project import cli, flows
 from my_data_project.common import (
+    derived,
     errors,
     extraction,
     loading,
@@ -175,6 +176,20 @@ def test_ingest_needs_no_deployment(
     assert "There is no table trains. Tables: customers, orders." in printed(
         "ingest", "trains", code=1
     )
+
+
+def test_derived_tables_follow_an_ingestion(
+    source: Database,
+    loaded: Database,
+    prefect_server: str,
+    printed: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "names.sql").write_text("SELECT id FROM raw.customers\n", encoding="utf-8")
+    monkeypatch.setattr(derived, "FOLDER", tmp_path)
+    assert "names: 3 rows" not in printed("ingest", "customers")
+    assert "names: 3 rows" in printed("ingest", "customers", "--transform")
 
 
 def test_a_table_that_fails_is_marked_among_the_others(

@@ -52,3 +52,4 @@ def run() -> None:
         console.print(f"{name}: {count:,} rows")
     seconds = time.perf_counter() - start
     console.print(f"Done in {seconds:.0f} s. The warehouse is {WAREHOUSE}.")
+    console.print("Next: `Load your own tables` in README.md.")

@@ -14,7 +14,7 @@ import re
 import string
 from typing import TYPE_CHECKING
 
-from ..common import errors
+from ..common import errors, settings
 from .discover import PACKAGE, TABLES, insert, propose, read, read_list, root, tidy, write
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
     write(changes, dry_run=arguments.dry_run)
     if not arguments.dry_run:
         print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
+        if arguments.part == "derived":
+            print(f"To build it: `uv run {settings.PROJECT} ingest --transform`.")
 
 
 def _table(arguments: argparse.Namespace) -> dict[str, str]:

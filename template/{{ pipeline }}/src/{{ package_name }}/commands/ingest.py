@@ -24,15 +24,25 @@ HELP = "ingest tables in this process, without a deployment"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the tables."""
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="names of tables (default: all)")
+    parser.add_argument("--transform", action="store_true", help="then build the derived tables")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Ingest, and show what was done."""
-    ingest(arguments.tables or None)
+    ingest(arguments.tables or None, transform=arguments.transform)
 
 
-def ingest(only: list[str] | None, since: str | None = None, until: str | None = None) -> None:
-    """Ingest tables, and show what was done, also when some of them fail."""
+def ingest(
+    only: list[str] | None,
+    since: str | None = None,
+    until: str | None = None,
+    *,
+    transform: bool = False,
+) -> None:
+    """Ingest tables, and show what was done, also when some of them fail.
+
+    Without a failure, the derived tables may follow.
+    """
     from ..common import runs, server
 
     flows = load_flows()
@@ -40,11 +50,21 @@ def ingest(only: list[str] | None, since: str | None = None, until: str | None =
     try:
         with server.local_server():
             results = flows.ingest_all(only, since, until)
+            derived = build() if transform else {}
     except runs.IngestionError as error:
         if error.results:
             show_results(error.results, error.failed)
         raise
     show_results(results)
+    for name, rows in derived.items():
+        print(f"{name}: {rows:,} rows")
+
+
+def build() -> dict[str, int]:
+    """Build the derived tables."""
+    from ..flows import transform_flow
+
+    return transform_flow.transform_all()
 
 
 def load_flows() -> ModuleType:
