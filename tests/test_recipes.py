@@ -325,9 +325,9 @@ def test_rules(project: Project) -> None:
     project.fill("INSERT INTO payments VALUES (2, 'CHF', 1.005, '2026-01-01', '2025-12-31')")
     printed = project.ingest(check=False)
     for words in (
-        "currency is one of EUR, USD: 1",
-        "paid after it was ordered: 1",
-        "amount has at most two digits behind the point: 1",
+        "currency is one of EUR, USD: violated by 1",
+        "paid after it was ordered: violated by 1",
+        "amount has at most two digits behind the point: violated by 1",
     ):
         assert words in printed
     assert len(project.read("payments")) == 1
