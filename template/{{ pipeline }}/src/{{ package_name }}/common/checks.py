@@ -117,7 +117,7 @@ def refuse(target: str, findings: list[Finding], what: str = "it violates its ru
         QualityError: There are.
     """
     broken = "; ".join(
-        f"{finding.rule}: violated by {finding.violations:,}"
+        f"{finding.rule}: {finding.violations:,}"
         + (f" ({finding.detail})" if finding.detail else "")
         for finding in findings
         if finding.status == "fail"
