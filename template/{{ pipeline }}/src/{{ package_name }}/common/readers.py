@@ -249,9 +249,11 @@ class Reader(ABC):
             schemas = ", ".join(sorted({row[0] for row in self.list_all(schema)}))
             message = f"The source has no tables{where}."
             raise errors.PermanentError(f"{message} Schemas: {schemas}." if schemas else message)
-        known = {row[0] for row in self.describe(schema)}
+        known = sorted({row[0] for row in self.describe(schema)})
         close = " or ".join(map(repr, difflib.get_close_matches(name, known)))
-        hint = f" Did you mean {close}?" if close else ""
+        more = ", …" if len(known) > 8 else ""
+        hint = f" It has {', '.join(known[:8])}{more}." if known else ""
+        hint = f" Did you mean {close}?" if close else hint
         raise errors.PermanentError(f"The source has no table {name!r}{where}.{hint}")
 
     def column(
