@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import http.server
 import ssl
 import threading
-from dataclasses import dataclass
-from dataclasses import field
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
     """What the server sends.
 
@@ -30,19 +28,21 @@ class Answer:
         headers: More headers.
         size: Size to promise; none promises that of the body, -1 promises nothing.
         silent: Whether it says nothing at all, until the test is over.
+        pause: Seconds before each byte, of the headers and of the body.
     """
 
     body: bytes = b""
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
     size: int | None = None
     silent: bool = False
+    pause: float = 0
 
 
-class FileServer(ThreadingHTTPServer):
+class FileServer(http.server.ThreadingHTTPServer):
     """Serves what is in `answers`; the last answer of a path is repeated for ever.
 
-    What was asked for is in `requests`, path and headers, and in `bodies`.
+    What was asked for is in `requests`, path and headers, in `methods` and in `bodies`.
     """
 
     daemon_threads = True
@@ -51,6 +51,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[tuple[str, Message]] = []
+        self.methods: list[str] = []
         self.bodies: list[bytes] = []
         self.over = threading.Event()
         self.url = f"{'https' if context else 'http'}://localhost:{self.server_port}"
@@ -63,11 +64,12 @@ class FileServer(ThreadingHTTPServer):
         return self.url + path
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = cast("FileServer", self.server)
         path = self.path.partition("?")[0]
         server.requests.append((self.path, self.headers))
+        server.methods.append(self.command)
         server.bodies.append(self.rfile.read(int(self.headers["Content-Length"] or 0)))
         answers = server.answers.get(path, [Answer(status=404)])
         answer = answers[0] if len(answers) == 1 else answers.pop(0)
@@ -75,6 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
             server.over.wait(60)
             return
         with contextlib.suppress(OSError):
+            if answer.pause:
+                head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+                whole = f"HTTP/1.1 {answer.status} Slow\r\n{head}\r\n".encode() + answer.body
+                for byte in whole:
+                    server.over.wait(answer.pause)
+                    self.wfile.write(bytes([byte]))
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
@@ -82,10 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
             if size >= 0:
                 self.send_header("Content-Length", str(size))
             self.end_headers()
-            self.wfile.write(answer.body)
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
 
-    def do_POST(self) -> None:
-        self.do_GET()
+    do_DELETE = do_HEAD = do_PATCH = do_POST = do_PUT = do_GET  # noqa: N815 - as inherited
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as inherited
         """Print nothing."""

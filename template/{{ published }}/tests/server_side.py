@@ -7,9 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.filters import LogFilter
+from prefect.client.schemas import filters
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import get_current_settings
 
@@ -28,12 +26,12 @@ def everything_kept(flow_run: str) -> list[str]:
     ids = {"flow_run_id": {"any_": [flow_run]}}
     with get_client(sync_client=True) as client:
         kept = [client.read_flow_run(UUID(flow_run)).model_dump_json()]
-        chosen = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
+        chosen = filters.FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
         tasks = client.read_task_runs(flow_run_filter=chosen)
         kept += [run.model_dump_json() for run in tasks]
-        logs = client.read_logs(LogFilter.model_validate(ids))
+        logs = client.read_logs(filters.LogFilter.model_validate(ids))
         kept += [record.message for record in logs]
-        found = client.read_artifacts(artifact_filter=ArtifactFilter.model_validate(ids))
+        found = client.read_artifacts(artifact_filter=filters.ArtifactFilter.model_validate(ids))
         kept += [artifact.model_dump_json() for artifact in found]
     results = get_current_settings().results.local_storage_path
     kept += [path.read_text("utf-8", "replace") for path in results.rglob("*") if path.is_file()]

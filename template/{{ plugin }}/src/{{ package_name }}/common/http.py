@@ -1,0 +1,559 @@
+"""HTTP clients that repeat a request where that is safe, and explain what fails where it is not.
+
+They are `httpx.Client` and `httpx.AsyncClient`, with their proxies, authentication, uploads and
+streams. What they add is in `send`, and so holds for every request:
+
+- A GET, HEAD, OPTIONS, PUT or DELETE, and any request with a header `Idempotency-Key`, is sent up
+  to `ATTEMPTS` times while the system is busy or the connection fails. Any other is repeated only
+  where it cannot have been carried out: the connection failed, or a rate limit refused it.
+- Pauses are as long as the system asks for, in `Retry-After` or in the headers of a rate limit.
+- The deadline covers all of it, and holds for a server that sends a byte now and then. The size of
+  an answer is bounded as it is unpacked. What is streamed has neither, once its body begins.
+- A GET is redirected within the server, no further: no other server gets the credentials.
+- Failures are `PermanentError` or `TransientError`, in the system's own words, without secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import datetime
+import email.utils
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import tenacity
+
+from . import errors, reporting, secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Iterator
+    from pathlib import Path
+
+    from pydantic import HttpUrl, SecretStr
+
+ATTEMPTS = 5
+"""How often a request is sent at most."""
+
+BACKOFF = tenacity.wait_random_exponential(multiplier=1, max=30)
+"""Pauses of up to 2, 4, 8 seconds, by chance, where the system does not ask for another one."""
+
+JITTER = tenacity.wait_random(0, 1)
+"""Added to the pause that it asks for: those who failed together do not return together."""
+
+IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
+REFUSED_FOR_NOW = {408, 425, 429}
+AWAY_FOR_NOW = {502, 503, 504}
+PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}  # one of them, whose expansion is bounded
+REDIRECTS = 5
+WORDS = 300
+"""Characters of the system's own words that an error quotes at most."""
+
+
+class BusyError(errors.TransientError):
+    """The system is away or busy, for longer than the attempts lasted.
+
+    Attributes:
+        retry_after_seconds: How long it asks to wait; none if it does not say.
+    """
+
+    retry_after_seconds: float | None = None
+
+
+class OutcomeUnknownError(errors.PermanentError):
+    """A request failed after it was sent: it may have been carried out.
+
+    Permanent, so that no task repeats it: somebody has to look first.
+    """
+
+
+class Auth(httpx.Auth):
+    """Sends credentials in a header, and knows what no message may show."""
+
+    def __init__(self, header: str, value: str, *hidden: str) -> None:
+        if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
+            message = "The credentials cannot be sent: they are empty, begin or end with a space"
+            message += " or a line break, or have a character that is not ASCII. Set them again."
+            raise errors.PermanentError(message)
+        self.header, self.value, self.hidden = header, value, (value, *hidden)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the header."""
+        request.headers[self.header] = self.value
+        yield request
+
+
+def bearer(token: SecretStr) -> Auth:
+    """Authenticate by `Authorization: Bearer ...`; the token may be `block:` and a name."""
+    text = secrets.reveal(token)
+    return Auth("Authorization", f"Bearer {text}", text)
+
+
+def basic(username: str, password: SecretStr) -> Auth:
+    """Authenticate by user name and password."""
+    text = secrets.reveal(password)
+    pair = base64.b64encode(f"{username}:{text}".encode()).decode()
+    return Auth("Authorization", f"Basic {pair}", pair, text)
+
+
+def header(name: str, key: SecretStr) -> Auth:
+    """Authenticate by a header of the system's own, such as `X-API-Key`."""
+    return Auth(name, secrets.reveal(key))
+
+
+def base_url(url: HttpUrl) -> HttpUrl:
+    """Refuse, as a field's validator, a base URL that holds more than an address."""
+    if url.username or url.password:
+        raise ValueError("put no user name or password into it: the block has fields for them")
+    if url.query is not None or url.fragment is not None:
+        raise ValueError("end it before the `?` or `#`: paths are added at its end")
+    return url
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What holds for the requests of a client.
+
+    Attributes:
+        name: What errors and logs call the system.
+        rate_limit: Name of a global concurrency limit of Prefect with a slot decay, of which each
+            attempt within a run takes a slot; empty for none.
+        deadline_seconds: Longest time for a request, with its repetitions and pauses.
+        max_bytes: Largest body of an answer, unpacked.
+    """
+
+    name: str
+    rate_limit: str = ""
+    deadline_seconds: float = 300
+    max_bytes: int = 64 * 2**20
+
+
+class Client(httpx.Client):
+    """`httpx.Client` that sends again where it is safe, and explains its errors."""
+
+    def __init__(self, policy: Policy, **options: Any) -> None:
+        super().__init__(**options)
+        self.headers["Accept-Encoding"] = "gzip, deflate"
+        self.policy = policy
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        """Build a request; what cannot be sent is a `PermanentError`."""
+        with _buildable():
+            return super().build_request(*arguments, **options)
+
+    def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        **_options: Any,
+    ) -> httpx.Response:
+        """Send a request, again where that is safe, and return an answer of success.
+
+        Args:
+            request: The request.
+            stream: Return as soon as the body begins: read it, and close the response.
+            auth: As in httpx.
+
+        Raises:
+            PermanentError: The system refuses, or its answer cannot be used.
+            OutcomeUnknownError: It may have been carried out; it is a PermanentError.
+            TransientError: The system is away or busy for longer than the attempts lasted.
+        """
+        call = _Call(self, self.policy, request, auth)
+
+        def attempt() -> httpx.Response:
+            if self.policy.rate_limit and reporting.in_run():
+                from prefect.concurrency.sync import rate_limit
+
+                rate_limit(self.policy.rate_limit)
+            for following in call.requests():
+                with call.explained(), self._watched(following, call.seconds_left()):
+                    call.response = super(Client, self).send(
+                        following, stream=True, auth=auth, follow_redirects=False
+                    )
+                    if not (stream and call.response.is_success):
+                        with contextlib.closing(call.response):
+                            for chunk in call.response.iter_bytes():
+                                call.add(chunk)
+                        call.complete()
+            return call.response
+
+        return tenacity.Retrying(**call.repetition())(attempt)
+
+    @contextlib.contextmanager
+    def _watched(self, request: httpx.Request, seconds: float) -> Iterator[None]:
+        """Break connections off at the deadline: a time-out begins anew with each byte."""
+        over = threading.Event()
+
+        def remember(_event: str, details: dict[str, Any]) -> None:
+            stream = details.get("return_value")
+            if hasattr(stream, "get_extra_info") and (found := stream.get_extra_info("socket")):
+                self._sockets.add(found)
+
+        def break_off() -> None:
+            over.set()
+            for opened in list(self._sockets):
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
+
+        request.extensions["trace"] = remember
+        timer = threading.Timer(seconds, break_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (httpx.TransportError, httpx.DecodingError):
+            if not over.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if over.is_set():
+            raise TimeoutError
+
+
+class AsyncClient(httpx.AsyncClient):
+    """`httpx.AsyncClient` that sends again where it is safe, and explains its errors."""
+
+    def __init__(self, policy: Policy, **options: Any) -> None:
+        super().__init__(**options)
+        self.headers["Accept-Encoding"] = "gzip, deflate"
+        self.policy = policy
+
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        """Build a request; what cannot be sent is a `PermanentError`."""
+        with _buildable():
+            return super().build_request(*arguments, **options)
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        **_options: Any,
+    ) -> httpx.Response:
+        """Do what `Client.send` does."""
+        call = _Call(self, self.policy, request, auth)
+
+        async def attempt() -> httpx.Response:
+            if self.policy.rate_limit and reporting.in_run():
+                from prefect.concurrency.asyncio import rate_limit
+
+                await rate_limit(self.policy.rate_limit)
+            for following in call.requests():
+                with call.explained():
+                    async with asyncio.timeout(call.seconds_left()):
+                        call.response = await super(AsyncClient, self).send(
+                            following, stream=True, auth=auth, follow_redirects=False
+                        )
+                        if not (stream and call.response.is_success):
+                            async with contextlib.aclosing(call.response):
+                                async for chunk in call.response.aiter_bytes():
+                                    call.add(chunk)
+                            call.complete()
+            return call.response
+
+        return await tenacity.AsyncRetrying(**call.repetition())(attempt)
+
+
+class _Call:
+    """One request until its outcome: what both clients decide in the same way.
+
+    Attributes:
+        response: The newest answer.
+        again: Whether the newest failure is worth another attempt.
+        asked: How long the system then asked to wait, in seconds.
+    """
+
+    response: httpx.Response
+    again: bool = False
+    asked: float | None = None
+
+    def __init__(
+        self,
+        client: httpx.Client | httpx.AsyncClient,
+        policy: Policy,
+        request: httpx.Request,
+        auth: Any,
+    ) -> None:
+        self.policy, self.name, self.request = policy, policy.name, request
+        self.auth = client.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
+        self.end = time.monotonic() + policy.deadline_seconds
+        self.timeouts = request.extensions.get("timeout", client.timeout.as_dict())
+        self.what = f"{request.method} {request.url.path}"
+        self.body: list[bytes] = []
+        if self.auth and client.base_url.host and _origin(request.url) != _origin(client.base_url):
+            message = f"{self.what} goes to {_address(request.url)}, which is not {self.name}: no"
+            message += " other server gets its credentials. Give a path below the base URL."
+            raise errors.PermanentError(message)
+
+    def repetition(self) -> dict[str, Any]:
+        """Return the arguments for tenacity."""
+        deadline = tenacity.stop_before_delay(self.policy.deadline_seconds)
+        return {
+            "retry": tenacity.retry_if_exception(lambda _: self.again),
+            "stop": tenacity.stop_after_attempt(ATTEMPTS) | deadline,
+            "wait": lambda state: (
+                BACKOFF(state) if self.asked is None else self.asked + JITTER(state)
+            ),
+            "before_sleep": _tell,
+            "reraise": True,
+        }
+
+    def requests(self) -> Iterator[httpx.Request]:
+        """Yield what to send: the request, then what it is redirected to.
+
+        Raises:
+            Exception: The newest answer is none of success.
+        """
+        self.again, self.asked, following = False, None, self.request
+        for _ in range(REDIRECTS + 1):
+            left = max(self.seconds_left(), 0.001)
+            limited = {name: min(left, value or left) for name, value in self.timeouts.items()}
+            following.extensions["timeout"] = limited
+            self.body = []
+            yield following
+            if self.response.next_request is None:
+                self._judge()
+                return
+            following = self._redirected(following, self.response.next_request)
+        raise errors.PermanentError(f"{self.name} redirects {self.what} in a circle.")
+
+    def seconds_left(self) -> float:
+        """Return the time that is left until the deadline."""
+        return self.end - time.monotonic()
+
+    def add(self, chunk: bytes) -> None:
+        """Take a part of the body.
+
+        Raises:
+            PermanentError: The body is too large, or packed in a way that has no bound.
+        """
+        packing = self.response.headers.get("Content-Encoding", "").strip().lower()
+        if packing not in PACKINGS:
+            message = f"{self.name} packs its answer to {self.what} as {packing[:50]!r}."
+            raise errors.PermanentError(message)
+        self.body.append(chunk)
+        if sum(map(len, self.body)) > self.policy.max_bytes:
+            message = f"{self.name} answers {self.what} with more than {self.policy.max_bytes:,}"
+            raise errors.PermanentError(f"{message} bytes. Ask for less, or stream it.")
+
+    def complete(self) -> None:
+        """Put an answer with the body that was taken in the place of the one without."""
+        old, not_now = self.response, {"content-encoding", "content-length", "transfer-encoding"}
+        self.response = httpx.Response(
+            old.status_code,
+            headers=[pair for pair in old.headers.multi_items() if pair[0] not in not_now],
+            content=b"".join(self.body),
+            request=old.request,
+            extensions=old.extensions,
+            default_encoding=old.default_encoding,
+        )
+        self.response.next_request, self.response.elapsed = old.next_request, old.elapsed
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what httpx raises into errors of this package."""
+        try:
+            yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            message = f"{self.name}: {self.what} has no usable address. Check the base URL."
+            raise errors.PermanentError(message) from None
+        except (httpx.LocalProtocolError, UnicodeEncodeError):
+            # Their own text may hold the credentials.
+            message = f"{self.name}: {self.what} cannot be sent. Check its headers and its size."
+            raise errors.PermanentError(message) from None
+        except httpx.DecodingError as error:
+            message = f"{self.name} answers {self.what} with a body that cannot be unpacked."
+            raise errors.PermanentError(message) from error
+        except TimeoutError as error:
+            message = f"{self.name} did not complete {self.what} within the deadline of"
+            raise self._transient(f"{message} {self.policy.deadline_seconds:g} s.") from error
+        except httpx.TransportError as error:
+            if _untrusted(error):
+                message = f"{self.name} has a certificate that is not trusted here: {error}."
+                raise errors.PermanentError(message) from error
+            unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+            message = f"{self.name} does not answer {self.what} ({type(error).__name__})."
+            raise self._transient(message, sent=not isinstance(error, unsent)) from error
+
+    def _transient(
+        self,
+        message: str,
+        *,
+        sent: bool = True,
+        refused: bool = False,
+        again: bool = True,
+        asked: float | None = None,
+    ) -> Exception:
+        """Return the error for what may pass.
+
+        Args:
+            message: What happened.
+            sent: Whether some of the request was sent, and so of its body.
+            refused: Whether the system certainly did nothing.
+            again: Whether it may pass within seconds.
+            asked: How long the system asks to wait, in seconds.
+        """
+        repeatable = self.request.method in IDEMPOTENT or "Idempotency-Key" in self.request.headers
+        if sent and not refused and not repeatable:
+            message += f" It may have been carried out all the same: look in {self.name} before"
+            return OutcomeUnknownError(f"{message} you send it again. Tasks do not repeat it.")
+        # The body of any other stream, such as a file, is used up.
+        self.again = again and (not sent or isinstance(self.request.stream, httpx.ByteStream))
+        self.asked = asked
+        error = BusyError(message)
+        error.retry_after_seconds = asked
+        return error
+
+    def _judge(self) -> None:
+        """Raise an error unless the system did what it was asked for."""
+        response, status = self.response, self.response.status_code
+        if response.is_success or status == 304:
+            return
+        message = f"{self.name} answers {status} to {self.what}{self._words(response)}."
+        asked = seconds_to_wait(response.headers)
+        used_up = "Retry-After" in response.headers or bool(_used_up(response.headers))
+        refused = status in REFUSED_FOR_NOW or (status == 403 and used_up)
+        if refused or status in AWAY_FOR_NOW:
+            message += "" if asked is None else f" It asks to wait {asked:.0f} s."
+            raise self._transient(message, refused=refused, asked=asked)
+        if status >= 500:
+            raise self._transient(message, again=False)
+        hint = " Check the credentials and their rights." if status in {401, 403} else ""
+        raise errors.PermanentError(f"{message}{hint}")
+
+    def _redirected(self, request: httpx.Request, following: httpx.Request) -> httpx.Request:
+        if request.method in {"GET", "HEAD"} and _origin(following.url) == _origin(request.url):
+            return following
+        message = f"{self.name} answers {self.response.status_code} to {self.what}: it has moved to"
+        message += f" {_address(following.url)}, where nothing was sent. If you trust that"
+        raise errors.PermanentError(f"{message} address, correct the base URL or the path.")
+
+    def _words(self, response: httpx.Response) -> str:
+        """Return what the system says of an error, as one line without credentials."""
+        kind, said = response.headers.get("Content-Type", ""), None
+        if "json" in kind:
+            with contextlib.suppress(ValueError, RecursionError):
+                said = response.json()
+        if isinstance(said, dict):
+            keys = ("message", "error", "error_description", "title", "detail", "errors")
+            said = [said[key] for key in keys if said.get(key)]
+        parts = said if isinstance(said, list) else [] if "html" in kind else [response.text]
+        text = "; ".join(
+            part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
+            for part in parts
+        )
+        hidden: set[str] = {*getattr(self.auth, "hidden", ())}
+        for name in ("Authorization", "Proxy-Authorization", "Cookie"):
+            hidden |= {*response.request.headers.get(name, "").split()[1:]}
+        hidden |= {urllib.parse.quote(one, safe="") for one in hidden}
+        hidden |= {json.dumps(one, ensure_ascii=False)[1:-1] for one in hidden}
+        for one in sorted(hidden, key=len, reverse=True):
+            text = text.replace(one, "********")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        text = f"{text[:WORDS]}..." if len(text) > WORDS else text.rstrip(".")
+        return f": {text}" if text else ""
+
+
+@contextlib.contextmanager
+def _buildable() -> Iterator[None]:
+    try:
+        yield
+    except httpx.InvalidURL:
+        message = "A request has a URL that cannot be used: give a path below the base URL."
+        raise errors.PermanentError(message) from None
+    except (RecursionError, TypeError, ValueError) as error:
+        message = f"A request cannot be built, as with content that JSON cannot write: {error}."
+        raise errors.PermanentError(message) from error
+
+
+def seconds_to_wait(headers: httpx.Headers) -> float | None:
+    """Return how long the headers of an answer ask to wait, in seconds; none if they do not.
+
+    `Retry-After` is read as seconds or a date. Where a rate limit is used up, its reset is read as
+    seconds from now or, from 1e9, since 1970.
+    """
+    text = headers.get("Retry-After", "")
+    if (asked := _number(text)) is not None:
+        return asked
+    with contextlib.suppress(ValueError):
+        date = email.utils.parsedate_to_datetime(text)
+        # Dates of HTTP are in GMT, also where they do not say so.
+        date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+        return max(0.0, date.timestamp() - time.time())
+    for prefix in _used_up(headers):
+        if (reset := _number(headers.get(f"{prefix}-Reset", ""))) is not None:
+            return max(0.0, reset - time.time()) if reset >= 1e9 else reset
+    return None
+
+
+def _used_up(headers: httpx.Headers) -> list[str]:
+    """Return what the headers of a rate limit that is used up begin with."""
+    prefixes = ("X-RateLimit", "RateLimit", "X-Rate-Limit")
+    return [one for one in prefixes if _number(headers.get(f"{one}-Remaining", "")) == 0]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r" *[0-9]{1,12}(\.[0-9]{1,9})? *", text) else None
+
+
+def read_json(name: str, response: httpx.Response) -> Any:
+    """Return the body of an answer of the system `name`, from JSON.
+
+    Raises:
+        PermanentError: It is not JSON.
+    """
+    try:
+        return response.json()
+    except (ValueError, RecursionError) as error:
+        kind = response.headers.get("Content-Type", "no type")[:50]
+        message = f"{name} does not answer {response.request.url.path} in JSON, but with"
+        message += f" {len(response.content):,} bytes of {kind!r}. Check the base URL."
+        raise errors.PermanentError(message) from error
+
+
+async def chunks(path: Path) -> AsyncIterator[bytes]:
+    """Yield what is in a file, for an upload from asynchronous code."""
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, 2**16):
+            yield chunk
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def _address(url: httpx.URL) -> str:
+    """Return a URL without what may be secret: user, query and fragment."""
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}"[:200]
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    reporting.logger(__name__).warning(
+        "%s Attempt %s of %s in %.1f s.",
+        error,
+        state.attempt_number + 1,
+        ATTEMPTS,
+        state.upcoming_sleep,
+    )

@@ -1,6 +1,0 @@
-"""House conventions: what every flow and task of the organisation has, in two decorators."""
-
-from .decorators import house_flow
-from .decorators import house_task
-
-__all__ = ["house_flow", "house_task"]
