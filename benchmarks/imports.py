@@ -18,7 +18,7 @@ import measure
 MODULES = {
     "pipeline": ("my_data_project", "my_data_project.flows.ingestion_flow"),
     "library": ("my_task_library", "my_task_library.data"),
-    "plugin": ("prefect_my_system", "prefect_my_system.collection"),
+    "plugin": ("prefect_my_system", "prefect_my_system.blocks"),
 }
 
 

@@ -193,8 +193,8 @@ def questions(content: str | None = None) -> dict[str, Any]:
 
 
 def rendered(text: str, kind: str) -> str:
-    """Render a text of `copier.yml` that depends on nothing but the kind of project."""
-    return jinja2.Template(text).render(project_kind=kind)
+    """Render a text of `copier.yml` that depends on nothing but the kind of a new project."""
+    return jinja2.Template(text).render(project_kind=kind, engine="dlt", parts="chosen")
 
 
 def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:

@@ -31,7 +31,7 @@ TESTS = {
         *("imports", "public_api", "keep_rows_task", "score_model_task"),
         *("rows_task", "column_task", "use_task"),
     ),
-    "plugin": ("blocks", "collection", "public_api", "close_tickets_task", "ticket_queue_block"),
+    "plugin": ("blocks", "read_ticket_task", "close_ticket_task", "ticket_queue_block"),
 }
 COMMANDS = {
     "pipeline": "my-data-project",

@@ -38,8 +38,9 @@ def test_files(answers: Answers, render: Render) -> None:
     assert answers.items() <= given.items()
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert metadata["requires-python"] == f">={given['minimum_python']}"
-    # DuckDB is a choice of older projects, and always there.
+    # DuckDB is a choice of older projects, and always there; those of a plugin are parts of it.
     extras = set(given.get("extras", [])) - {"duckdb"}
+    extras = set() if given["project_kind"] == "plugin" else extras
     together = {"all"} if given["project_kind"] == "library" and extras else set()
     assert set(metadata["optional-dependencies"]) == extras | together | {"dev"}
     assert (project / "Dockerfile").is_file() == ("container" in given["features"])
