@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import markdown
 import projects
 import yaml
@@ -116,11 +115,13 @@ def values(question: str, kind: str) -> list[str]:
     details = projects.QUESTIONS[question]
     if question == "engine":  # of which a new project has one
         return ["dlt"] if kind == "pipeline" else []
-    if jinja2.Template(str(details.get("when", True))).render(project_kind=kind) == "False":
+    if question == "parts":
+        return ["chosen"] if kind == "plugin" else []
+    if projects.rendered(str(details.get("when", True)), kind) == "False":
         return []
     choices = details["choices"]
     if isinstance(choices, str):
-        choices = yaml.safe_load(jinja2.Template(choices).render(project_kind=kind))
+        choices = yaml.safe_load(projects.rendered(choices, kind))
     return list(choices.values()) if isinstance(choices, dict) else choices
 
 
@@ -272,7 +273,15 @@ def check_texts(project: Path, answers: Answers) -> None:
         assert yaml.safe_load(deployments.read_text(encoding="utf-8"))["name"] == name
 
 
-REACHES = (*TEXT_QUESTIONS, "work_pool", "image_name", "system_", "{% include", "_copier_answers")
+REACHES = (
+    *TEXT_QUESTIONS,
+    "work_pool",
+    "image_name",
+    "system_",
+    "class_prefix",
+    "{% include",
+    "_copier_answers",
+)
 """A file that holds none of these words holds no text that anyone typed."""
 
 

@@ -182,13 +182,14 @@ def questions(content: str | None = None) -> dict[str, Any]:
         content: A `copier.yml`; by default that of the work tree.
 
     Returns:
-        The question's name and its details; not `engine`, which nobody answers.
+        The question's name and its details; not `engine` and `parts`, which nobody answers.
     """
     document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
     return {
         name: details
         for name, details in document.items()
-        if not name.startswith("_") and details.get("when") is not False and name != "engine"
+        if not name.startswith("_") and details.get("when") is not False
+        if name not in {"engine", "parts"}
     }
 
 

@@ -44,13 +44,16 @@ def test_path_parts_are_short_and_fit_windows() -> None:
         assert not set(path.name) & set('"|<>:?*\\'), path
 
 
-def test_python_files_of_a_pipeline_are_python() -> None:
+@pytest.mark.parametrize("kind", ["pipeline", "plugin"])
+def test_python_files_are_python(kind: str) -> None:
     """They import relatively, so that hardly one needs the package's name."""
-    for path in projects.files(TEMPLATE / "{{ pipeline }}" / "src"):
-        if path.suffix == ".py":
-            ast.parse(path.read_text(encoding="utf-8"), path.name)
-        elif path.name.endswith(".py.jinja"):
-            assert "{{ package_name }}" not in path.read_text(encoding="utf-8"), path
+    for folder in TEMPLATE.glob("{{ " + kind + "*/src"):
+        for path in projects.files(folder):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".py":
+                ast.parse(text, path.name)
+            elif path.name.endswith(".py.jinja"):
+                assert not re.search(r"^(from|import) \{\{", text, re.MULTILINE), path
 
 
 def test_free_text_is_escaped_wherever_it_stands_in_code() -> None:

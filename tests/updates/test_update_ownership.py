@@ -35,13 +35,14 @@ def test_seeds_depend_on_no_answer() -> None:
         assert pattern.startswith("/"), f"{pattern} would match in any folder"
 
 
-def test_what_is_kept_of_an_own_engine_asks_for_answers_that_are_there() -> None:
-    """The old release is rendered with these patterns too, and knows nothing of an engine."""
+def test_what_old_projects_keep_asks_for_answers_that_are_there() -> None:
+    """The old release is rendered with these patterns too, and knows of no engine and no parts."""
     assert len(SETTINGS["_exclude"]) == 3
     lines = SETTINGS["_exclude"][1].strip().splitlines()
-    assert lines[0].startswith("{% if project_kind == 'pipeline' and ")
-    assert "(engine is defined and engine == 'own')" in lines[0]
-    assert "(engine is not defined and _copier_operation == 'update')" in lines[0]
+    for kind, name, old in (("pipeline", "engine", "own"), ("plugin", "parts", "all")):
+        has = f"({name} is defined and {name} == '{old}')"
+        assert f"project_kind == '{kind}' and ({has}" in lines[0]
+        assert f"({name} is not defined and _copier_operation == 'update')" in lines[0]
     assert lines[-1] == "{% endif %}"
     assert all(line.startswith("/") for line in lines[1:-1])
 

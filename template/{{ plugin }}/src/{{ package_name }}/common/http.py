@@ -379,15 +379,15 @@ class _Call:
         except httpx.DecodingError as error:
             message = f"{self.name} answers {self.what} with a body that cannot be unpacked."
             raise errors.PermanentError(message) from error
-        except TimeoutError as error:
-            message = f"{self.name} did not complete {self.what} within the deadline of"
-            raise self._transient(f"{message} {self.policy.deadline_seconds:g} s.") from error
-        except httpx.TransportError as error:
+        except (TimeoutError, httpx.TransportError) as error:
             if _untrusted(error):
                 message = f"{self.name} has a certificate that is not trusted here: {error}."
                 raise errors.PermanentError(message) from error
             unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-            message = f"{self.name} does not answer {self.what} ({type(error).__name__})."
+            problem = type(error).__name__
+            if isinstance(error, TimeoutError) or self.seconds_left() < 0.05:
+                problem = f"deadline of {self.policy.deadline_seconds:g} s"
+            message = f"{self.name} does not answer {self.what} ({problem})."
             raise self._transient(message, sent=not isinstance(error, unsent)) from error
 
     def _transient(
