@@ -87,14 +87,15 @@ def _plan(arguments: argparse.Namespace) -> dict[str, str]:
     names = {"package": PACKAGE, "credentials": credentials, "name": name, "folder": folder}
     names |= {"slug": words.replace(" ", "-").lower(), "words": words, "call": call}
     code, test = CODE["writing" if getattr(arguments, "writes", False) else part]
-    own = re.compile(rf"^(from|import) .*\b{name}\b", re.MULTILINE)
+    other = re.compile(rf"^(from|import) .*\b{name}\b|\b{name}: ", re.MULTILINE)
     tests = f"tests/test_{module.removesuffix('_task')}_{part}.py"
     changes: dict[str, str] = {}
     for path, text in {f"{SOURCE}/{folder}/{module}.py": code, tests: test}.items():
         if (_root() / path).exists():
             raise errors.PermanentError(f"{path} already exists: choose another name.")
-        if own.search(text):
-            raise errors.PermanentError(f"{path} imports {name}: choose another name.")
+        if other.search(text):
+            message = f"{path} needs the name {name} for something else: choose another."
+            raise errors.PermanentError(message)
         changes[path] = _tidy(path, string.Template(text).substitute(names))
     exporting = f"{SOURCE}/{folder}/__init__.py"
     changes[exporting] = _export(exporting, module, name)
