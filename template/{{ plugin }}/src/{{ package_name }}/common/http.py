@@ -70,6 +70,18 @@ class BusyError(errors.TransientError):
     retry_after_seconds: float | None = None
 
 
+class RefusedError(errors.PermanentError):
+    """The system answers that it does not do what it was asked for.
+
+    Attributes:
+        status: Its answer, such as 404.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class OutcomeUnknownError(errors.PermanentError):
     """A request failed after it was sent: it may have been carried out.
 
@@ -434,7 +446,7 @@ class _Call:
         if status >= 500:
             raise self._transient(message, again=False)
         hint = " Check the credentials and their rights." if status in {401, 403} else ""
-        raise errors.PermanentError(f"{message}{hint}")
+        raise RefusedError(f"{message}{hint}", status)
 
     def _redirected(self, request: httpx.Request, following: httpx.Request) -> httpx.Request:
         if request.method in {"GET", "HEAD"} and _origin(following.url) == _origin(request.url):
