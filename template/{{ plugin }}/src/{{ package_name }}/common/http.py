@@ -77,9 +77,7 @@ class RefusedError(errors.PermanentError):
         status: Its answer, such as 404.
     """
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    status: int = 0
 
 
 class OutcomeUnknownError(errors.PermanentError):
@@ -446,7 +444,9 @@ class _Call:
         if status >= 500:
             raise self._transient(message, again=False)
         hint = " Check the credentials and their rights." if status in {401, 403} else ""
-        raise RefusedError(f"{message}{hint}", status)
+        refusal = RefusedError(f"{message}{hint}")
+        refusal.status = status  # not an argument: what is pickled is made of the message alone
+        raise refusal
 
     def _redirected(self, request: httpx.Request, following: httpx.Request) -> httpx.Request:
         if request.method in {"GET", "HEAD"} and _origin(following.url) == _origin(request.url):
