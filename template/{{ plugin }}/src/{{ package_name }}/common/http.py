@@ -97,7 +97,7 @@ class Auth(httpx.Auth):
             raise errors.PermanentError(message)
         self.header, self.value, self.hidden = header, value, (value, *hidden)
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
         """Add the header."""
         request.headers[self.header] = self.value
         yield request

@@ -7,7 +7,7 @@ Prefect's own integrations have it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import ValidationError, create_model
@@ -21,14 +21,12 @@ NAME = __name__.partition(".")[0].removeprefix("prefect_")
 PREFIX = f"PREFECT_INTEGRATIONS_{NAME.upper()}_"
 """What every variable begins with."""
 
-B = TypeVar("B", bound="Block")
-
 
 class _Settings(PrefectBaseSettings):
     model_config = build_settings_config(("integrations", NAME))
 
 
-def read(block: type[B]) -> B:
+def read(block: type[Block]) -> Any:
     """Make a block of the settings, as they are now.
 
     Args:
