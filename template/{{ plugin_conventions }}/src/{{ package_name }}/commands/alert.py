@@ -1,0 +1,35 @@
+"""Send a message to an owner whenever a flow run of theirs ends badly.
+
+Deployments whose runs have no owner, so that nobody is alerted of them, are listed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "send a message to an owner whenever a flow run of theirs ends badly"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("owner", help="team, as in `house_flow(owner=...)`")
+    parser.add_argument("block", help="block that sends it, such as slack-webhook/finance")
+    parser.add_argument("--cancelled", action="store_true", help="also when one is cancelled")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the automations, or bring them up to date."""
+    # Imported here, because they cost seconds.
+    from ..common import prefect_api
+    from ..conventions import alerts
+
+    owner, block = arguments.owner, arguments.block
+    with prefect_api.explained():
+        alerts.alert_owner(owner, block, cancelled=arguments.cancelled)
+        unowned = alerts.without_owner()
+    print(f"When a run with the tag owner:{owner} ends badly, {block} sends a message.")
+    if unowned:
+        print("Without such a tag, so that nobody is alerted:", *unowned, sep="\n  ")

@@ -1,0 +1,79 @@
+"""`house_flow` and `house_task`: Prefect's decorators, with what the house expects.
+
+That is an owner who is alerted when a run ends badly (`alerts`), a cost centre to charge, a name
+that says what a run is for, a time limit, and retries of what another attempt can cure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import prefect
+from prefect.runtime import flow_run
+
+from ..common import retries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect import Flow, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HOUR_SECONDS = 3600.0
+
+_tags: dict[Callable[..., Any], list[str]] = {}
+
+
+def house_flow(
+    *,
+    owner: str,
+    cost_centre: str,
+    name: str | None = None,
+    timeout_seconds: float = 4 * HOUR_SECONDS,
+    **options: Any,
+) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a flow of an owner, such as `finance`, and a cost centre, such as `cc-1042`.
+
+    Its name defaults to the function's, with dashes. The options are those of `prefect.flow`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        chosen = name or function.__name__.replace("_", "-")
+
+        def run_name() -> str:
+            # The time it is for, which is not always the time it began.
+            due = flow_run.get_scheduled_start_time()
+            return f"{chosen}-{due:%Y-%m-%dT%H:%M}"
+
+        given: dict[str, Any] = {"flow_run_name": run_name, **options}
+        _tags[function] = [f"cost-centre:{cost_centre}", f"owner:{owner}"]
+        return prefect.flow(name=chosen, timeout_seconds=timeout_seconds, **given)(function)
+
+    return decorate
+
+
+def house_task(
+    *, owner: str, timeout_seconds: float = HOUR_SECONDS, **options: Any
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of an owner; the time limit is that of one attempt.
+
+    The options are those of `prefect.task`, and go before those of the house.
+    """
+    given: dict[str, Any] = {**retries.TRANSIENT, "timeout_seconds": timeout_seconds, **options}
+    given["tags"] = {f"owner:{owner}", *options.get("tags", ())}
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        return prefect.task(**given)(function)
+
+    return decorate
+
+
+def tags_of(flow: Flow[..., Any]) -> list[str]:
+    """Return the tags that every deployment of a house flow must have.
+
+    Flows have no tags in Prefect. A run has those of its deployment from the start, so that its
+    owner is alerted even if it ends before its flow is imported.
+    """
+    return _tags.get(flow.fn, [])
