@@ -1,0 +1,330 @@
+"""The recipes for plugins of docs/recipes, written into a generated plugin and run there."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import json
+import re
+import shlex
+import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import child_processes
+import projects
+import pytest
+from environments import Environments
+from projects import Render, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECIPES = projects.ROOT / "docs" / "recipes"
+WAITING = (RECIPES / "waiting.md").read_text(encoding="utf-8")
+OPENAPI = (RECIPES / "openapi.md").read_text(encoding="utf-8")
+MODULES = re.compile(r"```python\n# (src/prefect_gitea/\S+)\n(.*?)```", re.DOTALL)
+
+ANSWERS = {
+    "project_kind": "plugin",
+    "project_name": "prefect-gitea",
+    "extras": ["conventions"],
+    "example": False,
+}
+
+WAIT_SECONDS = 300
+
+SPECIFICATION = """\
+openapi: 3.0.3
+info: {title: Issues, version: "1"}
+paths:
+  /repos/{owner}/{repo}/issues:
+    get:
+      parameters:
+        - {name: owner, in: path, required: true, schema: {type: string}}
+        - {name: repo, in: path, required: true, schema: {type: string}}
+      responses:
+        "200":
+          description: Issues
+          content:
+            application/json:
+              schema: {type: array, items: {$ref: "#/components/schemas/Issue"}}
+components:
+  schemas:
+    Issue:
+      type: object
+      required: [number, title, state]
+      properties:
+        number: {type: integer}
+        title: {type: string, description: What it is about.}
+        state: {type: string, enum: [open, closed]}
+        labels: {type: array, items: {$ref: "#/components/schemas/Label"}}
+        due_date: {type: string, format: date-time, nullable: true}
+    Label:
+      type: object
+      required: [name]
+      properties: {name: {type: string}, color: {type: string}}
+    Version: {type: object, properties: {version: {type: string}}}
+"""
+
+
+def block(page: str, language: str, word: str) -> str:
+    """Return the code of a language on a page that has a word in it."""
+    codes = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    (found,) = [code for code in codes if word in code]
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(
+    render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A plugin with the modules of all recipes, and the models of an OpenAPI file."""
+    folder = tmp_path_factory.mktemp("recipes") / "prefect-gitea"
+    shutil.copytree(render(**ANSWERS), folder)
+    environments.sync(folder)
+    for path, code in MODULES.findall(WAITING) + MODULES.findall(OPENAPI):
+        (folder / path).write_text(code)
+    (folder / "openapi.yaml").write_text(SPECIFICATION)
+    generate(folder)
+    return folder
+
+
+def generate(folder: Path, *more: str, check: bool = True) -> str:
+    command = shlex.split(block(OPENAPI, "bash", "datamodel-codegen").replace("\\\n", " "))
+    return projects.run(*command, *more, cwd=folder, check=check)
+
+
+def test_the_recipes_pass_the_checks_of_a_project(project: Path) -> None:
+    files = [path for path, _ in MODULES.findall(WAITING + OPENAPI)]
+    assert len(files) == 3
+    files += ["src/prefect_gitea/models.py"]
+    tool(project, "ruff", "check", *files)
+    tool(project, "ruff", "format", "--diff", *files)
+    tool(project, "pyrefly", "check", *files)
+
+
+@pytest.fixture
+def system() -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """A system: its address, and what each path answers; the last answer is repeated."""
+    answers: dict[str, list[Any]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            left = answers[self.path]
+            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serve = functools.partial(server.serve_forever, poll_interval=0.05)
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api", answers
+        server.shutdown()
+
+
+def run(project: Path, prefect_api: str, url: str, module: str, call: str) -> str:
+    """Call a task in a flow, and print its result or its error."""
+    code = f"""
+from prefect import flow
+from prefect_gitea.blocks import GiteaCredentials
+from prefect_gitea.tasks.{module} import *
+credentials = GiteaCredentials(base_url={url!r}, token="x")
+@flow
+def run():
+    return {call}
+try:
+    print("RESULT", run())
+except Exception as error:
+    print("RESULT", type(error).__name__, error)
+"""
+    return tool(project, "python", "-c", code, PREFECT_API_URL=prefect_api).rpartition("RESULT ")[2]
+
+
+def test_a_task_that_asks(
+    project: Path, prefect_api: str, system: tuple[str, dict[str, list[Any]]]
+) -> None:
+    url, answers = system
+    call = "wait_for_migration{}(credentials, 7, pause_seconds=0.2)"
+    migration = {"status": "running", "message": ""}
+    answers["/api/migrations/7"] = [migration, migration, migration | {"status": "finished"}]
+    printed = run(project, prefect_api, url, "waiting", call.format(""))
+    assert "'status': 'finished'" in printed
+    assert len(answers["/api/migrations/7"]) == 1
+    answers["/api/migrations/7"] = [migration | {"status": "failed", "message": "no such source"}]
+    printed = run(project, prefect_api, url, "waiting", call.format(""))
+    assert printed.startswith("PermanentError Migration 7 failed: no such source")
+    answers["/api/migrations/7"] = [migration]
+    printed = run(
+        project, prefect_api, url, "waiting", call.format(".with_options(timeout_seconds=1)")
+    )
+    assert printed.startswith("TaskRunTimeoutError")
+
+
+def test_tasks_from_an_openapi_file(
+    project: Path, prefect_api: str, system: tuple[str, dict[str, list[Any]]]
+) -> None:
+    url, answers = system
+    issue = {"number": 1, "title": "Late", "state": "open", "labels": [{"name": "bug"}]}
+    answers["/api/repos/data/orders/issues"] = [[issue]]
+    call = "list_issues(credentials, 'data/orders')"
+    printed = run(project, prefect_api, url, "issues", f"[i.labels[0].name for i in {call}]")
+    assert printed == "['bug']\n"
+    answers["/api/repos/data/orders/issues"] = [[issue, issue | {"number": "seven"}]]
+    printed = run(project, prefect_api, url, "issues", f"{call}")
+    assert printed == (
+        "PermanentError The issues of data/orders do not fit the OpenAPI file, at 1.number:"
+        " renew it.\n"
+    )
+
+
+def test_models_that_are_not_those_of_the_file_are_seen(project: Path) -> None:
+    models = project / "src" / "prefect_gitea" / "models.py"
+    made = models.read_text()
+    generate(project, "--check")
+    try:
+        models.write_text(made.replace("title: str", "title: int"))
+        assert "-    title: int" in generate(project, "--check", check=False)
+        with pytest.raises(AssertionError, match="exit 1"):
+            generate(project, "--check")
+        (words,) = re.findall("`(--openapi-scopes.*)`", OPENAPI)
+        generate(project, *shlex.split(words))
+        assert "class Issue(" in models.read_text()
+        assert "class Version(" not in models.read_text()
+    finally:
+        models.write_text(made)
+
+
+def test_a_specification_of_swagger_2_gives_the_same_models(project: Path) -> None:
+    models = project / "src" / "prefect_gitea" / "models.py"
+    made = models.read_text()
+    schemas = SPECIFICATION.partition("  schemas:\n")[2].replace(
+        "components/schemas", "definitions"
+    )
+    definitions = re.sub("^  ", "", schemas, flags=re.MULTILINE).replace(", nullable: true", "")
+    (project / "openapi.yaml").write_text(f'swagger: "2.0"\ndefinitions:\n{definitions}')
+    try:
+        generate(project, "--input-file-type", "jsonschema")
+        for name in ("State", "Label", "Version", "Issue"):
+            assert f"class {name}(" in models.read_text()
+    finally:
+        models.write_text(made)
+        (project / "openapi.yaml").write_text(SPECIFICATION)
+
+
+FLOW = """
+from prefect import flow
+
+
+@flow
+def load_commit(repository: str, commit: str) -> str:
+    return f"{repository} {commit}"
+"""
+
+
+def test_a_webhook_starts_a_deployment(project: Path, prefect_api: str, tmp_path: Path) -> None:
+    (project / "src" / "prefect_gitea" / "flows.py").write_text(FLOW)
+    (tmp_path / "prefect.yaml").write_text(f"pull: []\n{block(WAITING, 'yaml', 'triggers')}")
+    env = {"PREFECT_API_URL": prefect_api}
+    python = project / ".venv" / "bin" / "python"
+
+    def prefect(*words: str) -> str:
+        return projects.run(python, "-m", "prefect", *words, cwd=tmp_path, **env)
+
+    prefect("work-pool", "create", "default", "--type", "process", "--overwrite")
+    prefect("--no-prompt", "deploy", "--all")
+    save = "Secret(value='k').save('gitea-webhook', overwrite=True)"
+    save = f"from prefect.blocks.system import Secret; {save}"
+    projects.run(python, "-c", save, cwd=tmp_path, **env)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = shlex.split(block(WAITING, "bash", "uvicorn"))
+    assert command[:3] == ["uv", "run", "uvicorn"]
+    command[command.index("--port") + 1] = port
+    whole = projects.clean_environment(**env, PREFECT_WORKER_QUERY_SECONDS="1")
+    worker = [python, "-m", "prefect", "worker", "start", "--pool", "default"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        child_processes.running(
+            ["uv", "run", "--no-sync", *command[2:]], cwd=project, env=whole, stdout=log, stderr=log
+        ),
+        child_processes.running(worker, cwd=tmp_path, env=whole, stdout=log, stderr=log),
+    ):
+        url = f"http://127.0.0.1:{port}/push"
+        wait_for(lambda: status(url, b"{}", "wrong") == 403)
+        for number in range(2):
+            sent = {"ref": "refs/heads/main", "after": f"0a1b2c{number}"}
+            sent["repository"] = {"full_name": ("others", "data")[number] + "/orders"}
+            body = json.dumps(sent).encode()
+            assert status(url, body, hmac.new(b"k", body, hashlib.sha256).hexdigest()) == 200
+        wait_for(lambda: "COMPLETED" in str(runs(prefect_api)))
+    assert {str(run["parameters"]) for run in runs(prefect_api)} == {
+        "{'repository': 'gitea.repository.data/orders', 'commit': '0a1b2c1'}"
+    }
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def status(url: str, body: bytes, signature: str) -> int:
+    """Send a webhook, and return the status of the answer; 0 if there is none yet."""
+    headers = {"Content-Type": "application/json", "X-Gitea-Signature": signature}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except urllib.error.URLError:
+        return 0
+
+
+def runs(prefect_api: str) -> list[dict[str, Any]]:
+    """Return the runs of the flow of the recipe."""
+    asked = json.dumps({"flows": {"name": {"any_": ["load-commit"]}}}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{prefect_api}/flow_runs/filter", asked, headers)
+    with urllib.request.urlopen(request) as response:
+        found: list[dict[str, Any]] = json.load(response)
+    return found
+
+
+HOUSE_FLOW = """
+from prefect_gitea.conventions import house_flow
+
+
+@house_flow(owner="finance", cost_centre="cc-1042")
+def close_the_month() -> None: ...
+"""
+
+
+def test_the_test_of_the_readme_sees_a_deployment_without_its_owner(
+    project: Path, tmp_path: Path
+) -> None:
+    readme = (project / "README.md").read_text()
+    (tmp_path / "test_owners.py").write_text(block(readme, "python", "def test_"))
+    (tmp_path / "house.py").write_text(HOUSE_FLOW)
+    entry = "deployments:\n  - name: monthly\n    entrypoint: house.close_the_month\n"
+    tags = block(readme, "yaml", "owner:")
+    command = (project / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    (tmp_path / "prefect.yaml").write_text(entry + tags)
+    projects.run(*command, cwd=tmp_path)
+    (tmp_path / "prefect.yaml").write_text(entry + tags.replace("finance", "sales"))
+    with pytest.raises(AssertionError, match=r"house\.close_the_month"):
+        projects.run(*command, cwd=tmp_path)
