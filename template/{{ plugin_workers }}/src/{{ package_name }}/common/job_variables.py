@@ -1,0 +1,61 @@
+"""Job variables of the package's workers: wrong ones are refused by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from prefect.workers.base import BaseJobConfiguration
+from pydantic import ValidationError
+
+from . import errors
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, WorkPool
+    from prefect.client.schemas.responses import DeploymentResponse
+
+
+class StrictJobConfiguration(BaseJobConfiguration):
+    """A job configuration that refuses job variables which Prefect would drop silently."""
+
+    @classmethod
+    async def resolve_for_flow_run(
+        cls,
+        flow_run: FlowRun,
+        *,
+        client: PrefectClient,
+        work_pool: WorkPool,
+        deployment: DeploymentResponse | None = None,
+        **worker: Any,
+    ) -> Self:
+        """Put together what a flow run gets, from its work pool, deployment and own wishes.
+
+        Raises:
+            PermanentError: A job variable is unknown, or has a value that does not fit.
+        """
+        if deployment is None and flow_run.deployment_id is not None:
+            deployment = await client.read_deployment(flow_run.deployment_id)
+        wishes = {**(flow_run.job_variables or {})}
+        if deployment is not None:
+            wishes |= deployment.job_variables or {}
+        known = work_pool.base_job_template.get("variables", {}).get("properties", {})
+        # The name of a variable such as `env.HOME` ends at the point.
+        unknown = sorted({name.partition(".")[0] for name in wishes} - known.keys())
+        if unknown:
+            raise errors.PermanentError(
+                f"The work pool {work_pool.name} has no job variable {', '.join(unknown)}:"
+                f" correct the deployment, or use one of {', '.join(sorted(known))}."
+            )
+        try:
+            return await super().resolve_for_flow_run(
+                flow_run, client=client, work_pool=work_pool, deployment=deployment, **worker
+            )
+        except ValidationError as error:
+            # Without the values, which may be secrets.
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise errors.PermanentError(
+                f"Wrong job variables ({problems}): correct the deployment or its work pool."
+            ) from None
