@@ -1,0 +1,54 @@
+"""What a deployment may ask of the worker: Prefect's job variables, and limits."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect.utilities.processutils import command_from_string
+from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
+from pydantic import BaseModel, Field
+
+from ...common.errors import PermanentError
+from ...common.job_variables import StrictJobConfiguration
+
+# By its path: as a module it would import this package, and with it Prefect.
+SUPERVISE = [sys.executable, "-P", str(Path(__file__).with_name("supervise.py"))]
+
+
+def _field(default: int | None, title: str, text: str, least: int, most: int | None = None) -> Any:
+    text += ", of all processes of a run together; empty for no limit." if default is None else "."
+    return Field(default=default, title=title, description=text, ge=least, le=most)
+
+
+class Limits(BaseModel):
+    """What a run may use of the machine, and how it is treated."""
+
+    memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect takes 150)", 64)
+    cpu_seconds: int | None = _field(None, "CPU time (s)", "CPU time (Prefect takes 5)", 1)
+    wall_seconds: int | None = _field(None, "Time (s)", "Time from start to end", 1)
+    niceness: int = _field(0, "Niceness", "How far a run stands back for others", 0, 19)
+    # Prefect kills what it cancels after 30 seconds.
+    grace_seconds: int = _field(20, "Grace (s)", "Time to end in, when asked to", 0, 25)
+
+
+class LimitedVariables(ProcessVariables, Limits):
+    """What a deployment may set, with the work pool's defaults."""
+
+
+class LimitedConfiguration(StrictJobConfiguration, ProcessJobConfiguration, Limits):
+    """What the worker gets for a flow run."""
+
+    def prepare_for_flow_run(self, *context: Any, **more: Any) -> None:
+        """Put a supervisor before the command of the run, which is Prefect's if there is none."""
+        engine = f"{shlex.quote(sys.executable)} -m prefect.engine"
+        try:
+            command = command_from_string(self.command or engine)
+        except ValueError as error:
+            raise PermanentError(f"Wrong job variable command ({error}): correct it.") from None
+        order = json.dumps(self.model_dump(include={*Limits.model_fields}))
+        self.command = shlex.join([*SUPERVISE, order, *command])
+        super().prepare_for_flow_run(*context, **more)
