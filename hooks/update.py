@@ -56,7 +56,7 @@ REFRESHED = "refreshed"
 OFFERED = "can be refreshed"
 LEFT = "left to you"
 
-MOVES = {"engine": "dlt"}
+MOVES = {"engine": "dlt", "parts": "chosen"}
 """Answers that replace the code of an older kind; hooks/notes tells what each brings."""
 
 CHECKS = ("uv sync --quiet", "ruff check .", "ruff format --check .", "pyrefly check", "pytest -q")
@@ -740,7 +740,7 @@ def features(answers: dict[str, object]) -> set[str]:
 def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) -> None:
     """Take for unedited what an earlier version rendered so: updates have left it as it was.
 
-    That holds for files of the user, and for those that an own engine keeps.
+    That holds for files of the user, and for those that an old pipeline or plugin keeps.
     """
     for name in sorted({*plan.sides, *(name for tree in earlier for name in tree)}):
         sides = plan.sides.get(name) or sides_of(None, mine(project, name), None)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN = [
     ref
     for ref, content in updating.release_copier_yml().items()
-    if ref != CURRENT and updating.has_own_engine(content, "pipeline")
+    if ref != CURRENT and updating.older(content, "pipeline")
 ]
 """Releases whose pipelines have an engine of their own."""
 IN_GATE = OWN[-1:]

@@ -1,9 +1,9 @@
 """Unedited projects of every release, updated to the work tree: equal to new ones.
 
-By `update.py --refresh` wholly; a pipeline of before 0.5 by `-d engine=dlt` as well. By plain
-`copier update` but for seeds, which stay as the old release wrote them, and all of a pipeline of
-before 0.5 that its own engine is made of or speaks of. With no release yet, the work tree stands
-for one.
+By `update.py --refresh` wholly; a pipeline of before 0.5 by `-d engine=dlt` as well, a plugin of
+before 0.6 by `-d parts=chosen`. By plain `copier update` but for seeds, which stay as the old
+release wrote them, and all code of such a pipeline or plugin. With no release yet, the work tree
+stands for one.
 """
 
 from __future__ import annotations
@@ -55,10 +55,14 @@ def newest(ref: str, template_repository: TemplateRepository) -> str:
 
 @pytest.fixture
 def move(ref: str, answers: dict[str, Any]) -> dict[str, str]:
-    """What has to be answered to get the engine of new projects."""
-    content = updating.release_copier_yml()[ref]
-    own = updating.has_own_engine(content, answers["project_kind"])
-    return {"engine": "dlt"} if own else {}
+    """What has to be answered to get the code of new projects."""
+    return updating.newer(updating.release_copier_yml()[ref], answers["project_kind"])
+
+
+def recorded(project: Path) -> dict[str, Any]:
+    """Return what a project says of itself: its default may have changed since."""
+    name = "project_description"
+    return {name: updating.answers(project)[name]}
 
 
 def check_new(project: Path, fresh: Path) -> None:
@@ -83,7 +87,8 @@ def test_refreshed_equals_new(
     project = template_repository.project(answers, tmp_path / "project", ref)
     report = scripted.update(project, move, newest, "--refresh")
     assert report["is_good"], report
-    check_new(project, template_repository.render({**answers, **move}, newest))
+    wanted = {**answers, **move, **recorded(project)}
+    check_new(project, template_repository.render(wanted, newest))
 
 
 @pytest.mark.parametrize(("ref", "answers"), cases("copier"))
@@ -102,17 +107,17 @@ def test_updated_equals_new(
     patterns = [*updating.seed_patterns(), *(updating.kept_patterns() if move else [])]
 
     def theirs(files: updating.Snapshot) -> updating.Snapshot:
-        """Return the files that are the user's, or that an own engine keeps."""
+        """Return the files that are the user's, or that an older project keeps."""
         return {path: held for path, held in files.items() if updating.is_seed(path, patterns)}
 
     project = template_repository.project(answers, tmp_path / "project", ref)
     before = updating.snapshot(project)
     updating.update(project, ref=newest)
 
-    # What a render brings of an engine that it does not have is left out of the comparison.
-    fresh_folder = template_repository.render(
-        {**answers, **({"engine": "own"} if move else {})}, newest
-    )
+    # What a render brings of code that it does not have is left out of the comparison.
+    old = updating.older(updating.release_copier_yml()[ref], answers["project_kind"])
+    wanted = {**answers, **old, **recorded(project)}
+    fresh_folder = template_repository.render(wanted, newest)
     fresh = updating.snapshot(fresh_folder)
     after = updating.snapshot(project)
     assert theirs(after) == theirs(before)
@@ -129,4 +134,5 @@ def test_updated_equals_new(
 
     report = scripted.update(project, move, newest, "--refresh")
     assert report["is_good"], report
-    check_new(project, template_repository.render({**answers, **move}, newest))
+    wanted = {**answers, **move, **recorded(project)}
+    check_new(project, template_repository.render(wanted, newest))

@@ -1,4 +1,7 @@
-"""Who has which engine: a new pipeline has dlt, one of before 0.5 keeps its own."""
+"""Who has which code: a new pipeline has dlt and a new plugin the parts that were chosen.
+
+A pipeline of before 0.5 keeps its own engine, a plugin of before 0.6 all of its parts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 OWN = [
     ref
     for ref, content in updating.release_copier_yml().items()
-    if ref != CURRENT and updating.has_own_engine(content, "pipeline")
+    if ref != CURRENT and updating.older(content, "pipeline")
 ]
 """Releases whose pipelines have an engine of their own."""
 ENDS = sorted({OWN[0], OWN[-1]}, key=updating.version)
@@ -81,6 +84,58 @@ def test_answers_by_the_user_s_settings_do_not_make_a_project_old(
 @pytest.mark.parametrize("kind", ["library", "plugin"])
 def test_other_kinds_have_none(kind: str, template_repository: TemplateRepository) -> None:
     assert engine(template_repository.render({"project_kind": kind})) is None
+
+
+OLD_PLUGINS = [
+    ref
+    for ref, content in updating.release_copier_yml().items()
+    if ref != CURRENT
+    and "plugin" in updating.choices(updating.questions(content)["project_kind"])
+    and updating.older(content, "plugin")
+]
+"""Releases whose plugins have all parts."""
+PLUGIN = {"project_kind": "plugin"}
+PARTS = ["worker", "process_worker", "startup_hook", "conventions"]
+
+
+@pytest.mark.parametrize("ref", sorted({OLD_PLUGINS[0], OLD_PLUGINS[-1]}, key=updating.version))
+def test_an_old_plugin_keeps_its_parts_and_what_was_made_of_them(
+    ref: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(PLUGIN, tmp_path / "project", ref)
+    package = project / "src" / "prefect_my_system"
+    (package / "common" / "errors.py").unlink()
+    edited = package / "workers" / "limited.py"
+    edited.write_text(edited.read_text(encoding="utf-8") + "\nMINE = 1\n", encoding="utf-8")
+    updating.commit_all(project)
+    before = updating.snapshot(project)
+    updating.update(project, {"license": "Apache-2.0"})
+    assert updating.answers(project)["parts"] == "all"
+    assert "extras" not in updating.answers(project)
+    after = updating.snapshot(project)
+    assert before.keys() == after.keys()
+    mine = (*updating.kept_patterns(), *updating.seed_patterns())
+    assert not [
+        path for path in before if before[path] != after[path] and updating.is_seed(path, mine)
+    ]
+    assert updating.unmerged(project) == set()
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(metadata["entry-points"]) == {"prefect.collections", "prefect.plugins"}
+    assert any(line.startswith("psutil") for line in metadata["dependencies"])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_comes_and_goes(
+    part: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """By one command each, and the plugin is as if it had been chosen, or never been."""
+    project = template_repository.project(PLUGIN, tmp_path / "project")
+    for extras in ([part], PARTS, []):
+        report = scripted.update(project, {"extras": extras}, ":current:")
+        assert report["is_good"], report
+        fresh = template_repository.render({**PLUGIN, "extras": extras})
+        assert updating.snapshot(project) == updating.snapshot(fresh)
+        updating.commit_all(project, "Changed")
 
 
 @pytest.mark.parametrize("ref", ENDS)

@@ -128,14 +128,24 @@ def seed_patterns() -> list[str]:
     return list(settings()["_skip_if_exists"])
 
 
+KEPT = {"pipeline": ("engine", "own", "dlt"), "plugin": ("parts", "all", "chosen")}
+"""What tells projects of an older kind: an answer, its value for them, and for new ones."""
+
+
 def kept_patterns() -> list[str]:
-    """Return the patterns of what an update leaves to a pipeline that has its own engine."""
-    return list(settings()["_exclude"][1].strip().splitlines()[1:-1])
+    """Return the patterns of what an update leaves to a project of an older kind."""
+    return [line for line in settings()["_exclude"][1].splitlines() if line.startswith("/")]
 
 
-def has_own_engine(content: str, kind: str) -> bool:
-    """Tell whether projects of a release, by its `copier.yml`, have an engine of their own."""
-    return kind == "pipeline" and "engine" not in yaml.safe_load(content)
+def older(content: str, kind: str) -> dict[str, str]:
+    """Return the answer that projects of a release, by its `copier.yml`, get if they are older."""
+    name, old, _ = KEPT.get(kind, ("project_kind", "", ""))
+    return {} if name in yaml.safe_load(content) else {name: old}
+
+
+def newer(content: str, kind: str) -> dict[str, str]:
+    """Return the answer that moves such projects to what new ones have."""
+    return dict.fromkeys(older(content, kind), KEPT[kind][2])
 
 
 def snapshot(folder: Path) -> Snapshot:
