@@ -41,9 +41,9 @@ SECONDS = 150
 """How long anything may take on a busy machine."""
 
 SOURCES = Path(__file__).parents[1] / "src"
-PACKAGE = next(SOURCES.glob("*/workers/process/worker.py")).parts[-4]
-jobs = importlib.import_module(f"{PACKAGE}.workers.process.jobs")
-Worker = importlib.import_module(f"{PACKAGE}.workers.process.worker").LimitedProcessWorker
+PACKAGE = next(SOURCES.glob("*/common/process_worker/worker.py")).parts[-4]
+jobs = importlib.import_module(f"{PACKAGE}.common.process_worker.jobs")
+Worker = importlib.import_module(f"{PACKAGE}.common.process_worker.worker").LimitedProcessWorker
 PermanentError = importlib.import_module(f"{PACKAGE}.common.errors").PermanentError
 
 TEMPLATE = Worker.get_default_base_job_template()
@@ -474,7 +474,7 @@ def test_workers_elsewhere_on_the_same_host_leave_a_run_alone(site: Site, tmp_pa
 def test_a_worker_that_sees_other_processes_is_refused() -> None:
     code = f"""
 import asyncio
-from {PACKAGE}.workers.process.worker import LimitedProcessWorker
+from {PACKAGE}.common.process_worker.worker import LimitedProcessWorker
 asyncio.run(LimitedProcessWorker('pool').setup())
 """
     command = ["unshare", "--pid", "--fork", sys.executable, "-c"]

@@ -204,7 +204,7 @@ class Client(httpx.Client):
         return tenacity.Retrying(**call.repetition())(attempt)
 
     @contextlib.contextmanager
-    def _watched(self, request: httpx.Request, seconds: float) -> Iterator[None]:
+    def _watched(self, request: httpx.Request, seconds: float) -> Generator[None]:
         """Break connections off at the deadline: a time-out begins anew with each byte."""
         over = threading.Event()
 
@@ -375,7 +375,7 @@ class _Call:
         self.response.next_request, self.response.elapsed = old.next_request, old.elapsed
 
     @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
+    def explained(self) -> Generator[None]:
         """Turn what httpx raises into errors of this package."""
         try:
             yield
@@ -482,7 +482,7 @@ class _Call:
 
 
 @contextlib.contextmanager
-def _buildable() -> Iterator[None]:
+def _buildable() -> Generator[None]:
     try:
         yield
     except httpx.InvalidURL:

@@ -16,7 +16,7 @@ import anyio
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from ...blocks import names
-from ...common.errors import PermanentError
+from ..errors import PermanentError
 from . import jobs, report
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from prefect.utilities.processutils import command_from_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
 from pydantic import BaseModel, Field
 
-from ...common.errors import PermanentError
-from ...common.job_variables import StrictJobConfiguration
+from ..errors import PermanentError
+from ..job_variables import StrictJobConfiguration
 
 # By its path: as a module it would import this package, and with it Prefect.
 SUPERVISE = [sys.executable, "-P", str(Path(__file__).with_name("supervise.py"))]
