@@ -108,7 +108,6 @@ def gates(
     environments.sync(project, row[manifest.RUN_ON])
     projects.run("git", "add", "uv.lock", cwd=project)
     projects.run("git", "commit", "-qm", "Lock", cwd=project)
-    projects.run("git", "tag", "v1.2.3", cwd=project)
 
     projects.tool(project, "pre-commit", "run", "--all-files")
     # Measuring coverage doubles the time; the gate for it needs one project of each kind.
@@ -119,6 +118,8 @@ def gates(
         projects.tool(project, "mkdocs", "build", "--strict", "-q")
         assert (project / "site" / "index.html").is_file()
     assert projects.run("git", "status", "--porcelain", cwd=project) == ""
+    # Now: a new plugin's own tests ask for a picture and addresses before its first release.
+    projects.run("git", "tag", "v1.2.3", cwd=project)
     check_distributions(project)
 
 
