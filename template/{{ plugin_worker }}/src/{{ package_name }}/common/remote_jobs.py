@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import re
 import time
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 import tenacity
@@ -101,7 +101,7 @@ class JobOptions(BaseModel):
 class RemoteJobConfiguration(StrictJobConfiguration, JobOptions):
     """What the worker gets for a flow run."""
 
-    def system(self) -> JobSystem[Any]:
+    def system(self) -> JobSystem:
         """Return the system that runs the job; it is entered and left once."""
         raise NotImplementedError
 
@@ -129,10 +129,7 @@ class RemoteJobConfiguration(StrictJobConfiguration, JobOptions):
         return re.sub(r"(?<=://)[^/\s@]+(?=@)", MASK, text)
 
 
-Configuration = TypeVar("Configuration", bound=RemoteJobConfiguration)
-
-
-class JobSystem(abc.ABC, Generic[Configuration]):
+class JobSystem(abc.ABC):
     """What the worker asks of a system that runs jobs.
 
     Every request raises `PermanentError` if the system refuses it, and `TransientError` if the
@@ -159,7 +156,7 @@ class JobSystem(abc.ABC, Generic[Configuration]):
         await self.client.__aexit__(*error)
 
     @abc.abstractmethod
-    async def submit(self, configuration: Configuration) -> Job:
+    async def submit(self, configuration: Any) -> Job:
         """Submit a job. The worker asks for it after `find` has found none."""
 
     @abc.abstractmethod
@@ -190,7 +187,7 @@ class Watch:
         self,
         flow_run: FlowRun,
         configuration: RemoteJobConfiguration,
-        system: JobSystem[Any],
+        system: JobSystem,
         client: PrefectClient,
         logger: PrefectLogAdapter,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import datetime
 import itertools
 import time
@@ -120,11 +121,28 @@ class RemoteJobWorker(
             if self._limiter is not None:
                 with contextlib.suppress(anyio.WouldBlock, RuntimeError):
                     self._limiter.acquire_on_behalf_of_nowait(flow_run.id)
-            if flow_run.state is not None and flow_run.state.is_pending():
-                # With somebody who waits for the start, a refusal makes the run Crashed.
-                group.start_soon(group.start, self._submit_run_and_capture_errors, flow_run)
-            else:
-                group.start_soon(self._submit_run_and_capture_errors, flow_run)
+            group.start_soon(self._take_over, flow_run)
+
+    async def _take_over(self, flow_run: FlowRun) -> None:
+        """Watch a flow run that another worker has begun with, or this one in a former life."""
+        # Not as a new run is submitted: Prefect would make it Pending again if it ends just now.
+        try:
+            configuration = await self.job_configuration.resolve_for_flow_run(
+                flow_run,
+                client=self.client,
+                work_pool=copy.deepcopy(self.work_pool),
+                worker_name=self.name,
+                worker_id=self.backend_id,
+            )
+            await self._give_worker_labels_to_flow_run(flow_run.id)
+            await self.run(flow_run, configuration)
+        except Exception as error:  # noqa: BLE001 - the trouble of one flow run ends no worker
+            self.get_flow_run_logger(flow_run).exception("The flow run is not watched.")
+            waits = flow_run.state is not None and flow_run.state.is_pending()
+            if waits and flow_run.infrastructure_pid is None:
+                await self._propose_crashed_state(flow_run, f"No job was submitted: {error}")
+        finally:
+            self._release_limit_slot(flow_run.id)
 
     async def _unwatched(self) -> list[FlowRun]:
         """Return the pool's active flow runs of this worker, or of one that is offline."""
