@@ -1320,11 +1320,14 @@ def tell(report: Report, options: argparse.Namespace) -> None:
     if OFFERED in kinds:
         print("Files that nobody has edited follow the template with: --refresh")
     if kinds & {YOURS, LEFT}:
-        print("What you miss in those that are yours: --dry-run. In place of yours: --take FILE")
+        print("What the template changed in those that are yours is shown by: --dry-run")
+        print("Its text of one, in place of yours, is taken by: --take FILE")
     if report.left:
         print("Left to do:")
     for item in report.left:
         print(f"  {item}")
+    if "pyproject.toml" in report.written and not options.dry_run:
+        print("Next: uv sync")
     committed = options.commit and report.status == UPDATED
     if not options.dry_run and report.status in {UPDATED, CONFLICTS} and not committed:
         print(f"See it: git diff. Go back: {way_back(report)}")

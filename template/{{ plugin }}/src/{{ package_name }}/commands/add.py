@@ -69,7 +69,8 @@ def _plan(arguments: argparse.Namespace) -> dict[str, str]:
     from .. import blocks
 
     part, name = arguments.part, arguments.name
-    if not re.fullmatch(NAMES[part], name) or keyword.iskeyword(name) or hasattr(builtins, name):
+    taken = keyword.iskeyword(name.lower()) or hasattr(builtins, name) or name.startswith("test_")
+    if not re.fullmatch(NAMES[part], name) or taken:
         message = f"{name!r} is no name for a {part}. Take one {LIKE[part]}, 40 at most,"
         raise errors.PermanentError(f"{message} and no word of Python's own.")
     credentials = next((one for one in blocks.__all__ if one.endswith("Credentials")), None)

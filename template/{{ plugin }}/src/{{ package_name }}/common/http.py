@@ -29,6 +29,7 @@ import threading
 import time
 import urllib.parse
 import weakref
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -52,9 +53,9 @@ JITTER = tenacity.wait_random(0, 1)
 """Added to the pause that it asks for: those who failed together do not return together."""
 
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
-REFUSED_FOR_NOW = {408, 425, 429}
-AWAY_FOR_NOW = {502, 503, 504}
-PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}  # one of them, whose expansion is bounded
+REFUSED_FOR_NOW = {425, 429}
+AWAY_FOR_NOW = {408, 502, 503, 504}
+PACKINGS = {"", "identity", "gzip"}  # what is asked for
 REDIRECTS = 5
 WORDS = 300
 """Characters of the system's own words that an error quotes at most."""
@@ -103,17 +104,21 @@ class Auth(httpx.Auth):
         yield request
 
 
-def bearer(token: SecretStr) -> Auth:
-    """Authenticate by `Authorization: Bearer ...`; the token may be `block:` and a name."""
+def bearer(token: SecretStr, *, scheme: str = "Bearer") -> Auth:
+    """Authenticate by `Authorization: Bearer ...`; the token may be `block:` and a name.
+
+    Some systems call the scheme otherwise, such as `token`.
+    """
     text = secrets.reveal(token)
-    return Auth("Authorization", f"Bearer {text}", text)
+    return Auth("Authorization", f"{scheme} {text}", text)
 
 
 def basic(username: str, password: SecretStr) -> Auth:
     """Authenticate by user name and password."""
     text = secrets.reveal(password)
     pair = base64.b64encode(f"{username}:{text}".encode()).decode()
-    return Auth("Authorization", f"Basic {pair}", pair, text)
+    # Some systems take a key for the user name, and no password.
+    return Auth("Authorization", f"Basic {pair}", pair, text or username)
 
 
 def header(name: str, key: SecretStr) -> Auth:
@@ -149,18 +154,21 @@ class Policy:
 
 
 class Client(httpx.Client):
-    """`httpx.Client` that sends again where it is safe, and explains its errors."""
+    """`httpx.Client` that sends again where it is safe, and explains its errors.
+
+    One request at a time: what ends one at its deadline would end the others, too.
+    """
 
     def __init__(self, policy: Policy, **options: Any) -> None:
         super().__init__(**options)
-        self.headers["Accept-Encoding"] = "gzip, deflate"
+        self.headers["Accept-Encoding"] = "gzip"
         self.policy = policy
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+    def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
         """Build a request; what cannot be sent is a `PermanentError`."""
         with _buildable():
-            return super().build_request(*arguments, **options)
+            return super().build_request(method, _path(url), **options)
 
     def send(
         self,
@@ -196,7 +204,7 @@ class Client(httpx.Client):
                     )
                     if not (stream and call.response.is_success):
                         with contextlib.closing(call.response):
-                            for chunk in call.response.iter_bytes():
+                            for chunk in call.response.iter_raw():
                                 call.add(chunk)
                         call.complete()
             return call.response
@@ -239,13 +247,13 @@ class AsyncClient(httpx.AsyncClient):
 
     def __init__(self, policy: Policy, **options: Any) -> None:
         super().__init__(**options)
-        self.headers["Accept-Encoding"] = "gzip, deflate"
+        self.headers["Accept-Encoding"] = "gzip"
         self.policy = policy
 
-    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+    def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
         """Build a request; what cannot be sent is a `PermanentError`."""
         with _buildable():
-            return super().build_request(*arguments, **options)
+            return super().build_request(method, _path(url), **options)
 
     async def send(
         self,
@@ -271,7 +279,7 @@ class AsyncClient(httpx.AsyncClient):
                         )
                         if not (stream and call.response.is_success):
                             async with contextlib.aclosing(call.response):
-                                async for chunk in call.response.aiter_bytes():
+                                async for chunk in call.response.aiter_raw():
                                     call.add(chunk)
                             call.complete()
             return call.response
@@ -304,7 +312,8 @@ class _Call:
         self.end = time.monotonic() + policy.deadline_seconds
         self.timeouts = request.extensions.get("timeout", client.timeout.as_dict())
         self.what = f"{request.method} {request.url.path}"
-        self.body: list[bytes] = []
+        self.attempts = 0
+        self.begin()
         if self.auth and client.base_url.host and _origin(request.url) != _origin(client.base_url):
             message = f"{self.what} goes to {_address(request.url)}, which is not {self.name}: no"
             message += " other server gets its credentials. Give a path below the base URL."
@@ -330,11 +339,18 @@ class _Call:
             Exception: The newest answer is none of success.
         """
         self.again, self.asked, following = False, None, self.request
+        self.attempts += 1
+        if self.seconds_left() <= 0:  # as after waiting for the rate limit
+            problem = f"(deadline of {self.policy.deadline_seconds:g} s)"
+            message = f"{self.name} does not answer {self.what} {problem}."
+            if self.attempts == 1:
+                message = f"{self.name}: {self.what} was not sent {problem}."
+            raise self._transient(message, sent=self.attempts > 1, again=False)
         for _ in range(REDIRECTS + 1):
             left = max(self.seconds_left(), 0.001)
             limited = {name: min(left, value or left) for name, value in self.timeouts.items()}
             following.extensions["timeout"] = limited
-            self.body = []
+            self.begin()
             yield following
             if self.response.next_request is None:
                 self._judge()
@@ -346,23 +362,46 @@ class _Call:
         """Return the time that is left until the deadline."""
         return self.end - time.monotonic()
 
+    def begin(self) -> None:
+        """Forget the body of another answer."""
+        self.body: list[bytes] = []
+        self.size = 0
+        self.unpacker = zlib.decompressobj(wbits=31)
+
     def add(self, chunk: bytes) -> None:
-        """Take a part of the body.
+        """Take a part of the body, as it came.
 
         Raises:
-            PermanentError: The body is too large, or packed in a way that has no bound.
+            PermanentError: The body is too large, or packed in a way that was not asked for.
+            httpx.DecodingError: It cannot be unpacked.
         """
         packing = self.response.headers.get("Content-Encoding", "").strip().lower()
         if packing not in PACKINGS:
-            message = f"{self.name} packs its answer to {self.what} as {packing[:50]!r}."
-            raise errors.PermanentError(message)
-        self.body.append(chunk)
-        if sum(map(len, self.body)) > self.policy.max_bytes:
-            message = f"{self.name} answers {self.what} with more than {self.policy.max_bytes:,}"
-            raise errors.PermanentError(f"{message} bytes. Ask for less, or stream it.")
+            raise self._unusable(f"{self.name} packs its answer to {self.what} in an unknown way.")
+        while chunk:
+            part, chunk = self._unpack(chunk) if packing == "gzip" else (chunk, b"")
+            self.body.append(part)
+            self.size += len(part)
+            if self.size > self.policy.max_bytes:
+                message = f"{self.name} answers {self.what} with more than"
+                message += f" {self.policy.max_bytes:,} bytes. Ask for less, or stream it."
+                raise self._unusable(message)
+
+    def _unpack(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """Return what a chunk begins with, no more than has room, and what is left of it."""
+        if self.unpacker.eof:  # a body may have several parts
+            self.unpacker = zlib.decompressobj(wbits=31)
+        try:
+            part = self.unpacker.decompress(chunk, self.policy.max_bytes + 1 - self.size)
+        except zlib.error as error:
+            raise httpx.DecodingError(str(error)) from error
+        return part, self.unpacker.unconsumed_tail or self.unpacker.unused_data
 
     def complete(self) -> None:
         """Put an answer with the body that was taken in the place of the one without."""
+        packed = self.response.headers.get("Content-Encoding", "").strip().lower() == "gzip"
+        if packed and self.body and not self.unpacker.eof:
+            raise httpx.DecodingError("It is cut off.")
         old, not_now = self.response, {"content-encoding", "content-length", "transfer-encoding"}
         self.response = httpx.Response(
             old.status_code,
@@ -388,7 +427,7 @@ class _Call:
             raise errors.PermanentError(message) from None
         except httpx.DecodingError as error:
             message = f"{self.name} answers {self.what} with a body that cannot be unpacked."
-            raise errors.PermanentError(message) from error
+            raise self._unusable(message) from error
         except (TimeoutError, httpx.TransportError) as error:
             if _untrusted(error):
                 message = f"{self.name} has a certificate that is not trusted here: {error}."
@@ -418,8 +457,7 @@ class _Call:
             again: Whether it may pass within seconds.
             asked: How long the system asks to wait, in seconds.
         """
-        repeatable = self.request.method in IDEMPOTENT or "Idempotency-Key" in self.request.headers
-        if sent and not refused and not repeatable:
+        if sent and not refused and not self._repeatable():
             message += f" It may have been carried out all the same: look in {self.name} before"
             return OutcomeUnknownError(f"{message} you send it again. Tasks do not repeat it.")
         # The body of any other stream, such as a file, is used up.
@@ -428,6 +466,17 @@ class _Call:
         error = BusyError(message)
         error.retry_after_seconds = asked
         return error
+
+    def _repeatable(self) -> bool:
+        """Tell whether sending it twice does what sending it once does."""
+        key = self.request.headers.get("Idempotency-Key", "").strip()
+        return self.request.method in IDEMPOTENT or bool(key)
+
+    def _unusable(self, message: str) -> Exception:
+        """Return the error for an answer that cannot be used, whatever was done."""
+        if self.response.is_success and not self._repeatable():
+            return OutcomeUnknownError(f"{message} It was carried out: do not send it again.")
+        return errors.PermanentError(message)
 
     def _judge(self) -> None:
         """Raise an error unless the system did what it was asked for."""
@@ -443,6 +492,10 @@ class _Call:
             raise self._transient(message, refused=refused, asked=asked)
         if status >= 500:
             raise self._transient(message, again=False)
+        if self.attempts > 1 and status in {404, 409, 412}:
+            message += " An earlier attempt may have done it."
+            if status == 409 and self.request.headers.get("Idempotency-Key"):
+                raise self._transient(message)  # it may be at it still
         hint = " Check the credentials and their rights." if status in {401, 403} else ""
         refusal = RefusedError(f"{message}{hint}")
         refusal.status = status  # not an argument: what is pickled is made of the message alone
@@ -451,9 +504,15 @@ class _Call:
     def _redirected(self, request: httpx.Request, following: httpx.Request) -> httpx.Request:
         if request.method in {"GET", "HEAD"} and _origin(following.url) == _origin(request.url):
             return following
-        message = f"{self.name} answers {self.response.status_code} to {self.what}: it has moved to"
+        status = self.response.status_code
+        message = f"{self.name} answers {status} to {self.what}: it has moved to"
         message += f" {_address(following.url)}, where nothing was sent. If you trust that"
-        raise errors.PermanentError(f"{message} address, correct the base URL or the path.")
+        message += " address, correct the base URL or the path."
+        if status in {302, 303} and request.method not in IDEMPOTENT:
+            # Also the usual answer to what was carried out: the address is that of the result.
+            message += f" It may have been carried out: look in {self.name} before you repeat it."
+            raise OutcomeUnknownError(message)
+        raise errors.PermanentError(message)
 
     def _words(self, response: httpx.Response) -> str:
         """Return what the system says of an error, as one line without credentials."""
@@ -463,22 +522,39 @@ class _Call:
                 said = response.json()
         if isinstance(said, dict):
             keys = ("message", "error", "error_description", "title", "detail", "errors")
-            said = [said[key] for key in keys if said.get(key)]
+            said = [said[key] for key in keys if said.get(key)] or ([said] if said else [])
         parts = said if isinstance(said, list) else [] if "html" in kind else [response.text]
         text = "; ".join(
             part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
             for part in parts
         )
         hidden: set[str] = {*getattr(self.auth, "hidden", ())}
-        for name in ("Authorization", "Proxy-Authorization", "Cookie"):
-            hidden |= {*response.request.headers.get(name, "").split()[1:]}
-        hidden |= {urllib.parse.quote(one, safe="") for one in hidden}
+        hidden |= {*response.request.headers.get("Authorization", "").split()[1:]}
+        for pair in response.request.headers.get("Cookie", "").split(";"):
+            hidden.add(pair.partition("=")[2].strip())
+        # A shorter one is a word of other texts: an empty or a one-letter password.
+        hidden = {one for one in hidden if len(one) > 3}
+        hidden |= {urllib.parse.quote(one, safe=safe) for one in hidden for safe in ("", "/")}
+        hidden |= {re.sub("%..", lambda found: found[0].lower(), one) for one in hidden}
+        hidden |= {base64.b64encode(one.encode()).decode() for one in hidden}
+        hidden |= {one.replace("/", "\\/") for one in hidden}
         hidden |= {json.dumps(one, ensure_ascii=False)[1:-1] for one in hidden}
         for one in sorted(hidden, key=len, reverse=True):
             text = text.replace(one, "********")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        text = f"{text[:WORDS]}..." if len(text) > WORDS else text.rstrip(".")
+        text = f"{text[:WORDS]}..." if len(text) > WORDS else text.rstrip(".!? ")
         return f": {text}" if text else ""
+
+
+def _path(url: Any) -> Any:
+    """Keep a path below the base URL: httpx takes `a:` for a scheme, `#` for an end."""
+    if not isinstance(url, str) or re.match("https?://", url, re.IGNORECASE):
+        return url
+    path = url.partition("?")[0]
+    if "#" in url or {".", ".."} & {*urllib.parse.unquote(path).split("/")}:
+        message = f"The path {url[:100]!r} leads elsewhere: quote names in it, as with"
+        raise errors.PermanentError(f"{message} `urllib.parse.quote(name, safe='')`.")
+    return "/" + url.lstrip("/")
 
 
 @contextlib.contextmanager
@@ -502,7 +578,7 @@ def seconds_to_wait(headers: httpx.Headers) -> float | None:
     text = headers.get("Retry-After", "")
     if (asked := _number(text)) is not None:
         return asked
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         date = email.utils.parsedate_to_datetime(text)
         # Dates of HTTP are in GMT, also where they do not say so.
         date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
@@ -563,7 +639,7 @@ def _untrusted(error: BaseException | None) -> bool:
 def _tell(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     reporting.logger(__name__).warning(
-        "%s Attempt %s of %s in %.1f s.",
+        "%s Attempt %s of %s in %.0f s.",
         error,
         state.attempt_number + 1,
         ATTEMPTS,

@@ -6,6 +6,7 @@ so are circles, and walks of more than `MAXIMUM` pages.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ Parameters = dict[str, str | int]
 
 MAXIMUM = 10_000
 """Pages of a collection at most."""
+
+
+LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*!-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]+))?)*)')
+"""A link and its parameters, RFC 8288; httpx knows fewer of its forms."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,11 @@ def by_link(records: str | None = None) -> Paging:
     def following(
         _asked: Parameters, answer: httpx.Response, _body: Any, _found: list[Record]
     ) -> str | None:
-        return answer.links.get("next", {}).get("url") or None
+        for url, parameters in LINK.findall(answer.headers.get("Link", "")):
+            kinds = re.search(r"""(?i);\s*rel\s*=\s*["']?([^"';,]*)""", parameters)
+            if kinds and "next" in kinds[1].lower().split():
+                return url or None
+        return None
 
     return Paging(records, following)
 

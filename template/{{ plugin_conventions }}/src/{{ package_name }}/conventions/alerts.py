@@ -40,8 +40,12 @@ def alert_owner(
     time or crash, and if wanted for cancelled ones; `silence` is at least 10 seconds.
 
     Raises:
-        PermanentError: There is no such block, or it sends no messages.
+        PermanentError: There is no such block, it sends no messages, or the owner is a pattern.
     """
+    if not owner or owner != owner.strip() or "*" in owner or not owner.isprintable():
+        # Prefect matches `*` against anything: it would be the alert of other owners, too.
+        message = f"{owner!r} is no name of an owner: leave out `*` and line breaks."
+        raise errors.PermanentError(message)
     run: dict[str, Any] = {"prefect.resource.id": "prefect.flow-run.*"}
     theirs: dict[str, Any] = {"prefect.resource.id": f"prefect.tag.owner:{owner}"}
     # By its type, because a state may have any name: one of the type Failed is TimedOut.
@@ -71,7 +75,7 @@ def alert_owner(
             kind, _, name = block.partition("/")
             document = client.read_block_document_by_name(name, kind)
         except ObjectNotFound:
-            message = f"There is no block {block!r}: create it in Prefect's UI, and name its type."
+            message = f"There is no block {block!r}: create it in Prefect's UI, or name another."
             raise errors.PermanentError(message) from None
         schema = document.block_schema
         if schema is None or "notify" not in schema.capabilities:

@@ -46,6 +46,8 @@ class StrictJobConfiguration(BaseJobConfiguration):
                 f"The work pool {work_pool.name} has no job variable {', '.join(unknown)}:"
                 f" correct the deployment, or use one of {', '.join(sorted(known))}."
             )
+        if not isinstance(wishes.get("env") or {}, dict):
+            raise errors.PermanentError("The job variable env is no mapping of names to values.")
         try:
             return await super().resolve_for_flow_run(
                 flow_run, client=client, work_pool=work_pool, deployment=deployment, **worker
