@@ -73,8 +73,9 @@ _BLOCK = re.compile(
 
 
 def _block(text: str) -> tuple[list[str], re.Match[str]]:
-    # The template keeps each kind's requirements in a file of their own.
-    match = _BLOCK.search(text) or re.fullmatch(r"(?s)(?P<lines>(?:  \"[^\n]*\n)+)", text)
+    # The template keeps each kind's requirements in a file of their own; those of parts are last.
+    own = r"(?s)(?P<lines>(?:  \"[^\n]*\n)+)(?:\{%.*)?"
+    match = _BLOCK.search(text) or re.fullmatch(own, text)
     assert match, "pyproject.toml has no block of the template's dependencies any more"
     return match["lines"].splitlines(keepends=True), match
 

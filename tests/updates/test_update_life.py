@@ -186,13 +186,7 @@ ATTEMPTS = "ATTEMPTS = 4"
 CLASS = '\n\nclass QuotaError(TransientError):\n    """Mine."""'
 
 PYPROJECT = "pyproject.toml"
-COLLECTION = "src/{package}/collection.py"
-
-
-def no_workers(text: str) -> str:
-    """Take the workers out of what Prefect finds of a plugin."""
-    return "".join(line for line in text.splitlines(keepends=True) if ".workers " not in line)
-
+PARTS = {"extras": ["worker", "startup_hook"]}
 
 LIFE = [
     # -- `uv add` and its like against the template's dependencies -----------------------------
@@ -871,28 +865,25 @@ LIFE = [
         Row(
             f"edited a plugin's {path}; the template changes the same lines",
             kinds=PLUGIN,
+            data=PARTS,
             you=(you(f"src/{{package}}/{path}", at_top("# ours")),),
             new=(template(f"src/{{package}}/{path}", at_top("# theirs")),),
             then={f"src/{{package}}/{path}": Yours("# ours", without=("# theirs",))},
         )
-        for path in ("blocks/system.py", "hooks.py")
+        for path in ("blocks/credentials.py", "hooks.py")
     ),
     Row(
-        "deleted a plugin's worker and its line in the collection; the template changes both",
+        "deleted a plugin's worker; the template changes it",
         kinds=PLUGIN,
-        you=(you_delete("src/{package}/workers"), you(COLLECTION, no_workers)),
-        new=(
-            template("src/{package}/workers/limited.py", at_end("# theirs")),
-            template(COLLECTION, swap("Every block", "Each block")),
-        ),
-        then={
-            "src/{package}/workers/limited.py": Gone(),
-            COLLECTION: Merged(without=(".workers ", "Every block")),
-        },
+        data=PARTS,
+        you=(you_delete("src/{package}/workers"),),
+        new=(template("src/{package}/workers/jobs.py", at_end("# theirs")),),
+        then={"src/{package}/workers/jobs.py": Gone()},
     ),
     Row(
         "an own entry point beside the plugin's; the template adds a dependency",
         kinds=PLUGIN,
+        data=PARTS,
         you=(
             you(
                 PYPROJECT, after('[project.entry-points."prefect.plugins"]', 'ours = "ours.hooks"')
