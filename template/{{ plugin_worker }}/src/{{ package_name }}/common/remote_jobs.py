@@ -91,7 +91,8 @@ class JobOptions(BaseModel):
         description="How long a job may wait to run until it is cancelled; empty for no limit.",
     )
     grace_seconds: PositiveFloat = Field(
-        default=30, description="How long a cancelled run may take to end before it is killed."
+        default=30,
+        description="Seconds that a cancelled run may take to end before its job is cancelled.",
     )
     stream_output: bool = Field(
         default=True, description="Copy what a job prints to the logs of its flow run."
