@@ -145,7 +145,8 @@ def older(content: str, kind: str) -> dict[str, str]:
 
 def newer(content: str, kind: str) -> dict[str, str]:
     """Return the answer that moves such projects to what new ones have."""
-    return dict.fromkeys(older(content, kind), KEPT[kind][2])
+    name, _, new = KEPT.get(kind, ("project_kind", "", ""))
+    return {name: new} if older(content, kind) else {}
 
 
 def snapshot(folder: Path) -> Snapshot:
