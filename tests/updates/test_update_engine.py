@@ -47,6 +47,17 @@ EVERYTHING = {
 """Every answer that a release of before 0.5 asks for."""
 
 
+def check_kept(project: Path, before: updating.Snapshot) -> None:
+    """Compare a project after an update with what it was: nothing came, went or changed in it."""
+    after = updating.snapshot(project)
+    assert before.keys() == after.keys()
+    mine = (*updating.kept_patterns(), *updating.seed_patterns())
+    assert not [
+        path for path in before if before[path] != after[path] and updating.is_seed(path, mine)
+    ]
+    assert updating.unmerged(project) == set()
+
+
 def engine(project: Path) -> object:
     """Return the engine that a project has recorded."""
     return updating.answers(project).get("engine")
@@ -112,13 +123,7 @@ def test_an_old_plugin_keeps_its_parts_and_what_was_made_of_them(
     updating.update(project, {"license": "Apache-2.0"})
     assert updating.answers(project)["parts"] == "all"
     assert "extras" not in updating.answers(project)
-    after = updating.snapshot(project)
-    assert before.keys() == after.keys()
-    mine = (*updating.kept_patterns(), *updating.seed_patterns())
-    assert not [
-        path for path in before if before[path] != after[path] and updating.is_seed(path, mine)
-    ]
-    assert updating.unmerged(project) == set()
+    check_kept(project, before)
     metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(metadata["entry-points"]) == {"prefect.collections", "prefect.plugins"}
     assert any(line.startswith("psutil") for line in metadata["dependencies"])
@@ -154,13 +159,7 @@ def test_an_old_pipeline_keeps_its_engine_and_what_was_made_of_it(
     before = updating.snapshot(project)
     updating.update(project, change)
     assert engine(project) == "own"
-    after = updating.snapshot(project)
-    assert before.keys() == after.keys()
-    mine = (*updating.kept_patterns(), *updating.seed_patterns())
-    assert not [
-        path for path in before if before[path] != after[path] and updating.is_seed(path, mine)
-    ]
-    assert updating.unmerged(project) == set()
+    check_kept(project, before)
     metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert not [line for line in metadata["dependencies"] if line.startswith("dlt")]
     extras = set(metadata["optional-dependencies"])

@@ -35,7 +35,9 @@ def main(order: dict[str, Any], command: list[str]) -> int:
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     try:  # there are no threads yet, so that code between fork and exec is safe
-        child = subprocess.Popen(command, stdout=pipe, stderr=pipe, preexec_fn=_prepare)  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603 - the command of the flow run, as its pool has it
+            command, stdout=pipe, stderr=pipe, preexec_fn=_prepare
+        )
     except OSError as error:
         return _report(f"The run was not started: {command[0]}: {error.strerror}.", 127)
     os.setpriority(os.PRIO_PROCESS, child.pid, os.nice(0) + order["niceness"])
@@ -54,7 +56,9 @@ def main(order: dict[str, Any], command: list[str]) -> int:
             deadline = time.monotonic() + order["grace_seconds"]
         if not attendant and os.getppid() != worker:
             command = [*REPORT, str(os.getpid())]
-            attendant = subprocess.Popen(command, stdout=null, stderr=null).pid  # noqa: S603
+            attendant = subprocess.Popen(  # noqa: S603 - this package's own program
+                command, stdout=null, stderr=null
+            ).pid
         used = {**_measure(most, attendant), "wall_seconds": time.monotonic() - started}
         over = next((name for name in UNITS if used[name] > limits[name]), None)
         if over:
@@ -126,7 +130,9 @@ def _report(message: str, code: int) -> int:
     """Tell Prefect, within ten minutes; return 0, or the code if it does not answer."""
     for attempt in range(60):
         time.sleep(10 if attempt else 0)
-        told = subprocess.run([*REPORT, message], capture_output=True, check=False)  # noqa: S603
+        told = subprocess.run(  # noqa: S603 - this package's own program
+            [*REPORT, message], capture_output=True, check=False
+        )
         with contextlib.suppress(OSError):
             os.write(2, told.stderr)
         if told.returncode == 0:
