@@ -21,7 +21,7 @@ from my_data_project.common import errors, loading, readers
 from my_data_project.common.table import Table
 from my_data_project.flows import factory
 from my_data_project.tasks import ingestion
-from stores import Store, fork
+from stores import Store, finish, fork, start
 
 SOURCE, WAREHOUSE = f"{kills.PREFIX}SOURCE_URL", f"{kills.PREFIX}WAREHOUSE_URL"
 SPACE = f"small_disk_{os.getpid()}"
@@ -75,14 +75,8 @@ def together(kind: str) -> None:
     tables = [fill(source, f"t{number}", 500) for number in range(6)]
 
     def processes(batch: list[Table]) -> None:
-        results: list[Any] = []
-        work = lambda table: results.append(fork(lambda: ingestion.ingest_table(table)))
-        waiting = [threading.Thread(target=work, args=(table,)) for table in batch]
-        for one in waiting:
-            one.start()
-        for one in waiting:
-            one.join()
-        assert [result.read for result in results] == [500] * len(batch), results
+        started = [start(lambda table=table: ingestion.ingest_table(table)) for table in batch]
+        assert [finish(child).read for child in started] == [500] * len(batch)
 
     def threads(batch: list[Table]) -> list[int]:
         with ThreadPoolExecutor(len(batch)) as pool:
@@ -252,10 +246,8 @@ def pooled(port: str) -> None:
             fork(lambda table=table: ingestion.ingest_table(table))
     for table in tables:
         assert count(direct[1], table.target_name) == (300, 300)
-    work = [lambda: fork(lambda: ingestion.ingest_table(tables[0]))] * 4
-    with ThreadPoolExecutor(len(work)) as pool:
-        results = [future.result() for future in [pool.submit(one) for one in work]]
-    assert [result.read for result in results] == [300] * len(work)
+    started = [start(lambda: ingestion.ingest_table(tables[0])) for _ in range(4)]
+    assert [finish(child).read for child in started] == [300] * len(started)
     assert count(direct[1], "t0") == (300, 300)
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     assert stores.execute(direct[1].url, held) == [(0,)]

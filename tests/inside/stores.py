@@ -94,10 +94,11 @@ def named(url: str, database: str) -> str:
     return f"{base.rpartition('/')[0]}/{database}{question}{query}"
 
 
-def fork(work: Callable[[], Any], kill_after: float | None = None) -> Any:
-    """Do the work in a child and return its result; None if it was killed.
+def start(work: Callable[[], Any]) -> tuple[int, int]:
+    """Do the work in a child; `finish` waits for it.
 
-    Database libraries must not be used across a fork: the parent never opens one.
+    Database libraries must not be used across a fork: the parent never opens one. Call it in the
+    main thread, with no other one running: what another thread holds stays locked in the child.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -111,15 +112,29 @@ def fork(work: Callable[[], Any], kill_after: float | None = None) -> Any:
             pickle.dump(result, pipe)
         os._exit(0)
     os.close(writing)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
+    return child, reading
+
+
+def finish(started: tuple[int, int]) -> Any:
+    """Return what a child has returned, None if it was killed, or raise what it has raised."""
+    child, reading = started
     with os.fdopen(reading, "rb") as pipe:
         sent = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
+        ending = signal.Signals(os.WTERMSIG(status))
+        assert ending == signal.SIGKILL, f"a child ended by {ending.name}"
         return None
     result = pickle.loads(sent)
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def fork(work: Callable[[], Any], kill_after: float | None = None) -> Any:
+    """Do the work in a child and return its result; None if it was killed."""
+    started = start(work)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(started[0], signal.SIGKILL)
+    return finish(started)
