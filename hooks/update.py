@@ -56,6 +56,8 @@ REFRESHED = "refreshed"
 OFFERED = "can be refreshed"
 LEFT = "left to you"
 
+DROPPED = "the template has it no more"
+
 MOVES = {"engine": "dlt", "parts": "chosen"}
 """Answers that replace the code of an older kind; hooks/notes tells what each brings."""
 
@@ -640,20 +642,20 @@ def decide(
         return None
     if seed:
         if user == old:
-            gone = "the template has it no more" if new is None else ""
+            gone = DROPPED if new is None else ""
             gone = gone or ("new in the template" if old is None else "")
             return (
                 Outcome(REFRESHED, new, gone) if options.refresh else Outcome(OFFERED, user, gone)
             )
         changed = "what the answer changes in it is left to you" if options.data else ""
-        changed = changed or "the template's changed"
+        changed = DROPPED if new is None else changed or "the template's changed"
         return Outcome(YOURS, user, f"edited; {changed}") if user else None
     if user == old:
         return Outcome(CLEAN, new)
     if user is None:
         return Outcome(YOURS, None, "deleted or moved; the template's changed") if new else None
     if new is None:
-        return Outcome(YOURS, user, "edited; the template has it no more")
+        return Outcome(YOURS, user, f"edited; {DROPPED}")
     if name == ANSWERS and only_values(user.data, old.data if old else b""):
         return Outcome(CLEAN, new)
     if not all(file.is_text for file in (old or user, user, new)):
@@ -702,7 +704,8 @@ def prepare(
     after = render(template, commit, work / "new", data | source, project.answers, keep=True)
     old = render_old(template, project.answers, work / "old")
     if unknown := [name for name in options.take if name not in after.files]:
-        raise StopError(f"the template has no file {unknown[0]} to take.", FAILED)
+        now = "any more to take" if unknown[0] in old.files else "to take"
+        raise StopError(f"the template has no file {unknown[0]} {now}.", FAILED)
     answers = parsed(after.files[ANSWERS].data) if ANSWERS in after.files else {}
     package = str(answers.get("package_name", ""))
     had = project.recorded("package_name")
@@ -1321,6 +1324,7 @@ def tell(report: Report, options: argparse.Namespace) -> None:
         print("Files that nobody has edited follow the template with: --refresh")
     if kinds & {YOURS, LEFT}:
         print("What the template changed in those that are yours is shown by: --dry-run")
+    if any(kind in {YOURS, LEFT} and DROPPED not in note for kind, note in report.files.values()):
         print("Its text of one, in place of yours, is taken by: --take FILE")
     if report.left:
         print("Left to do:")

@@ -66,8 +66,17 @@ def test_an_example_goes_where_nobody_has_edited_it(
 ) -> None:
     project = template_repository.project(PIPELINE, tmp_path / "project")
     sql = f"{PACKAGE}/sql/delays_by_carrier.sql"
-    append(project, "README.md", "\nOurs.\n")
     append(project, sql, "-- ours\n")
+    updating.commit_all(project, "Ours")
+    words = (str(project), "-r", ":current:", "-d", "example=false", "--dry-run")
+    printed = scripted.run(*words)[1]
+    assert f"{sql}  (edited; the template has it no more)" in printed
+    assert "--take" not in printed
+    for name, problem in ((sql, "any more to take"), ("none", "to take")):
+        code, printed = scripted.run(*words, "--take", name)
+        assert code
+        assert f"the template has no file {name} {problem}.\n" in printed
+    append(project, "README.md", "\nOurs.\n")
     append(project, f"{PACKAGE}/tasks/mine.py", '"""Ours."""\n')
     updating.commit_all(project, "Ours")
     report = scripted.update(project, {"example": False}, ":current:")
