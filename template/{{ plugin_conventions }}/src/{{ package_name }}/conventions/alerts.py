@@ -17,6 +17,7 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.exceptions import ObjectNotFound
 
 from ..common import errors
+from .decorators import tag_of_owner
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -42,12 +43,8 @@ def alert_owner(
     Raises:
         PermanentError: There is no such block, it sends no messages, or the owner is a pattern.
     """
-    if not owner or owner != owner.strip() or "*" in owner or not owner.isprintable():
-        # Prefect matches `*` against anything: it would be the alert of other owners, too.
-        message = f"{owner!r} is no name of an owner: leave out `*` and line breaks."
-        raise errors.PermanentError(message)
     run: dict[str, Any] = {"prefect.resource.id": "prefect.flow-run.*"}
-    theirs: dict[str, Any] = {"prefect.resource.id": f"prefect.tag.owner:{owner}"}
+    theirs: dict[str, Any] = {"prefect.resource.id": f"prefect.tag.{tag_of_owner(owner)}"}
     # By its type, because a state may have any name: one of the type Failed is TimedOut.
     states = [StateType.FAILED, StateType.CRASHED, *([StateType.CANCELLED] if cancelled else [])]
     ended = EventTrigger(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import prefect
 from prefect.runtime import flow_run
 
-from ..common import retries
+from ..common import errors, retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,19 @@ HOUR_SECONDS = 3600.0
 _tags: dict[Callable[..., Any], list[str]] = {}
 
 
+def tag_of_owner(owner: str) -> str:
+    """Return the tag by which Prefect knows an owner.
+
+    Raises:
+        PermanentError: The owner is empty or a pattern.
+    """
+    if not owner or owner != owner.strip() or "*" in owner or not owner.isprintable():
+        # Prefect matches `*` against anything: it would be the alert of other owners, too.
+        message = f"{owner!r} is no name of an owner: leave out `*`, line breaks and outer spaces."
+        raise errors.PermanentError(message)
+    return f"owner:{owner}"
+
+
 def house_flow(
     *,
     owner: str,
@@ -38,6 +51,7 @@ def house_flow(
 
     Its name defaults to the function's, with dashes. The options are those of `prefect.flow`.
     """
+    tags = [f"cost-centre:{cost_centre}", tag_of_owner(owner)]
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
         chosen = name or function.__name__.replace("_", "-")
@@ -48,7 +62,7 @@ def house_flow(
             return f"{chosen}-{due:%Y-%m-%dT%H:%M}"
 
         given: dict[str, Any] = {"flow_run_name": run_name, **options}
-        _tags[function] = [f"cost-centre:{cost_centre}", f"owner:{owner}"]
+        _tags[function] = tags
         return prefect.flow(name=chosen, timeout_seconds=timeout_seconds, **given)(function)
 
     return decorate
@@ -62,7 +76,7 @@ def house_task(
     The options are those of `prefect.task`, and go before those of the house.
     """
     given: dict[str, Any] = {**retries.TRANSIENT, "timeout_seconds": timeout_seconds, **options}
-    given["tags"] = {f"owner:{owner}", *options.get("tags", ())}
+    given["tags"] = {tag_of_owner(owner), *options.get("tags", ())}
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         return prefect.task(**given)(function)
