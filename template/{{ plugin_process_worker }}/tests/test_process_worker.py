@@ -237,7 +237,7 @@ def test_the_variables_of_a_run_come_first_and_what_the_pool_fixes_stays() -> No
         ({"memory_mib": 1}, r"Wrong job variables \(memory_mib: .*greater than or equal to 64\)"),
         ({"niceness": "x", "cpu_seconds": 0.5}, "cpu_seconds: .*valid integer.*; niceness: "),
         ({"memory_mb": 512}, "has no job variable memory_mb: .* use one of command, cpu_sec"),
-        ({"command": 'say "hello'}, r"Wrong job variable command \(No closing quotation\)"),
+        ({"command": 'say "hello'}, r"Wrong job variables \(command: .*No closing quotation\)"),
     ],
 )
 def test_wrong_job_variables_are_refused(values: dict[str, Any], sentence: str) -> None:

@@ -32,6 +32,7 @@ import weakref
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import h11
 import httpx
 import tenacity
 
@@ -160,7 +161,8 @@ class Client(httpx.Client):
     """
 
     def __init__(self, policy: Policy, **options: Any) -> None:
-        super().__init__(**options)
+        with _environment():
+            super().__init__(**options)
         self.headers["Accept-Encoding"] = "gzip"
         self.policy = policy
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -246,7 +248,8 @@ class AsyncClient(httpx.AsyncClient):
     """`httpx.AsyncClient` that sends again where it is safe, and explains its errors."""
 
     def __init__(self, policy: Policy, **options: Any) -> None:
-        super().__init__(**options)
+        with _environment():
+            super().__init__(**options)
         self.headers["Accept-Encoding"] = "gzip"
         self.policy = policy
 
@@ -315,7 +318,7 @@ class _Call:
         self.attempts = 0
         self.begin()
         if self.auth and client.base_url.host and _origin(request.url) != _origin(client.base_url):
-            message = f"{self.what} goes to {_address(request.url)}, which is not {self.name}: no"
+            message = f"{self.what} goes to {self._address(request)}, which is not {self.name}: no"
             message += " other server gets its credentials. Give a path below the base URL."
             raise errors.PermanentError(message)
 
@@ -421,9 +424,10 @@ class _Call:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             message = f"{self.name}: {self.what} has no usable address. Check the base URL."
             raise errors.PermanentError(message) from None
-        except (httpx.LocalProtocolError, UnicodeEncodeError):
+        except (httpx.LocalProtocolError, h11.LocalProtocolError, UnicodeEncodeError):
             # Their own text may hold the credentials.
-            message = f"{self.name}: {self.what} cannot be sent. Check its headers and its size."
+            message = f"{self.name}: {self.what} cannot be sent. Check its headers, and whether"
+            message += " the size of its body is the one that it began with."
             raise errors.PermanentError(message) from None
         except httpx.DecodingError as error:
             message = f"{self.name} answers {self.what} with a body that cannot be unpacked."
@@ -485,7 +489,7 @@ class _Call:
             return
         message = f"{self.name} answers {status} to {self.what}{self._words(response)}."
         asked = seconds_to_wait(response.headers)
-        used_up = "Retry-After" in response.headers or bool(_used_up(response.headers))
+        used_up = asked is not None or bool(_used_up(response.headers))
         refused = status in REFUSED_FOR_NOW or (status == 403 and used_up)
         if refused or status in AWAY_FOR_NOW:
             message += "" if asked is None else f" It asks to wait {asked:.0f} s."
@@ -506,7 +510,7 @@ class _Call:
             return following
         status = self.response.status_code
         message = f"{self.name} answers {status} to {self.what}: it has moved to"
-        message += f" {_address(following.url)}, where nothing was sent. If you trust that"
+        message += f" {self._address(following)}, where nothing was sent. If you trust that"
         message += " address, correct the base URL or the path."
         if status in {302, 303} and request.method not in IDEMPOTENT:
             # Also the usual answer to what was carried out: the address is that of the result.
@@ -528,22 +532,31 @@ class _Call:
             part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
             for part in parts
         )
-        hidden: set[str] = {*getattr(self.auth, "hidden", ())}
-        hidden |= {*response.request.headers.get("Authorization", "").split()[1:]}
-        for pair in response.request.headers.get("Cookie", "").split(";"):
-            hidden.add(pair.partition("=")[2].strip())
-        # A shorter one is a word of other texts: an empty or a one-letter password.
-        hidden = {one for one in hidden if len(one) > 3}
-        hidden |= {urllib.parse.quote(one, safe=safe) for one in hidden for safe in ("", "/")}
-        hidden |= {re.sub("%..", lambda found: found[0].lower(), one) for one in hidden}
-        hidden |= {base64.b64encode(one.encode()).decode() for one in hidden}
-        hidden |= {one.replace("/", "\\/") for one in hidden}
-        hidden |= {json.dumps(one, ensure_ascii=False)[1:-1] for one in hidden}
-        for one in sorted(hidden, key=len, reverse=True):
-            text = text.replace(one, "********")
+        text = self._masked(text)
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         text = f"{text[:WORDS]}..." if len(text) > WORDS else text.rstrip(".!? ")
         return f": {text}" if text else ""
+
+    def _address(self, request: httpx.Request) -> str:
+        """Return where a request goes: no user, no query, and no credentials in the path."""
+        url = request.url
+        return self._masked(f"{url.scheme}://{url.netloc.decode()}{url.path}")[:200]
+
+    def _masked(self, text: str) -> str:
+        """Return a text without credentials, as they are or encoded."""
+        sent = getattr(self, "response", self).request.headers
+        hidden: set[str] = {*getattr(self.auth, "hidden", ())}
+        hidden |= {*sent.get("Authorization", "").split()[1:]}
+        hidden |= {pair.partition("=")[2].strip() for pair in sent.get("Cookie", "").split(";")}
+        # A shorter one is a word of other texts: an empty or a one-letter password.
+        hidden = {one for one in hidden if len(one) > 3}
+        hidden |= {base64.b64encode(one.encode()).decode().rstrip("=") for one in hidden}
+        hidden |= {one.translate({43: "-", 47: "_"}) for one in hidden}  # as in URLs
+        hidden |= {urllib.parse.quote(one, safe=safe) for one in hidden for safe in ("", "/")}
+        hidden |= {json.dumps(one, ensure_ascii=False)[1:-1] for one in hidden}
+        hidden |= {one.replace("/", "\\/") for one in hidden}
+        longest = [re.escape(one) for one in sorted(hidden, key=len, reverse=True)]
+        return re.sub("|".join(longest) or "(?!)", "********", text, flags=re.IGNORECASE)
 
 
 def _path(url: Any) -> Any:
@@ -555,6 +568,19 @@ def _path(url: Any) -> Any:
         message = f"The path {url[:100]!r} leads elsewhere: quote names in it, as with"
         raise errors.PermanentError(f"{message} `urllib.parse.quote(name, safe='')`.")
     return "/" + url.lstrip("/")
+
+
+@contextlib.contextmanager
+def _environment() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"No certificates can be read ({error}): check SSL_CERT_FILE and SSL_CERT_DIR."
+        raise errors.PermanentError(message) from error
+    except (httpx.InvalidURL, ImportError, ValueError):
+        # Their own text may hold the password of a proxy.
+        message = "A proxy cannot be used: check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+        raise errors.PermanentError(message) from None
 
 
 @contextlib.contextmanager
@@ -572,31 +598,44 @@ def _buildable() -> Generator[None]:
 def seconds_to_wait(headers: httpx.Headers) -> float | None:
     """Return how long the headers of an answer ask to wait, in seconds; none if they do not.
 
-    `Retry-After` is read as seconds or a date. Where a rate limit is used up, its reset is read as
-    seconds from now or, from 1e9, since 1970.
+    A time in `Retry-After`, or in the reset of a rate limit that is used up, is a date, seconds
+    from now, or from 1e9 since 1970, from 1e12 in ms.
     """
-    text = headers.get("Retry-After", "")
-    if (asked := _number(text)) is not None:
-        return asked
-    with contextlib.suppress(ValueError, OverflowError):
-        date = email.utils.parsedate_to_datetime(text)
-        # Dates of HTTP are in GMT, also where they do not say so.
-        date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
-        return max(0.0, date.timestamp() - time.time())
-    for prefix in _used_up(headers):
-        if (reset := _number(headers.get(f"{prefix}-Reset", ""))) is not None:
-            return max(0.0, reset - time.time()) if reset >= 1e9 else reset
-    return None
+    if (asked := _number(headers.get("Retry-After-Ms", ""))) is not None:
+        return asked / 1000
+    found = map(_pause, [headers.get("Retry-After", ""), *_used_up(headers)])
+    return next((pause for pause in found if pause is not None), None)
 
 
 def _used_up(headers: httpx.Headers) -> list[str]:
-    """Return what the headers of a rate limit that is used up begin with."""
+    """Return when the rate limits that are used up begin anew, as their headers have it."""
     prefixes = ("X-RateLimit", "RateLimit", "X-Rate-Limit")
-    return [one for one in prefixes if _number(headers.get(f"{one}-Remaining", "")) == 0]
+    found = [one for one in prefixes if _number(headers.get(f"{one}-Remaining", "")) == 0]
+    resets = [headers.get(f"{one}-Reset", "") for one in found]
+    # Drafts of the IETF: `limit=9, remaining=0, reset=5`, then `"daily";r=0;t=5, "hourly";r=1;t=5`.
+    text = headers.get("RateLimit", "")
+    for part in [text] if "remaining" in text else text.split(","):
+        fields = dict(re.findall(r"(\w+)\s*=\s*(\d+)", part))
+        if _number(fields.get("remaining") or fields.get("r", "")) == 0:
+            resets.append(fields.get("reset") or fields.get("t", ""))
+    return resets
+
+
+def _pause(text: str) -> float | None:
+    if (number := _number(text)) is not None:
+        moment = number / 1000 if number >= 1e12 else number
+        return max(0.0, moment - time.time()) if moment >= 1e9 else moment
+    for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
+        with contextlib.suppress(ValueError, OverflowError):
+            date = read(text.strip())
+            # Dates of HTTP are in GMT, also where they do not say so.
+            date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+            return max(0.0, date.timestamp() - time.time())
+    return None
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r" *[0-9]{1,12}(\.[0-9]{1,9})? *", text) else None
+    return float(text) if re.fullmatch(r" *[0-9]{1,13}(\.[0-9]{1,9})? *", text) else None
 
 
 def read_json(name: str, response: httpx.Response) -> Any:
@@ -623,11 +662,6 @@ async def chunks(path: Path) -> AsyncIterator[bytes]:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _address(url: httpx.URL) -> str:
-    """Return a URL without what may be secret: user, query and fragment."""
-    return f"{url.scheme}://{url.netloc.decode()}{url.path}"[:200]
 
 
 def _untrusted(error: BaseException | None) -> bool:

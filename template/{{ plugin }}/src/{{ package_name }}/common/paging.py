@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from . import errors, http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-
-    import httpx
 
 Record = dict[str, Any]
 Parameters = dict[str, str | int]
@@ -68,7 +68,10 @@ def by_number(records: str | None, *, parameter: str = "page", start: int = 1) -
     def following(
         asked: Parameters, _answer: httpx.Response, _body: Any, found: list[Record]
     ) -> Parameters | None:
-        return {parameter: int(asked.get(parameter, start)) + 1} if found else None
+        number = str(asked.get(parameter, start))
+        if not number.isdecimal():
+            raise errors.PermanentError(f"Give a number for {parameter!r}, not {number[:50]!r}.")
+        return {parameter: int(number) + 1} if found else None
 
     return Paging(records, following)
 
@@ -144,7 +147,10 @@ class _Walk:
             self.url = None
             return found
         if isinstance(following, str):
-            self.url, self.parameters = str(answer.url.join(following)), None
+            try:
+                self.url, self.parameters = str(answer.url.join(following)), None
+            except httpx.InvalidURL:
+                raise self._refuse("links to a next page by a URL that cannot be used") from None
         else:
             self.parameters = {**self.first, **following}
         step = f"{self.url} {self.parameters}"

@@ -41,6 +41,9 @@ def read(block: type[Block]) -> Any:
     try:
         found = create_model(f"{block.__name__}Settings", __base__=_Settings, **fields)()
         return block(**{name: getattr(found, name) for name in found.model_fields_set})
+    except AttributeError:  # of Prefect, which takes it for one
+        message = f"Wrong settings: `integrations.{NAME}` of prefect.toml is no table."
+        raise errors.PermanentError(message) from None
     except ValidationError as error:
         problems = "; ".join(
             f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Self
 
 from prefect.workers.base import BaseJobConfiguration
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from . import errors
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 class StrictJobConfiguration(BaseJobConfiguration):
     """A job configuration that refuses job variables which Prefect would drop silently."""
+
+    @field_validator("command")
+    @classmethod
+    def _has_words(cls, command: str | None) -> str | None:
+        shlex.split(command or "")  # a quotation without end is a ValueError
+        return command
 
     @classmethod
     async def resolve_for_flow_run(

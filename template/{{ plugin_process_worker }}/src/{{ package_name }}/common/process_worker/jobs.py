@@ -12,7 +12,6 @@ from prefect.utilities.processutils import command_from_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
 from pydantic import BaseModel, Field
 
-from ..errors import PermanentError
 from ..job_variables import StrictJobConfiguration
 
 # By its path: as a module it would import this package, and with it Prefect.
@@ -45,10 +44,7 @@ class LimitedConfiguration(StrictJobConfiguration, ProcessJobConfiguration, Limi
     def prepare_for_flow_run(self, *context: Any, **more: Any) -> None:
         """Put a supervisor before the command of the run, which is Prefect's if there is none."""
         engine = f"{shlex.quote(sys.executable)} -m prefect.engine"
-        try:
-            command = command_from_string(self.command or engine)
-        except ValueError as error:
-            raise PermanentError(f"Wrong job variable command ({error}): correct it.") from None
+        command = command_from_string(self.command or engine)
         order = json.dumps(self.model_dump(include={*Limits.model_fields}))
         self.command = shlex.join([*SUPERVISE, order, *command])
         super().prepare_for_flow_run(*context, **more)
