@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 import tenacity
 from prefect.logging.handlers import APILogHandler
-from pydantic import BaseModel, Field, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from . import errors, http
-from .job_variables import StrictJobConfiguration
+from .job_variables import Options, StrictJobConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +80,7 @@ def attempt(flow_run: FlowRun) -> int:
     return int(when.timestamp() * 1000)
 
 
-class JobOptions(BaseModel):
+class JobOptions(Options):
     """Job variables of every worker for remote jobs."""
 
     poll_interval_seconds: PositiveFloat = Field(

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Self
 
 from prefect.workers.base import BaseJobConfiguration
-from pydantic import ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator
 
 from . import errors
 
@@ -14,6 +14,25 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun, WorkPool
     from prefect.client.schemas.responses import DeploymentResponse
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+
+class Options(BaseModel):
+    """Job variables, for whose form Prefect's UI needs no choice between a type and none."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the form: each field of the one type that it has besides none."""
+        schema = handler(core_schema)
+        for field in handler.resolve_ref_schema(schema)["properties"].values():
+            kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+            if len(kinds) == 1:
+                field |= kinds[0]
+                del field["anyOf"]
+        return schema
 
 
 class StrictJobConfiguration(BaseJobConfiguration):

@@ -10,9 +10,9 @@ from typing import Any
 
 from prefect.utilities.processutils import command_from_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ..job_variables import StrictJobConfiguration
+from ..job_variables import Options, StrictJobConfiguration
 
 # By its path: as a module it would import this package, and with it Prefect.
 SUPERVISE = [sys.executable, "-P", str(Path(__file__).with_name("supervise.py"))]
@@ -23,7 +23,7 @@ def _field(default: int | None, title: str, text: str, least: int, most: int | N
     return Field(default=default, title=title, description=text, ge=least, le=most)
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """What a run may use of the machine, and how it is treated."""
 
     memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect takes 150)", 64)
