@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -207,3 +208,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def main() -> None:
+    """Run the system until Ctrl-C, for a worker that is started by hand."""
+    name = next(Path(__file__).parents[1].glob("src/*")).name.removeprefix("prefect_")
+    setting = f"PREFECT_INTEGRATIONS_{name.upper()}"
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
+        server = JobServer(Path(folder), "local-token")
+        try:
+            lines = (f"{setting}_BASE_URL={server.url}", f"{setting}_TOKEN={server.token}")
+            sys.stdout.write("".join(f"export {line}\n" for line in lines))
+            sys.stdout.flush()
+            threading.Event().wait()
+        finally:
+            server.close()
+
+
+if __name__ == "__main__":
+    main()
