@@ -95,7 +95,7 @@ def test_gates_of_all_pairs(
 
 
 LONG = {
-    "test_alerts": ("cancelled_by_hand", "lost"),
+    "test_alerts": ("cancelled_by_hand", "ended_by_the_worker", "lost"),
     "test_job_worker": (
         *("the_state_tells_what_was_seen", "a_job_killed_or_deleted", "a_run_that_is_run_again"),
         *("a_system_that_is_away", "a_job_that_must_not_be_looked_at", "jobs_that_wait"),
