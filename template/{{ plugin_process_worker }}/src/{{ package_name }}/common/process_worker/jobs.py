@@ -29,7 +29,7 @@ class Limits(Options):
     memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect takes 150)", 64)
     cpu_seconds: int | None = _field(None, "CPU time (s)", "CPU time (Prefect takes 5)", 1)
     wall_seconds: int | None = _field(None, "Time (s)", "Time from start to end", 1)
-    niceness: int = _field(0, "Niceness", "How far a run stands back for others", 0, 19)
+    niceness: int = _field(0, "Niceness", "How far a run stands back, beyond its worker", 0, 19)
     # Prefect kills what it cancels after 30 seconds.
     grace_seconds: int = _field(20, "Grace (s)", "Time to end in, when asked to", 0, 25)
 
