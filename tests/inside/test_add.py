@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from my_data_project import cli
-from my_data_project.commands import add, discover
+from my_data_project.commands import add, discover, edits
 from my_data_project.common import errors, readers, rules, settings
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import tables
@@ -176,7 +176,7 @@ def test_a_database_becomes_entries(
     assert '# If its rows never change: mode="incremental", cursor="created_at".' in text
     assert '# If its rows never change: mode="incremental", cursor="id".' in text
     assert 'added: mode="append", cursor="modified_at".\n    Table(name="loose"' in text
-    assert discover.tidy(discover.TABLES, text) == text
+    assert edits.tidy(discover.TABLES, text) == text
 
 
 @pytest.mark.parametrize("kind", ["other", "sqlite", "duckdb", "postgres", "mysql"])
@@ -329,15 +329,15 @@ def test_what_cannot_be_read_is_one_sentence(
 )
 def test_an_entry_goes_to_the_end_of_the_list(before: str, after: str, project: Path) -> None:
     start = "from ..common.table import Table\n\nX = Table(name='y')\n"
-    write(project, discover.tidy(discover.TABLES, f"{start}{before}"))
-    assert discover.insert(["Table(name='x')"]) == discover.tidy(discover.TABLES, f"{start}{after}")
+    write(project, edits.tidy(discover.TABLES, f"{start}{before}"))
+    assert discover.insert(["Table(name='x')"]) == edits.tidy(discover.TABLES, f"{start}{after}")
 
 
 @pytest.mark.parametrize(
     "start", ["", '"""é"""\n', "from ..common.table import Table\n\nX = Table(name='y')\n"]
 )
 def test_what_an_entry_needs_is_imported(start: str, project: Path) -> None:
-    write(project, discover.tidy(discover.TABLES, f"{start}\nTABLES = ()\n"))
+    write(project, edits.tidy(discover.TABLES, f"{start}\nTABLES = ()\n"))
     text = discover.insert(["Table(name='x', rules=(rules.NotNull(column='a'),))"])
     assert "from ..common import rules\nfrom ..common.table import Table\n" in text
     assert text.count("import") == 2
@@ -515,4 +515,4 @@ def test_a_file_that_is_laid_out_otherwise_is_left_alone(text: str, project: Pat
 def test_a_file_that_is_gone_is_named(project: Path) -> None:
     (project / "prefect.yaml").unlink()
     with pytest.raises(errors.PermanentError, match=r"prefect\.yaml cannot be read"):
-        discover.read("prefect.yaml")
+        edits.read("prefect.yaml")

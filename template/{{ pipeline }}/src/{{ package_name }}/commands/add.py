@@ -7,15 +7,13 @@ is written.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import keyword
 import re
-import string
 from typing import TYPE_CHECKING
 
 from ..common import errors, settings
-from .discover import PACKAGE, TABLES, insert, propose, read, read_list, root, tidy, write
+from .discover import TABLES, insert, propose, read_list
+from .edits import PACKAGE, check_name, fill, read, write
 
 if TYPE_CHECKING:
     import argparse
@@ -81,24 +79,12 @@ def _table(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _files(arguments: argparse.Namespace) -> dict[str, str]:
     part, name = arguments.part, arguments.name
-    words = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
-    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name) or name in words:
-        message = f"{name!r} is not a valid name: use up to 40 lower-case letters, digits and _,"
-        raise errors.PermanentError(f"{message} and no keyword or builtin of Python.")
+    check_name(name, "[a-z][a-z0-9_]{0,39}", "lower-case letters, digits and _")
     if part == "derived" and name in read_list(None, None)[1]:
         raise errors.PermanentError(f"There is already a table {name}: choose another name.")
     names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-")}
     names |= {"module": f"{name.removesuffix('_flow')}_flow", "words": name.replace("_", " ")}
-    changes: dict[str, str] = {}
-    for template, text in FILES[part].items():
-        path = string.Template(template).substitute(names)
-        if (root() / path).exists():
-            raise errors.PermanentError(f"{path} already exists: choose another name.")
-        if re.search(rf"^(from|import) .*\b{name}\b", text, re.MULTILINE):
-            raise errors.PermanentError(f"{path} imports {name}: choose another name.")
-        changes[path] = string.Template(text).substitute(names)
-        if path.endswith(".py"):
-            changes[path] = tidy(path, changes[path])
+    changes = fill(FILES[part], names, name)
     if part == "flow":
         changes["prefect.yaml"] = _deploy(f"{PACKAGE}.flows.{names['module']}.{name}")
     return changes

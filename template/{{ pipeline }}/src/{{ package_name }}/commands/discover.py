@@ -8,10 +8,8 @@ diff; --write makes it.
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import re
-import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common import errors
 from ..common.table import UNUSABLE, Table
+from .edits import PACKAGE, read, tidy, write
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 HELP = "read the source, and propose its tables for flows/tables.py"
 
-PACKAGE = __name__.partition(".")[0]
 TABLES = f"src/{PACKAGE}/flows/tables.py"
 IMPORTS = {"Table": "from ..common.table import Table", "rules": "from ..common import rules"}
 OF_WAREHOUSES = ("_dlt", "_ingestions")
@@ -192,54 +190,3 @@ def insert(entries: Collection[str]) -> str:
     imported = {name.name for node in tree.body for name in getattr(node, "names", ())}
     wanted = [line for name, line in IMPORTS.items() if name in added and name not in imported]
     return tidy(TABLES, new.decode(), imports=wanted)
-
-
-def write(changes: Mapping[str, str], *, dry_run: bool) -> None:
-    """Write files, or show what would change as a diff."""
-    for path, text in changes.items():
-        target = root() / path
-        old = read(path) if target.exists() else None
-        if dry_run:
-            lines = ((old or "").splitlines(keepends=True), text.splitlines(keepends=True))
-            names = ("/dev/null" if old is None else f"a/{path}", f"b/{path}")
-            print("".join(difflib.unified_diff(*lines, *names)), end="")
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        newline = "\r\n" if old is not None and b"\r\n" in target.read_bytes() else "\n"
-        target.write_text(text, encoding="utf-8", newline=newline)
-        print(f"{'wrote' if old is None else 'changed'} {path}")
-
-
-def read(path: str) -> str:
-    """Return the text of a file of the project."""
-    try:
-        return (root() / path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.PermanentError(f"{path} cannot be read: {error}.") from error
-
-
-def root() -> Path:
-    """Return the folder of the project: the current one, or one above it."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "src" / PACKAGE).is_dir():
-            return folder
-    raise errors.PermanentError(f"This is not the project of {PACKAGE}: go to its folder first.")
-
-
-def tidy(path: str, text: str, imports: Collection[str] = ()) -> str:
-    """Return the text of a Python file, with imports added, as ruff formats it."""
-    required = f"lint.isort.required-imports={json.dumps([*imports])}"
-    fix = ("check", "--fix-only", "--extend-select", "I002", "--config", required)
-    for words in (fix, ("format",)):
-        done = subprocess.run(  # noqa: S603 - the project's own ruff, on the project's own text
-            [sys.executable, "-m", "ruff", *words, "--quiet", "--stdin-filename", path, "-"],
-            cwd=root(),
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            raise errors.PermanentError(f"ruff cannot format {path}: {done.stderr.strip()}")
-        text = done.stdout
-    return text

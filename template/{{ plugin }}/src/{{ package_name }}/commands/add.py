@@ -6,28 +6,18 @@ If anything is in the way, nothing is written.
 
 from __future__ import annotations
 
-import ast
-import builtins
-import difflib
-import json
-import keyword
 import re
-import string
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common import errors
+from .edits import PACKAGE, SOURCE, check_name, export, fill, write
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = "add a block or a task to this project"
-PACKAGE = __name__.partition(".")[0]
-SOURCE = f"src/{PACKAGE}"
 NAMES = {"block": "[A-Z][A-Za-z0-9]{0,39}", "task": "[a-z][a-z0-9_]{0,39}"}
-LIKE = {"block": "like Repository: letters and digits", "task": "like close_issues: a-z, 0-9 and _"}
+LIKE = {"block": "one like Repository: letters and digits", "task": "one like close_issues: a-z, 0-9, _"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,18 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         PermanentError: Something is in the way. Nothing was written.
     """
-    root, changes = _root(), _plan(arguments)
-    for path, text in changes.items():
-        target = root / path
-        old = target.read_text(encoding="utf-8") if target.exists() else None
-        if arguments.dry_run:
-            lines = ((old or "").splitlines(keepends=True), text.splitlines(keepends=True))
-            names = ("/dev/null" if old is None else f"a/{path}", f"b/{path}")
-            print("".join(difflib.unified_diff(*lines, *names)), end="")
-        else:
-            newline = "\r\n" if old is not None and b"\r\n" in target.read_bytes() else "\n"
-            target.write_text(text, encoding="utf-8", newline=newline)
-            print(f"{'wrote' if old is None else 'changed'} {path}")
+    changes = _plan(arguments)
+    write(changes, dry_run=arguments.dry_run)
     if not arguments.dry_run:
         print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
 
@@ -69,10 +49,8 @@ def _plan(arguments: argparse.Namespace) -> dict[str, str]:
     from .. import blocks
 
     part, name = arguments.part, arguments.name
-    taken = keyword.iskeyword(name.lower()) or hasattr(builtins, name) or name.startswith("test_")
-    if not re.fullmatch(NAMES[part], name) or taken:
-        message = f"{name!r} is no name for a {part}. Take one {LIKE[part]}, 40 at most,"
-        raise errors.PermanentError(f"{message} and no word of Python's own.")
+    # A test's name would be taken for a test.
+    check_name(name, f"(?!test_){NAMES[part]}", LIKE[part])
     credentials = next((one for one in blocks.__all__ if one.endswith("Credentials")), None)
     if credentials is None:
         raise errors.PermanentError(f"{SOURCE}/blocks exports no credentials: bring them back.")
@@ -88,67 +66,11 @@ def _plan(arguments: argparse.Namespace) -> dict[str, str]:
     names = {"package": PACKAGE, "credentials": credentials, "name": name, "folder": folder}
     names |= {"slug": words.replace(" ", "-").lower(), "words": words, "call": call}
     code, test = CODE["writing" if getattr(arguments, "writes", False) else part]
-    other = re.compile(rf"^(from|import) .*\b{name}\b|\b{name}: ", re.MULTILINE)
     tests = f"tests/test_{module.removesuffix('_task')}_{part}.py"
-    changes: dict[str, str] = {}
-    for path, text in {f"{SOURCE}/{folder}/{module}.py": code, tests: test}.items():
-        if (_root() / path).exists():
-            raise errors.PermanentError(f"{path} already exists: choose another name.")
-        if other.search(text):
-            message = f"{path} needs the name {name} for something else: choose another."
-            raise errors.PermanentError(message)
-        changes[path] = _tidy(path, string.Template(text).substitute(names))
+    changes = fill({f"{SOURCE}/{folder}/{module}.py": code, tests: test}, names, name)
     exporting = f"{SOURCE}/{folder}/__init__.py"
-    changes[exporting] = _export(exporting, module, name)
+    changes[exporting] = export(exporting, module, name)
     return changes
-
-
-def _export(path: str, module: str, name: str) -> str:
-    """Return the text of a package that exports one name more."""
-    try:
-        text = (_root() / path).read_text(encoding="utf-8")
-        [listed] = [
-            node
-            for node in ast.parse(text).body
-            if isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node)
-        ]
-        old = ast.get_source_segment(text, listed) or ""
-        exported = ast.literal_eval(listed.value or ast.Tuple([]))
-    except (OSError, SyntaxError, ValueError) as error:
-        message = f"{path} has no plain __all__ ({error}): export {name} there by hand."
-        raise errors.PermanentError(message) from error
-    if "#" in old or not isinstance(exported, list):
-        raise errors.PermanentError(f"{path} has no plain __all__: export {name} there by hand.")
-    if name in exported:
-        raise errors.PermanentError(f"{path} already exports {name}: choose another name.")
-    items = "".join(f"    {json.dumps(one)},\n" for one in [*exported, name])
-    new = f"from .{module} import {name}\n\n__all__ = [\n{items}]"
-    return _tidy(path, text.replace(old, new, 1))
-
-
-def _tidy(path: str, text: str) -> str:
-    """Return the text of a Python file with its imports and its `__all__` sorted, formatted."""
-    for words in (("check", "--fix-only", "--select", "I001,RUF022"), ("format",)):
-        done = subprocess.run(  # noqa: S603 - the project's own ruff, on the project's own text
-            [sys.executable, "-m", "ruff", *words, "--quiet", "--stdin-filename", path, "-"],
-            cwd=_root(),
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            raise errors.PermanentError(f"ruff cannot read {path}: {done.stderr.strip()}")
-        text = done.stdout
-    return text
-
-
-def _root() -> Path:
-    """Return the folder of the project: the current one, or one above it."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "pyproject.toml").is_file() and (folder / SOURCE).is_dir():
-            return folder
-    raise errors.PermanentError(f"This is not the project of {PACKAGE}: go to its folder first.")
 
 
 IMPORTS = """from __future__ import annotations

@@ -5,9 +5,7 @@ is called.
 """
 
 from .evaluate import evaluate_model
-from .results import Evaluation
-from .results import Metric
-from .results import Training
+from .results import Evaluation, Metric, Training
 from .train import train_model
 
 __all__ = ["Evaluation", "Metric", "Training", "evaluate_model", "train_model"]

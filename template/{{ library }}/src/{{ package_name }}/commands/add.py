@@ -1,0 +1,241 @@
+"""Add a namespace or a task to this library, with its test and all that names it.
+
+What is written is complete and passes the project's checks; a TODO says where your own step goes.
+If anything is in the way, nothing is written.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING
+
+from ..common import errors
+from .edits import PACKAGE, SOURCE, check_name, export, fill, read, root, write
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "add a namespace or a task to this library"
+PARTS = {
+    "namespace": "a package of tasks, with its first one and, by choice, an extra",
+    "task": "a task of a namespace, with its export and its test",
+}
+NAME = "lower-case letters, digits and _"
+NOT_NAMESPACES = {"cli", "commands", "common", "demo"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare what can be added."""
+    words = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
+    for part, text in PARTS.items():
+        word = words.add_parser(part, help=text, description=f"Add {text}.")
+        word.add_argument("name", metavar="NAME", help=f"its name: {NAME}")
+        if part == "task":
+            word.add_argument("--namespace", metavar="N", help="where, if there are several")
+        else:
+            word.add_argument("--task", metavar="T", help="its first task (default: use_NAME)")
+            word.add_argument("--extra", metavar="E", help="for what only its tasks import")
+        word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Plan the changes, then write or show them.
+
+    Raises:
+        PermanentError: Something is in the way. Nothing was written.
+    """
+    name = arguments.name
+    check_name(name, "(?!test_)[a-z][a-z0-9_]{0,39}", NAME)
+    if arguments.part == "namespace":
+        changes = _namespace(name, arguments.task or f"use_{name}"[:40], arguments.extra)
+    else:
+        changes = _task(name, _chosen(arguments.namespace))
+    write(changes, dry_run=arguments.dry_run)
+    if arguments.dry_run:
+        return
+    if getattr(arguments, "extra", None):
+        print(f"Next: uv add --optional {arguments.extra} what it needs.")
+    print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
+
+
+def _chosen(given: str | None) -> str:
+    """Return the namespace to add to."""
+    found = sorted(path.parent.name for path in (root() / SOURCE).glob("*/__init__.py"))
+    spaces = [space for space in found if space not in NOT_NAMESPACES]
+    if given is None and len(spaces) == 1:
+        return spaces[0]
+    if given not in spaces:
+        message = f"There is no namespace {given}" if given else "Say which, by --namespace"
+        raise errors.PermanentError(f"{message}. Namespaces: {', '.join(spaces)}.")
+    return given
+
+
+def _task(name: str, space: str) -> dict[str, str]:
+    changes = _files(name, space)
+    exporting = f"{SOURCE}/{space}/__init__.py"
+    changes[exporting] = export(exporting, f"{name}_task", name)
+    return _told(changes, name, space)
+
+
+def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
+    if name in NOT_NAMESPACES:
+        raise errors.PermanentError(f"The package has a {name} already: choose another name.")
+    if taken := [*(root() / SOURCE).glob(f"{name}.*"), *(root() / SOURCE).glob(name)]:
+        message = f"{SOURCE}/{taken[0].name} already exists: choose another name."
+        raise errors.PermanentError(message)
+    check_name(task, "(?!test_)[a-z][a-z0-9_]{0,39}", NAME)
+    project = _with_extra(read("pyproject.toml"), extra) if extra else None
+    changes = _files(task, name)
+    names = {"name": task, "space": name}
+    changes |= fill({f"{SOURCE}/$space/__init__.py": PACKAGE_CODE}, names, task)
+    if project:
+        changes["pyproject.toml"] = project
+    readme = read("README.md")
+    row = f"| `{PACKAGE}.{name}` | `{task}`: TODO | {f'`{extra}`' if extra else 'none'} |\n"
+    if rows := list(re.finditer(rf"^\| `{PACKAGE}\.\w+` \|.*\n", readme, re.MULTILINE)):
+        at = rows[-1].end()
+        changes["README.md"] = f"{readme[:at]}{row}{readme[at:]}"
+    return _told(changes, task, name)
+
+
+def _files(name: str, space: str) -> dict[str, str]:
+    """Return a task's module and its test. A module called as the task would hide it."""
+    names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-"), "space": space}
+    files = {f"{SOURCE}/$space/${{name}}_task.py": TASK, "tests/test_${name}_task.py": TEST}
+    return fill(files, names, name)
+
+
+def _told(changes: dict[str, str], name: str, space: str) -> dict[str, str]:
+    """Return the changes with a line in the changelog, if it has a place for it."""
+    text = read("CHANGELOG.md")
+    if heading := re.search(r"(?im)^## \[?unreleased\b.*\n\n*", text):
+        rest = text[heading.end() :]
+        gap = "\n" if rest and not rest.startswith(("- ", "* ")) else ""
+        line = f"- `{name}` in `{PACKAGE}.{space}`: a new task.\n"
+        changes["CHANGELOG.md"] = f"{text[: heading.end()].rstrip()}\n\n{line}{gap}{rest}"
+    return changes
+
+
+def _with_extra(text: str, extra: str) -> str:
+    """Return the text of pyproject.toml with one extra more, which `all` and `dev` have too."""
+    if not re.fullmatch("[a-z][a-z0-9-]{0,39}", extra) or extra in {"all", "dev"}:
+        message = f"{extra!r} is not a valid extra: use lower-case letters, digits and -,"
+        raise errors.PermanentError(f"{message} at most 40, and neither 'all' nor 'dev'.")
+    try:
+        before = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise errors.PermanentError(f"pyproject.toml is not valid: {error}.") from error
+    name = re.escape(before["project"]["name"])
+    had = before["project"]["optional-dependencies"]
+    if extra in had:
+        return text
+
+    def add(found: re.Match[str]) -> str:
+        return f"{found[1]}{','.join(sorted([*found[2].split(','), extra]))}]"
+
+    own = f"{extra} = [\n  # uv add --optional {extra} NAME\n]\n"
+    new, count = re.subn(rf'(?m)^((?:all = \[|  )"{name}\[)([\w,.-]+)\]', add, text)
+    if not count:  # the first extra
+        line = f'"{before["project"]["name"]}[{extra}]"'
+        own += f"all = [{line}]\n"
+        here = r"(?ms)^(dev = \[\n.*?)(?=  # Yours, below this line:)"
+        new = re.sub(here, lambda found: f"{found[1]}  {line},\n", new, count=1)
+    new = re.sub(r"(?m)^(?=(all|dev) = \[$|all = )", lambda _: own, new, count=1)
+    try:
+        after = tomllib.loads(new)
+        has = after["project"]["optional-dependencies"]
+        done = all(re.search(rf"[\[,]{extra}[,\]]", " ".join(has[one])) for one in ("all", "dev"))
+        others = {one: has[one] for one in has if one not in {"all", "dev", extra}}
+        done = done and others == {one: had[one] for one in had if one not in {"all", "dev"}}
+    except (tomllib.TOMLDecodeError, LookupError):
+        done = False
+    if not done:
+        message = f"pyproject.toml has an unknown layout: add the extra {extra} by hand first,"
+        raise errors.PermanentError(f"{message} to [project.optional-dependencies].")
+    return new
+
+
+PACKAGE_CODE = '''"""Tasks of $space.
+
+Importing this costs little more than importing Prefect: what a task needs besides is imported
+when the task is called.
+"""
+
+from .${name}_task import $name
+
+__all__ = ["$name"]
+'''
+TASK = '''"""The task $name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..common import errors, reporting, retries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+# Not cached: it costs less than keeping its result.
+@task(
+    task_run_name="$title-{column}",
+    tags={"$space"},
+    cache_policy=NO_CACHE,
+    **retries.TRANSIENT,
+)
+def $name(rows: Sequence[Mapping[str, object]], column: str) -> list[Mapping[str, object]]:
+    """Keep the rows that have a value in a column.
+
+    Args:
+        rows: The rows, each a mapping of columns to values.
+        column: The column.
+
+    Returns:
+        The rows that have a value there, in their order.
+
+    Raises:
+        PermanentError: No row has the column.
+    """
+    # TODO: put your own step here, with what it needs as arguments; then describe it above. What
+    # an extra installs is imported here too, in `with extras.required("name of the extra"):`.
+    if not any(column in row for row in rows):
+        raise errors.PermanentError(f"None of {len(rows):,} rows has a column {column!r}.")
+    kept = [row for row in rows if row.get(column) is not None]
+    reporting.logger(__name__).info("%s of %s rows kept", f"{len(kept):,}", f"{len(rows):,}")
+    return kept
+'''
+TEST = """from __future__ import annotations
+
+import pytest
+from prefect import flow
+
+from $package import $space as module
+from $package.common import errors
+
+ROWS = [{"id": 1, "mass": 3750}, {"id": 2, "mass": None}, {"id": 3}]
+
+
+def test_rows_with_a_value_are_kept() -> None:
+    assert module.$name.fn(ROWS, "mass") == ROWS[:1]
+    assert module.$name.fn(ROWS, "id") == ROWS
+
+
+@pytest.mark.parametrize("rows", [ROWS, []])
+def test_a_column_that_no_row_has_is_refused(rows: list[dict[str, object]]) -> None:
+    with pytest.raises(errors.PermanentError, match="rows has a column 'wings'"):
+        module.$name.fn(rows, "wings")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_it_runs_in_a_flow() -> None:
+    @flow
+    def use(column: str) -> int:
+        return len(module.$name(ROWS, column))
+
+    assert use("mass") == 1
+"""
