@@ -728,8 +728,10 @@ def prepare(
     if options.refresh:
         look_back(project, plan, old, list(renders_before(project, template, package, work)))
     for name in moves:
-        print(show(template, commit, f"hooks/notes/{name}.md"), file=sys.stderr)
-        moves_whole(project, plan, name)
+        is_library = answers.get("project_kind") == "library"
+        note = f"hooks/notes/{name}{'_library' if is_library else ''}.md"
+        print(show(template, commit, note), file=sys.stderr)
+        moves_whole(project, plan, name, options.take if is_library else None)
     settle(project, plan, old, options, work)
     return plan
 
@@ -743,7 +745,7 @@ def features(answers: dict[str, object]) -> set[str]:
 def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) -> None:
     """Take for unedited what an earlier version rendered so: updates have left it as it was.
 
-    That holds for files of the user, and for those that an old pipeline or plugin keeps.
+    That holds for files of the user, and for those that an older project keeps.
     """
     for name in sorted({*plan.sides, *(name for tree in earlier for name in tree)}):
         sides = plan.sides.get(name) or sides_of(None, mine(project, name), None)
@@ -757,8 +759,16 @@ def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) ->
             plan.sides[name] = Sides(sides.mine, sides.mine, sides.new, sides.crlf)
 
 
-def moves_whole(project: Project, plan: Plan, name: str) -> None:
-    """Refuse to replace code of an older kind in which something is edited: halves do not work."""
+def moves_whole(project: Project, plan: Plan, name: str, take: list[str] | None) -> None:
+    """Refuse to replace code of an older kind in which something is edited: halves do not work.
+
+    Args:
+        project: The project.
+        plan: What is going to change.
+        name: The answer that replaces the code.
+        take: Files that are to be the template's; None where additions are in the way as well.
+            They are not in a library's: what a team has added stays, and works on.
+    """
     code = ("src/", "tests/")
     none = Sides(None, None, None)
     edited = [
@@ -768,12 +778,37 @@ def moves_whole(project: Project, plan: Plan, name: str) -> None:
         if path.startswith(code)
         if sides is none or sides.mine not in (sides.old, sides.new)
     ]
+    remedy = ""
+    if take is not None:
+        keep_used(project, plan, edited)
+        remedy = "take the template's by --take FILE, "
+        edited = [path for path in edited if path not in take and is_in_the_way(plan, path)]
     if edited:
         raise StopError(
             f"{name}={MOVES[name]} replaces src/ and tests/ whole, and {len(edited)} files of them "
-            f"are yours, edited or deleted: {', '.join(edited)}. Keep them as they are, or make a "
-            "new project beside this one and move them there."
+            f"are yours, edited or deleted: {', '.join(edited)}. Keep them as they are, {remedy}or "
+            "make a new project beside this one and move them there."
         )
+
+
+def is_in_the_way(plan: Plan, path: str) -> bool:
+    """Tell whether an edit of a library's code stands in its way; others are merged, or stay."""
+    sides = plan.sides.get(path)
+    if not sides or not path.endswith(".py"):
+        return False
+    return plan.after.is_seed(path) or not (sides.mine and sides.new)
+
+
+def keep_used(project: Project, plan: Plan, edited: list[str]) -> None:
+    """Keep what the template has no more of a library's plumbing, and a team's own files import."""
+    files = [mine(project, path) for path in edited if path.endswith(".py")]
+    code = b"\n".join(file.data for file in files if file)
+    for path, sides in plan.sides.items():
+        is_plumbing = "/common/" in path or path.startswith("tests/")
+        if is_plumbing and sides.new is None and not plan.after.is_seed(path):
+            used = rb"(?m)^\s*(from|import) .*\b%s\b" % re.escape(Path(path).stem).encode()
+            if re.search(used, code):
+                plan.sides[path] = Sides(sides.mine, sides.mine, sides.mine, sides.crlf)
 
 
 def settle(

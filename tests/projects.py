@@ -195,7 +195,9 @@ def questions(content: str | None = None) -> dict[str, Any]:
 
 def rendered(text: str, kind: str) -> str:
     """Render a text of `copier.yml` that depends on nothing but the kind of a new project."""
-    return jinja2.Template(text).render(project_kind=kind, engine="dlt", parts="chosen")
+    return jinja2.Template(text).render(
+        project_kind=kind, engine="dlt", parts="chosen", example=True
+    )
 
 
 def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:

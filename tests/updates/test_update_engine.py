@@ -1,6 +1,7 @@
-"""Who has which code: a new pipeline has dlt and a new plugin the parts that were chosen.
+"""Who has which code: a new pipeline has dlt, a new plugin or library the parts that were chosen.
 
-A pipeline of before 0.5 keeps its own engine, a plugin of before 0.6 all of its parts.
+A pipeline of before 0.5 keeps its own engine, a plugin of before 0.6 or a library of before 0.7 all
+of its parts.
 """
 
 from __future__ import annotations
@@ -97,14 +98,20 @@ def test_other_kinds_have_none(kind: str, template_repository: TemplateRepositor
     assert engine(template_repository.render({"project_kind": kind})) is None
 
 
-OLD_PLUGINS = [
-    ref
-    for ref, content in updating.release_copier_yml().items()
-    if ref != CURRENT
-    and "plugin" in updating.choices(updating.questions(content)["project_kind"])
-    and updating.older(content, "plugin")
-]
-"""Releases whose plugins have all parts."""
+
+
+def old(kind: str) -> list[str]:
+    """Return the releases whose plugins or libraries have all parts, oldest first."""
+    return [
+        ref
+        for ref, content in updating.release_copier_yml().items()
+        if ref != CURRENT
+        and kind in updating.choices(updating.questions(content)["project_kind"])
+        and updating.older(content, kind)
+    ]
+
+
+OLD_PLUGINS, OLD_LIBRARIES = old("plugin"), old("library")
 PLUGIN = {"project_kind": "plugin"}
 PARTS = ["worker", "process_worker", "startup_hook", "conventions"]
 
@@ -127,6 +134,104 @@ def test_an_old_plugin_keeps_its_parts_and_what_was_made_of_them(
     metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(metadata["entry-points"]) == {"prefect.collections", "prefect.plugins"}
     assert any(line.startswith("psutil") for line in metadata["dependencies"])
+
+
+LIBRARY = {"project_kind": "library"}
+NAMESPACE = {
+    "src/my_task_library/geo/__init__.py": (
+        '"""Geo."""\n\nfrom .area import area\n\n__all__ = ["area"]\n'
+    ),
+    "src/my_task_library/geo/area.py": (
+        '"""The task area."""\n\nfrom prefect import task\n\n\n@task\n'
+        'def area(side: float) -> float:\n    """Return the area of a square."""\n'
+        "    return side * side\n"
+    ),
+}
+"""A namespace of a team's own."""
+
+
+def write(project: Path, files: dict[str, str]) -> None:
+    """Write files of a project."""
+    for name, text in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("ref", sorted({OLD_LIBRARIES[0], OLD_LIBRARIES[-1]}, key=updating.version))
+def test_an_old_library_keeps_its_parts_and_what_was_made_of_them(
+    ref: str, template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(LIBRARY, tmp_path / "project", ref)
+    package = project / "src" / "my_task_library"
+    (package / "common" / "deprecation.py").unlink()
+    edited = package / "data" / "download.py"
+    edited.write_text(edited.read_text(encoding="utf-8") + "\nMINE = 1\n", encoding="utf-8")
+    write(project, NAMESPACE)
+    updating.commit_all(project)
+    before = updating.snapshot(project)
+    updating.update(project, {"license": "Apache-2.0"})
+    answers = updating.answers(project)
+    assert (answers["parts"], answers["extras"]) == ("all", ["pandas", "ml"])
+    assert "example" not in answers
+    check_kept(project, before)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert metadata["scripts"] == {"my-task-library": "my_task_library.cli:main"}
+    assert {*metadata["optional-dependencies"]} == {"pandas", "ml", "all", "dev"}
+    assert any(line.startswith("fastapi") for line in metadata["optional-dependencies"]["dev"])
+
+
+def test_a_library_without_its_example_has_one_small_namespace(
+    template_repository: TemplateRepository,
+) -> None:
+    given = template_repository.render(LIBRARY)
+    bare = template_repository.render({**LIBRARY, "example": False})
+    assert updating.answers(bare)["extras"] == []
+    new = updating.snapshot(bare).keys() - updating.snapshot(given).keys()
+    assert new == {
+        "src/my_task_library/files/__init__.py",
+        "src/my_task_library/files/hash_file_task.py",
+        "tests/test_hash_file_task.py",
+    }
+    assert not [path for path in updating.snapshot(bare) if "/data/" in f"/{path}" and "src" in path]
+
+
+def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_back(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """Own ones stay; then the library is as one that never had an example, and as one with it."""
+    project = template_repository.project(LIBRARY, tmp_path / "project")
+    write(project, NAMESPACE)
+    updating.commit_all(project)
+    section = (project / "README.md").read_text(encoding="utf-8").partition("without the example")[2]
+    command = section.split("```")[1].removeprefix("bash").strip()
+    words = shlex.split(command.replace("$TEMPLATE", str(updating.ROOT)))
+    assert words[:2] == ["uv", "run"]
+    updating.run(sys.executable, *words[2:], "-r", ":current:", cwd=project)
+    fresh = updating.snapshot(template_repository.render({**LIBRARY, "example": False}))
+    own = {path: held for path, held in updating.snapshot(project).items() if path in NAMESPACE}
+    assert own.keys() == NAMESPACE.keys()
+    assert updating.snapshot(project) == {**fresh, **own}
+    updating.commit_all(project)
+    back = {"example": True, "extras": ["pandas", "ml"]}
+    report = scripted.update(project, back, ":current:")
+    assert report["is_good"], report
+    fresh = updating.snapshot(template_repository.render(LIBRARY))
+    assert updating.snapshot(project) == {**fresh, **own}
+
+
+def test_a_namespace_of_a_library_that_is_edited_stays_and_is_named(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    project = template_repository.project(LIBRARY, tmp_path / "project")
+    name = "src/my_task_library/data/__init__.py"
+    path = project / name
+    path.write_text(path.read_text(encoding="utf-8") + "\nMINE = 1\n", encoding="utf-8")
+    updating.commit_all(project)
+    report = scripted.update(project, {"example": False, "extras": []}, ":current:")
+    assert report["is_good"], report
+    assert report["files"][name][0] == "yours"
+    fresh = template_repository.render({**LIBRARY, "example": False})
+    assert {*updating.snapshot(project)} == {*updating.snapshot(fresh), name}
 
 
 @pytest.mark.parametrize("part", PARTS)

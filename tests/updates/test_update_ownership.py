@@ -39,9 +39,9 @@ def test_what_old_projects_keep_asks_for_answers_that_are_there() -> None:
     """The old release is rendered with these patterns too, and knows of no engine and no parts."""
     assert len(SETTINGS["_exclude"]) == 3
     lines = SETTINGS["_exclude"][1].strip().splitlines()
-    for kind, name, old in (("pipeline", "engine", "own"), ("plugin", "parts", "all")):
+    for kinds, name, old in (("== 'pipeline'", "engine", "own"), ("!= 'pipeline'", "parts", "all")):
         has = f"({name} is defined and {name} == '{old}')"
-        assert f"project_kind == '{kind}' and ({has}" in lines[0]
+        assert f"project_kind {kinds} and ({has}" in lines[0]
         assert f"({name} is not defined and _copier_operation == 'update')" in lines[0]
     assert lines[-1] == "{% endif %}"
     assert all(line.startswith("/") for line in lines[1:-1])

@@ -128,7 +128,11 @@ def seed_patterns() -> list[str]:
     return list(settings()["_skip_if_exists"])
 
 
-KEPT = {"pipeline": ("engine", "own", "dlt"), "plugin": ("parts", "all", "chosen")}
+KEPT = {
+    "pipeline": ("engine", "own", "dlt"),
+    "library": ("parts", "all", "chosen"),
+    "plugin": ("parts", "all", "chosen"),
+}
 """What tells projects of an older kind: an answer, its value for them, and for new ones."""
 
 
@@ -140,7 +144,8 @@ def kept_patterns() -> list[str]:
 def older(content: str, kind: str) -> dict[str, str]:
     """Return the answer that projects of a release, by its `copier.yml`, get if they are older."""
     name, old, _ = KEPT.get(kind, ("project_kind", "", ""))
-    return {} if name in yaml.safe_load(content) else {name: old}
+    asked = yaml.safe_load(content).get(name)
+    return {} if asked and choices(asked, kind) else {name: old}
 
 
 def newer(content: str, kind: str) -> dict[str, str]:

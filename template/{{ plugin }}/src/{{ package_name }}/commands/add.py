@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "add a block or a task to this project"
 NAMES = {"block": "[A-Z][A-Za-z0-9]{0,39}", "task": "[a-z][a-z0-9_]{0,39}"}
-LIKE = {"block": "one like Repository: letters and digits", "task": "one like close_issues: a-z, 0-9, _"}
+LIKE = {"block": "letters and digits, as Repository", "task": "a-z, 0-9 and _, as close_issues"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
