@@ -51,12 +51,13 @@ class Side:
 def ours(template: Path, kind: str, name: str) -> Side:
     """Return the commands of this template."""
     options = ("-q", "--defaults", "-d", f"project_kind={kind}")
+    command = (name,) if kind == "pipeline" else ("python", "-m", name.replace("-", "_"))
     return Side(
         scaffold=("copier", "copy", *options, str(template), name),
         folder=name,
         install=("uv", "sync", "-q"),
         tests=("uv", "run", "pytest", "-q"),
-        example=("uv", "run", name, "demo"),
+        example=("uv", "run", *command, "demo"),
     )
 
 

@@ -27,27 +27,24 @@ TESTS = {
         *("flows", "ingestion", "quality", "deployments", "sql"),
         *("count_orders", "report_orders_flow"),
     ),
-    "library": (
-        *("imports", "public_api", "keep_rows_task", "score_model_task"),
-        *("rows_task", "column_task", "use_task"),
-    ),
+    "library": ("namespaces", "use_geo_task", "keep_rows_task", "use_task"),
     "plugin": ("blocks", "read_ticket_task", "close_ticket_task", "ticket_queue_block"),
 }
 COMMANDS = {
-    "pipeline": "my-data-project",
-    "library": "my-task-library",
-    "plugin": "prefect-my-system",
+    "pipeline": ["my-data-project"],
+    "library": ["python", "-m", "my_task_library"],
+    "plugin": ["python", "-m", "prefect_my_system"],
 }
 
 
-# What the files of a task call something of their own, a parameter or a function in a function.
-ALSO = {"library": [["task", name] for name in ("rows", "column", "use")]}
+# What the files of a task call something of their own.
+ALSO = {"library": [["task", "use", "--namespace", "geo"]]}
 
 
 def listed(folder: Path, kind: str) -> list[list[str]]:
     """Return what is added, in words: what the project's README says, and what might clash."""
     lines = (folder / "README.md").read_text().splitlines()
-    start = f"uv run {COMMANDS[kind]} add "
+    start = f"uv run {' '.join(COMMANDS[kind])} add "
     said = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
     return said + ALSO.get(kind, [])
 
@@ -96,7 +93,7 @@ def make_orders(folder: Path) -> None:
 
 def add(folder: Path, kind: str, words: list[str]) -> None:
     """Look at an addition, and make it; that it is refused twice, projects test themselves."""
-    command = (COMMANDS[kind], "add", *words)
+    command = (*COMMANDS[kind], "add", *words)
     env = {"MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source(folder)}"}
     patch = folder.parent / "patch"
     patch.write_text(projects.tool(folder, *command, "--dry-run", **env))
@@ -137,7 +134,7 @@ def test_what_is_added_passes_what_the_project_asks(
     for path in new:
         assert path.relative_to(folder / "src").as_posix() in names
     # Who installs the wheel has no project to add to.
-    assert not [name for name in names if "/commands/add" in name]
+    assert not [name for name in names if "/commands/add" in name or "/commands/edits" in name]
 
 
 RUN = """

@@ -110,8 +110,9 @@ def test_plain_pip_gives_a_working_server(
     projects.run(base, "-m", "venv", python.parents[1], cwd=folder)
     projects.run(python, "-m", "pip", "install", "-q", "-e", ".[dev]", cwd=folder)
     assert " passed" in projects.run(python, "-m", "pytest", "-q", "--no-cov", *files, cwd=folder)
-    name = "my-data-project" if kind == "pipeline" else "my-task-library"
-    projects.run(python.with_name(name), "--version", cwd=folder)
+    package = "my_data_project" if kind == "pipeline" else "my_task_library"
+    command = ("-c", f"from {package} import cli; cli.main(['--version'])")
+    projects.run(python, *command, cwd=folder)
 
 
 CONNECT = """

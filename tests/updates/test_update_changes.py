@@ -13,7 +13,7 @@ import projects
 import pytest
 import scripted
 import updating
-from updating import CURRENT
+from updating import CURRENT, git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,6 +162,191 @@ def test_a_pipeline_gets_the_new_engine_whole(
     if large:
         printed = projects.tool(project, "my-data-project", "demo", **env)
         assert "336,776" in printed
+
+
+LIBRARY = {"project_kind": "library", "project_description": "Tasks."}
+OLD_LIBRARIES = [
+    ref
+    for ref, content in updating.release_copier_yml().items()
+    if ref != CURRENT and updating.older(content, "library")
+]
+SPACE = "src/my_task_library/geo"
+GEO = {
+    f"{SPACE}/__init__.py": '''"""Tasks about places."""
+
+from my_task_library.common import deprecation
+
+from .find_places_task import find_places
+
+__all__ = ["find_places"]
+
+DEPRECATED = {"places": deprecation.Alias(new="find_places", since="0.1", removal="9.0")}
+__getattr__ = deprecation.aliases(__name__, DEPRECATED)
+''',
+    f"{SPACE}/find_places_task.py": '''"""The task find_places."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from my_task_library.common import errors
+from my_task_library.common import extras
+from my_task_library.common import http_errors
+from my_task_library.common import reporting
+from my_task_library.common import retries
+from my_task_library.common import settings
+
+
+# Not cached: places move.
+@task(
+    task_run_name="find-places-{name}",
+    tags={"geo"},
+    retries=retries.ATTEMPTS,
+    retry_delay_seconds=retries.DELAYS_SECONDS,
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retries.only_transient,
+    cache_policy=NO_CACHE,
+)
+def find_places(name: str) -> str:
+    """Find a place, and say who asks for it."""
+    with extras.required("geo"):
+        import tabulate
+    token = settings.load().geo_token
+    if token is None or not name:
+        raise errors.PermanentError("A place has a name, and a token.")
+    reporting.logger(__name__).info("Found %s", name)
+    return tabulate.tabulate([[name, http_errors.bearer(token)]], tablefmt="plain")
+''',
+    "tests/test_find_places_task.py": """from __future__ import annotations
+
+import pytest
+from prefect import flow
+
+from my_task_library import geo as module
+from my_task_library.common import errors
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TASK_LIBRARY_GEO_TOKEN", "t")
+
+    @flow
+    def use(name: str) -> str:
+        return module.find_places(name)
+
+    assert use("Bern") == "Bern  Bearer t"
+    with pytest.raises(errors.PermanentError, match="has a name"):
+        use("")
+""",
+}
+"""A namespace of a team's own, written as the old command `add` wrote tasks."""
+USED = "src/my_task_library/common/http_errors.py"
+"""What it imports, and stays with it."""
+EDITS = {
+    "pyproject.toml": [
+        ('all = ["', 'geo = [\n  "tabulate>=0.9", # places, aligned\n]\nall = ["'),
+        ("my-task-library[ml,pandas]", "my-task-library[geo,ml,pandas]"),
+        (
+            "  # Yours, below this line:\n]\n\n[dependency",
+            '  # Yours, below this line:\n  "types-tabulate>=0.9", # its types\n]\n\n[dependency',
+        ),
+    ],
+    "src/my_task_library/common/settings.py": [
+        (
+            "\n\n\ndef load()",
+            "\n    geo_token: SecretStr | None = None\n\n\ndef load()",
+        ),
+    ],
+    "tests/data/public_api.txt": [
+        ("settings.download_d", "geo.find_places(name: 'str') -> 'str'\nsettings.download_d"),
+        ("settings.download_token\n", "settings.download_token\nsettings.geo_token\n"),
+    ],
+    "README.md": [
+        (
+            "\n\n## Quick start",
+            "\n| `my_task_library.geo` | `find_places` | `geo` |\n\n## Quick start",
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "ref", [pytest.param(r, marks=[] if r == OLD_LIBRARIES[-1] else LARGE) for r in OLD_LIBRARIES]
+)
+def test_a_library_gets_the_new_parts_and_keeps_its_own(
+    ref: str,
+    template_repository: TemplateRepository,
+    environments: Environments,
+    prefect_api: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A namespace of its own, with an extra and a setting, works with the new plumbing."""
+    project = template_repository.project(LIBRARY, tmp_path / "project", ref)
+    for name, text in GEO.items():
+        append(project, name, text)
+    for name, changes in EDITS.items():
+        path = project / name
+        for old, new in changes:
+            text = path.read_text(encoding="utf-8")
+            assert old in text, (name, old)
+            path.write_text(text.replace(old, new), encoding="utf-8")
+    updating.commit_all(project, "Ours")
+    report = scripted.update(project, {"parts": "chosen"})
+    assert report["is_good"], report
+    assert updating.unmerged(project) == set()
+    fresh = template_repository.render(LIBRARY)
+    assert differing(project, fresh) - {USED} == {*GEO, *EDITS}
+    assert (project / USED).is_file()
+    commands = [line[2:] for line in capsys.readouterr().err.splitlines() if line[:2] == "  "]
+    assert commands[0] == "uv sync"
+    environments.sync(project)
+    for line in commands[1:]:
+        words = line.replace(
+            "pytest", "pytest -q --no-cov tests/test_namespaces.py tests/test_f*.py"
+        )
+        env = {"UV_NO_SYNC": "1", "PREFECT_TEST_API_URL": prefect_api}
+        printed = projects.run("bash", "-c", words, cwd=project, **env)
+    assert " passed" in printed
+
+
+def test_a_library_with_edits_keeps_its_parts(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """It says which stand in the way; `--take` replaces them."""
+    project = template_repository.project(LIBRARY, tmp_path / "project", OLD_LIBRARIES[-1])
+    exports, deleted = "src/my_task_library/data/__init__.py", "src/my_task_library/ml/train.py"
+    append(project, exports, "\n# Ours.\n")
+    (project / deleted).unlink()
+    updating.commit_all(project, "Ours")
+    before = updating.snapshot(project)
+    report = scripted.update(project, {"parts": "chosen"})
+    assert (report["is_good"], report["status"]) == (False, "refused")
+    assert f"2 files of them are yours, edited or deleted: {exports}, {deleted}." in report["word"]
+    assert updating.snapshot(project) == before
+    takes = [f"--take={name}" for name in (exports, deleted)]
+    report = scripted.update(project, {"parts": "chosen"}, CURRENT, *takes)
+    assert report["is_good"], report
+    assert differing(project, template_repository.render(LIBRARY)) == set()
+
+
+def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """What it has deleted does not come back: its answer says so."""
+    project = template_repository.project(LIBRARY, tmp_path / "project", OLD_LIBRARIES[-1])
+    for name, text in GEO.items():
+        append(project, name, text)
+    listed = git(project, "ls-files", "--", "src/my_task_library/ml", "tests/test_ml.py").split()
+    assert len(listed) > 4
+    for name in listed:
+        (project / name).unlink()
+    updating.commit_all(project, "Ours")
+    report = scripted.update(project, {"parts": "chosen", "example": False, "extras": []})
+    assert report["is_good"], report
+    fresh = template_repository.render({**LIBRARY, "example": False})
+    assert differing(project, fresh) - {USED} == {*GEO}
 
 
 @pytest.mark.parametrize("how", ["edited", "deleted", "added"])

@@ -98,8 +98,6 @@ def test_other_kinds_have_none(kind: str, template_repository: TemplateRepositor
     assert engine(template_repository.render({"project_kind": kind})) is None
 
 
-
-
 def old(kind: str) -> list[str]:
     """Return the releases whose plugins or libraries have all parts, oldest first."""
     return [
@@ -192,7 +190,9 @@ def test_a_library_without_its_example_has_one_small_namespace(
         "src/my_task_library/files/hash_file_task.py",
         "tests/test_hash_file_task.py",
     }
-    assert not [path for path in updating.snapshot(bare) if "/data/" in f"/{path}" and "src" in path]
+    assert not [
+        path for path in updating.snapshot(bare) if "/data/" in f"/{path}" and "src" in path
+    ]
 
 
 def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_back(
@@ -202,7 +202,9 @@ def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_ba
     project = template_repository.project(LIBRARY, tmp_path / "project")
     write(project, NAMESPACE)
     updating.commit_all(project)
-    section = (project / "README.md").read_text(encoding="utf-8").partition("without the example")[2]
+    section = (
+        (project / "README.md").read_text(encoding="utf-8").partition("without the example")[2]
+    )
     command = section.split("```")[1].removeprefix("bash").strip()
     words = shlex.split(command.replace("$TEMPLATE", str(updating.ROOT)))
     assert words[:2] == ["uv", "run"]
