@@ -41,7 +41,7 @@ def test_files(answers: Answers, render: Render) -> None:
     # DuckDB is a choice of older projects, and always there; those of a plugin are parts of it.
     extras = set(given.get("extras", [])) - {"duckdb"}
     extras = set() if given["project_kind"] == "plugin" else extras
-    together = {"all"} if given["project_kind"] == "library" and extras else set()
+    together = {"all"} if given["project_kind"] == "library" else set()
     assert set(metadata["optional-dependencies"]) == extras | together | {"dev"}
     assert (project / "Dockerfile").is_file() == ("container" in given["features"])
     assert (project / "mkdocs.yml").is_file() == ("docs" in given["features"])

@@ -122,37 +122,25 @@ def _with_extra(text: str, extra: str) -> str:
     if not re.fullmatch("[a-z][a-z0-9-]{0,39}", extra) or extra in {"all", "dev"}:
         message = f"{extra!r} is not a valid extra: use lower-case letters, digits and -,"
         raise errors.PermanentError(f"{message} at most 40, and neither 'all' nor 'dev'.")
+    unknown = f"pyproject.toml has an unknown layout: add the extra {extra} there by hand first."
     try:
-        before = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise errors.PermanentError(f"pyproject.toml is not valid: {error}.") from error
-    name = re.escape(before["project"]["name"])
-    had = before["project"]["optional-dependencies"]
-    if extra in had:
-        return text
-
-    def add(found: re.Match[str]) -> str:
-        return f"{found[1]}{','.join(sorted([*found[2].split(','), extra]))}]"
-
-    own = f"{extra} = [\n  # uv add --optional {extra} NAME\n]\n"
-    new, count = re.subn(rf'(?m)^((?:all = \[|  )"{name}\[)([\w,.-]+)\]', add, text)
-    if not count:  # the first extra
-        line = f'"{before["project"]["name"]}[{extra}]"'
-        own += f"all = [{line}]\n"
-        here = r"(?ms)^(dev = \[\n.*?)(?=  # Yours, below this line:)"
-        new = re.sub(here, lambda found: f"{found[1]}  {line},\n", new, count=1)
-    new = re.sub(r"(?m)^(?=(all|dev) = \[$|all = )", lambda _: own, new, count=1)
-    try:
-        after = tomllib.loads(new)
-        has = after["project"]["optional-dependencies"]
-        done = all(re.search(rf"[\[,]{extra}[,\]]", " ".join(has[one])) for one in ("all", "dev"))
-        others = {one: has[one] for one in has if one not in {"all", "dev", extra}}
-        done = done and others == {one: had[one] for one in had if one not in {"all", "dev"}}
-    except (tomllib.TOMLDecodeError, LookupError):
-        done = False
-    if not done:
-        message = f"pyproject.toml has an unknown layout: add the extra {extra} by hand first,"
-        raise errors.PermanentError(f"{message} to [project.optional-dependencies].")
+        project = tomllib.loads(text)["project"]
+        name, had = project["name"], project["optional-dependencies"]
+        if extra in had:
+            return text
+        new = re.sub(
+            rf'(?m)^((?:all = \[|  )"{re.escape(name)}\[)(?!all\])([\w,.-]+)\]',
+            lambda found: f"{found[1]}{','.join(sorted([*found[2].split(','), extra]))}]",
+            text,
+        ).replace("\nall = []\n", f'\nall = ["{name}[{extra}]"]\n')
+        own = f"{extra} = [\n  # uv add --optional {extra} NAME\n]\n"
+        new = re.sub(r"(?m)^(?=all = )", lambda _: own, new, count=1)
+        has = tomllib.loads(new)["project"]["optional-dependencies"]
+    except (tomllib.TOMLDecodeError, LookupError) as error:
+        raise errors.PermanentError(unknown) from error
+    is_part = re.search(rf"[\[,]{extra}[,\]]", " ".join(has.get("all", [])))
+    if not is_part or {**has, "all": 0, "dev": 0} != {**had, extra: [], "all": 0, "dev": 0}:
+        raise errors.PermanentError(unknown)
     return new
 
 
@@ -170,72 +158,46 @@ TASK = '''"""The task $name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ..common import errors, reporting, retries
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
-
-# Not cached: it costs less than keeping its result.
-@task(
-    task_run_name="$title-{column}",
-    tags={"$space"},
-    cache_policy=NO_CACHE,
-    **retries.TRANSIENT,
-)
-def $name(rows: Sequence[Mapping[str, object]], column: str) -> list[Mapping[str, object]]:
-    """Keep the rows that have a value in a column.
-
-    Args:
-        rows: The rows, each a mapping of columns to values.
-        column: The column.
-
-    Returns:
-        The rows that have a value there, in their order.
+# Not cached: the file may have changed since.
+@task(task_run_name="$title-{path}", cache_policy=NO_CACHE, **retries.TRANSIENT)
+def $name(path: str) -> int:
+    """Count the line breaks in a file.
 
     Raises:
-        PermanentError: No row has the column.
+        PermanentError: It cannot be read.
     """
     # TODO: put your own step here, with what it needs as arguments; then describe it above. What
     # an extra installs is imported here too, in `with extras.required("name of the extra"):`.
-    if not any(column in row for row in rows):
-        raise errors.PermanentError(f"None of {len(rows):,} rows has a column {column!r}.")
-    kept = [row for row in rows if row.get(column) is not None]
-    reporting.logger(__name__).info("%s of %s rows kept", f"{len(kept):,}", f"{len(rows):,}")
-    return kept
+    try:
+        count = Path(path).read_bytes().count(b"\\n")
+    except OSError as error:
+        raise errors.PermanentError(f"{path} cannot be read: {error.strerror}.") from error
+    reporting.logger(__name__).info("%s has %s line breaks", path, f"{count:,}")
+    return count
 '''
-TEST = """from __future__ import annotations
+TEST = """from pathlib import Path
 
 import pytest
-from prefect import flow
 
 from $package import $space as module
 from $package.common import errors
 
-ROWS = [{"id": 1, "mass": 3750}, {"id": 2, "mass": None}, {"id": 3}]
+
+def test_line_breaks_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"1\\n2\\n")
+    assert module.$name.fn(str(path)) == 2
 
 
-def test_rows_with_a_value_are_kept() -> None:
-    assert module.$name.fn(ROWS, "mass") == ROWS[:1]
-    assert module.$name.fn(ROWS, "id") == ROWS
-
-
-@pytest.mark.parametrize("rows", [ROWS, []])
-def test_a_column_that_no_row_has_is_refused(rows: list[dict[str, object]]) -> None:
-    with pytest.raises(errors.PermanentError, match="rows has a column 'wings'"):
-        module.$name.fn(rows, "wings")
-
-
-@pytest.mark.usefixtures("prefect_server")
-def test_it_runs_in_a_flow() -> None:
-    @flow
-    def use(column: str) -> int:
-        return len(module.$name(ROWS, column))
-
-    assert use("mass") == 1
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.PermanentError, match="cannot be read: No such file"):
+        module.$name.fn(str(tmp_path / "a.txt"))
 """
