@@ -241,8 +241,8 @@ def test_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 """,
 }
 """A namespace of a team's own, written as the old command `add` wrote tasks."""
-USED = "src/my_task_library/common/http_errors.py"
-"""What it imports, and stays with it."""
+USED = {f"src/my_task_library/common/{name}.py" for name in ("deprecation", "http_errors")}
+"""What it imports of `common/`, and stays with it."""
 EDITS = {
     "pyproject.toml": [
         ('all = ["', 'geo = [\n  "tabulate>=0.9", # places, aligned\n]\nall = ["'),
@@ -297,8 +297,8 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
     assert report["is_good"], report
     assert updating.unmerged(project) == set()
     fresh = template_repository.render(LIBRARY)
-    assert differing(project, fresh) - {USED} == {*GEO, *EDITS}
-    assert (project / USED).is_file()
+    assert differing(project, fresh) - USED == {*GEO, *EDITS}
+    assert all((project / name).is_file() for name in USED)
     commands = [line[2:] for line in capsys.readouterr().err.splitlines() if line[:2] == "  "]
     assert commands[0] == "uv sync"
     environments.sync(project)
@@ -346,7 +346,7 @@ def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
     report = scripted.update(project, {"parts": "chosen", "example": False, "extras": []})
     assert report["is_good"], report
     fresh = template_repository.render({**LIBRARY, "example": False})
-    assert differing(project, fresh) - {USED} == {*GEO}
+    assert differing(project, fresh) - USED == {*GEO}
 
 
 @pytest.mark.parametrize("how", ["edited", "deleted", "added"])
