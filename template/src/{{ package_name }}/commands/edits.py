@@ -83,11 +83,7 @@ def check_name(name: str, pattern: str, wanted: str) -> None:
 
 
 def fill(files: Mapping[str, str], names: Mapping[str, str], name: str) -> dict[str, str]:
-    """Return new files, by their paths: both as templates, in which each `$` has its name.
-
-    Raises:
-        PermanentError: There is such a file, or it needs the new name for something else.
-    """
+    """Return new files by their paths, both made of templates, unless the name is in the way."""
     changes: dict[str, str] = {}
     for template, text in files.items():
         path = string.Template(template).substitute(names)
@@ -104,11 +100,7 @@ def fill(files: Mapping[str, str], names: Mapping[str, str], name: str) -> dict[
 
 
 def export(path: str, module: str, name: str) -> str:
-    """Return the text of a package's `__init__.py` with one name of a module more in `__all__`.
-
-    Raises:
-        PermanentError: It exports the name already, or its `__all__` is not a plain list.
-    """
+    """Return the text of a package's `__init__.py` with one name more, if `__all__` is a list."""
     text, old, exported = read(path), "", None
     try:
         for node in ast.parse(text).body:
