@@ -112,7 +112,7 @@ def test_an_extra_brings_its_files_along(
     environments.sync(project)
     lint(project)
     large = "updates" in pytestconfig.getoption("--large")
-    tests = [] if large else ["tests/test_imports.py", "tests/test_public_api.py"]
+    tests = [] if large else ["tests/test_namespaces.py"]
     assert " passed" in projects.tool(project, "pytest", "-q", "--no-cov", *tests)
 
 
