@@ -224,7 +224,8 @@ def test_without_the_first_namespaces_all_stays_green(
     tool(folder, "python", "-m", "my_task_library", "add", "namespace", "geo")
     tool(folder, "ruff", "check", ".")
     tool(folder, "pyrefly", "check")
-    printed = tool(folder, "pytest", "-q", "--no-cov", "-k", "not prefect_server and not add")
+    # What has gone is for the changelog to tell, which is not what this is about.
+    printed = tool(folder, "pytest", "-q", "--no-cov", "-k", "not add and not changelog")
     assert " passed" in printed
 
 
