@@ -168,7 +168,9 @@ LIBRARY = {"project_kind": "library", "project_description": "Tasks."}
 OLD_LIBRARIES = [
     ref
     for ref, content in updating.release_copier_yml().items()
-    if ref != CURRENT and updating.older(content, "library")
+    if ref != CURRENT
+    and "library" in updating.choices(updating.questions(content)["project_kind"])
+    and updating.older(content, "library")
 ]
 SPACE = "src/my_task_library/geo"
 GEO = {
