@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIBRARY = {"project_kind": "library"}
 
 TRACES = {
-    "pandas": r"pandas|transform_data|transform\.py|tidy_penguins",
+    "pandas": r"pandas|pandera|pyarrow|transform_data|transform\.py|tidy_penguins",
     "ml": r"sklearn|scikit|train_model|evaluate_model|train_on_penguins|`ml`|\.ml\b",
 }
 """What a project that leaves an extra out must not mention."""
@@ -85,7 +85,7 @@ def test_what_is_not_chosen_leaves_no_trace(extras: list[str], ci: str, render: 
     unwanted = [TRACES[name] for name in TRACES if name not in extras]
     if "ml" in extras:
         # Models learn from tables, so this extra brings pandas along.
-        unwanted = [pattern.removeprefix("pandas|") for pattern in unwanted]
+        unwanted = [pattern.removeprefix("pandas|pandera|") for pattern in unwanted]
     for path, text in shown.items():
         for pattern in unwanted:
             assert not re.search(pattern, text), path
@@ -142,12 +142,16 @@ def test_nothing_but_its_own_needs_is_imposed_on_users(
         name = next(name for name in archive.namelist() if name.endswith("/METADATA"))
         metadata = email.message_from_bytes(archive.read(name))
     required = metadata.get_all("Requires-Dist") or []
-    assert needs(required, None) == {"prefect", "pydantic", "pydantic-settings", "httpx"}
+    always = {"prefect", "pydantic", "pydantic-settings", "httpx", "fsspec"}
+    assert needs(required, None) == always
     extras = set(metadata.get_all("Provides-Extra") or [])
     chosen = {name for name in ("pandas", "ml") if name in extras}
     assert extras == chosen | {"dev", "all"}
     assert needs(required, "all") == set().union(*(needs(required, name) for name in chosen))
-    assert needs(required, "ml") == ({"pandas", "scikit-learn"} if "ml" in chosen else set())
+    learning = {"pandas", "numpy", "scikit-learn", "skops"}
+    tables = {"pandas", "numpy", "pandera", "pyarrow"}
+    assert needs(required, "ml") == (learning if "ml" in chosen else set())
+    assert needs(required, "pandas") == (tables if "pandas" in chosen else set())
     private = "Private :: Do Not Upload" in (metadata.get_all("Classifier") or [])
     assert private == (metadata["License-Expression"] == "LicenseRef-Proprietary")
 
@@ -413,7 +417,7 @@ def test_a_consumer_without_extras(
     (tmp_path / "use.py").write_text(FLOW)
     printed = projects.run(python, "use.py", cwd=tmp_path, PREFECT_API_URL=prefect_api)
     assert f"bytes: {len(FLOW)}" in printed
-    for extra, module in (("pandas", "pandas"), ("ml", "pandas")):
+    for extra, module in (("pandas", "numpy"), ("ml", "skops")):
         assert (
             f"This needs {module}, which comes with the extra {extra!r}:"
             f" pip install 'my-task-library[{extra}]'\n"

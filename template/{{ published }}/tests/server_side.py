@@ -20,6 +20,16 @@ def artifact(key: str) -> Any:
     return found
 
 
+def artifacts_of(prefix: str) -> dict[str, list[Any]]:
+    """Read all artifacts whose keys begin so, by key."""
+    chosen = filters.ArtifactFilter.model_validate({"key": {"like_": f"{prefix}%"}})
+    found: dict[str, list[Any]] = {}
+    with get_client(sync_client=True) as client:
+        for entry in client.read_artifacts(artifact_filter=chosen):
+            found.setdefault(str(entry.key), []).append(entry)
+    return found
+
+
 def everything_kept(flow_run: str) -> list[str]:
     """Return all that is known about a flow run, and all results, as text."""
     APILogHandler().flush()

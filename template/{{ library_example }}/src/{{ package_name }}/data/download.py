@@ -6,31 +6,29 @@ import hashlib
 import os
 import re
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
-from ..common import errors, reporting, retries, settings
+from ..common import errors, files, reporting, retries, settings
 from . import sources
 
 if TYPE_CHECKING:
+    from prefect import Task
+    from prefect.client.schemas.objects import TaskRun
+    from prefect.states import State
     from pydantic import SecretStr
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """A file that was downloaded.
+    """A file that was downloaded, or was there already with the checksum asked for.
 
-    Attributes:
-        path: Where it is.
-        source: Where it came from; a URL without user, password and query.
-        size: Its size in bytes.
-        sha256: Its SHA-256 checksum, 64 hexadecimal digits.
-        fetched: False if it was there already, with the checksum asked for.
+    Its size is in bytes; its source is a URL without user, password and query.
     """
 
     path: Path
@@ -40,16 +38,26 @@ class Download:
     fetched: bool
 
 
+def _name() -> str:
+    return f"download-{files.public_name(task_run.parameters['target'])}"
+
+
+def _again(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Try again what may pass, but not before the server wants to be asked again."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, sources.BusyError) and error.retry_after_seconds:
+        reporting.logger(__name__).info("%s Waiting as long as it asks for.", error)
+        time.sleep(error.retry_after_seconds)
+    return retries.only_transient(task, run, state)
+
+
 # Not cached: the file is on the disk of one machine, and its source may change. The run is
 # named after the target, because a source may hold a secret.
 @task(
-    task_run_name="download-{target}",
+    task_run_name=_name,
     tags={"data"},
-    retries=retries.ATTEMPTS,
-    retry_delay_seconds=retries.DELAYS_SECONDS,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retries.only_transient,
     cache_policy=NO_CACHE,
+    **retries.TRANSIENT | {"retry_condition_fn": _again},
 )
 def download_data(
     source: str | Path,
@@ -67,97 +75,42 @@ def download_data(
     is replaced at once, or kept as it is if it has the checksum.
 
     Args:
-        source: URL with http, https or file, or a path.
+        source: A path, or a URL: http, https, file, and what fsspec has a package for, such as
+            s3 (s3fs) and gs (gcsfs), which find their credentials in the environment.
         target: Path of the file to write; its folder is made if need be.
         sha256: SHA-256 checksum that the file must have, 64 hexadecimal digits.
-        token: Bearer token for the server, or `block:` and the name of a Secret block.
-        max_bytes: Largest size to accept; none takes the setting `download_max_bytes`.
-        timeout_seconds: How long the server may keep silent; none takes the setting
-            `download_timeout_seconds`.
-        deadline_seconds: How long the whole download may take; none takes the setting
-            `download_deadline_seconds`.
-
-    Returns:
-        The file, with its size and checksum.
+        token: Bearer token for an HTTP server, or `block:` and the name of a Secret block.
+        max_bytes: Largest size to accept, as sent and as unpacked.
+        timeout_seconds: How long an HTTP server may keep silent.
+        deadline_seconds: How long an attempt may take; as to the other two, none takes the setting
+            `download_...` of that name.
 
     Raises:
-        PermanentError: There is no such file, the server refuses, the file is too large or
-            has another checksum, or it cannot be written.
+        PermanentError: There is no such file, the server refuses or does not send the whole
+            file, it is too large or has another checksum, or it cannot be written.
         TransientError: The server was away, too slow or broke off, for longer than the
             retries last.
     """
     config = settings.load()
-    target = Path(target)
+    limits = sources.Limits(
+        config.download_max_bytes if max_bytes is None else max_bytes,
+        config.download_timeout_seconds if timeout_seconds is None else timeout_seconds,
+        config.download_deadline_seconds if deadline_seconds is None else deadline_seconds,
+    )
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise errors.PermanentError("sha256 is not a checksum of 64 hexadecimal digits.")
-    if target.is_dir():
-        raise errors.PermanentError(f"{target} is a folder: give the path of a file.")
-    logger = reporting.logger(__name__)
-    name = sources.public_name(source)
-    wanted = sha256.lower() if sha256 else None
-    try:
-        if wanted and target.is_file() and _checksum(target) == wanted:
-            logger.info("%s is there already", target)
+    target, wanted = Path(target), sha256.lower() if sha256 else None
+    name, shown = files.public_name(source), files.public_name(target)
+    if wanted and target.is_file() and os.access(target, os.R_OK):
+        with target.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found == wanted:
             size = target.stat().st_size
-            return Download(path=target, source=name, size=size, sha256=wanted, fetched=False)
-        with sources.open_source(
-            source, timeout_seconds=timeout_seconds or config.download_timeout_seconds, token=token
-        ) as opened:
-            size, actual = _write(
-                opened,
-                target,
-                wanted,
-                max_bytes=max_bytes or config.download_max_bytes,
-                deadline_seconds=deadline_seconds or config.download_deadline_seconds,
-            )
-    except OSError as error:
-        message = f"Cannot download to {target}: {error.strerror}."
-        raise errors.PermanentError(message) from error
-    logger.info("%s: %s bytes from %s", target, f"{size:,}", name)
-    return Download(path=target, source=name, size=size, sha256=actual, fetched=True)
-
-
-def _write(
-    opened: sources.Opened,
-    target: Path,
-    wanted: str | None,
-    *,
-    max_bytes: int,
-    deadline_seconds: float,
-) -> tuple[int, str]:
-    """Write the bytes beside the target, check them, then give them the target's name."""
-    too_large = f"The file for {target} has more than {max_bytes:,} bytes."
-    if opened.size is not None and opened.size > max_bytes:
-        raise errors.PermanentError(too_large)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}.part")
-    digest = hashlib.sha256()
-    size = 0
-    deadline = time.monotonic() + deadline_seconds
-    try:
-        with partial.open("xb") as file:
-            for chunk in opened.chunks:
-                size += len(chunk)
-                if size > max_bytes:
-                    raise errors.PermanentError(too_large)
-                if time.monotonic() > deadline:
-                    message = f"The download of {target} took more than {deadline_seconds:g} s."
-                    raise errors.TransientError(message)
-                digest.update(chunk)
-                file.write(chunk)
-            # The name must never stand for less than the content, even after a power cut.
-            file.flush()
-            os.fsync(file.fileno())
-        actual = digest.hexdigest()
+            return Download(path=target, source=name, size=size, sha256=found, fetched=False)
+    with files.replacing(target) as partial:
+        size, actual = sources.fetch(source, partial, limits, token, known=bool(wanted))
         if wanted not in {None, actual}:
-            message = f"The file for {target} has the checksum {actual}, not {wanted}."
+            message = f"The file for {shown} has the checksum {actual}, not {wanted}."
             raise errors.PermanentError(message)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return size, actual
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    reporting.logger(__name__).info("%s: %s bytes from %s", shown, f"{size:,}", name)
+    return Download(path=target, source=name, size=size, sha256=actual, fetched=True)

@@ -1,11 +1,6 @@
-"""Tasks that train and evaluate models.
+"""Tasks that train and evaluate models; scikit-learn is imported when one is called."""
 
-Importing this costs little more than importing Prefect: scikit-learn is imported when a task
-is called.
-"""
+from .evaluate import Evaluation, evaluate_model
+from .train import Training, train_model
 
-from .evaluate import evaluate_model
-from .results import Evaluation, Metric, Training
-from .train import train_model
-
-__all__ = ["Evaluation", "Metric", "Training", "evaluate_model", "train_model"]
+__all__ = ["Evaluation", "Training", "evaluate_model", "train_model"]

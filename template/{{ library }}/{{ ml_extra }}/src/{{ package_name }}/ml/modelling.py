@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import pandas as pd
+from pandas.api import types
 from sklearn import metrics
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
@@ -16,174 +18,153 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from ..common import errors
-from .results import Metric, Problem, Training
+from .train import Model, Problem, Training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NO_VALUE = "(no value)"
-
 
 def train(
     table: pd.DataFrame,
-    *,
     name: str,
     problem: Problem,
     target: str,
-    unit: str,
     features: Sequence[str],
     group: Sequence[str],
     holdout: float,
     seed: int,
     estimator: Any,
 ) -> Training:
-    """Split a table and train on one part; see `train_model` for the arguments.
-
-    Returns:
-        The model, with the rows kept apart.
-
-    Raises:
-        PermanentError: An argument is wrong, or there is too little data to split.
-    """
+    """Do what `train_model` says."""
     if problem not in get_args(Problem):
         raise errors.PermanentError(f"problem must be one of {', '.join(get_args(Problem))}.")
     if not 0 < holdout < 1:
         raise errors.PermanentError(f"holdout is {holdout:g}: it must be between 0 and 1.")
-    if not features or target in features:
-        raise errors.PermanentError("features must name columns, and not the target.")
-    if missing := [c for c in (target, *features, *group) if c not in table.columns]:
-        raise errors.PermanentError(f"Model {name!r}: no column {', '.join(missing)}.")
-    known = table.dropna(subset=[target, *group]).reset_index(drop=True)
-    labels = known[target].astype("str" if problem == "classification" else "float64")
-    _require_enough(labels, name, problem, holdout)
-    train_rows, test_rows = _split(known, labels, name, problem, group, holdout, seed)
-    inputs, outputs = known.loc[train_rows, list(features)], labels.loc[train_rows]
-    _require_classes(labels, outputs, name, problem)
-    if empty := [c for c in features if inputs[c].isna().all()]:
-        raise errors.PermanentError(f"Model {name!r}: no value in column {', '.join(empty)}.")
-    forest, dummy = (
-        (RandomForestClassifier, DummyClassifier(strategy="prior"))
-        if problem == "classification"
-        else (RandomForestRegressor, DummyRegressor(strategy="mean"))
+    if isinstance(features, str) or not features or target in features:
+        raise errors.PermanentError("features must be a list of columns, without the target.")
+    columns = [str(column) for column in table.columns]
+    for column in {target, *features, *group}:
+        if columns.count(column) != 1:
+            message = f"the table has {columns.count(column) or 'no'} columns called {column!r}."
+            raise errors.PermanentError(f"{message} Its columns: {', '.join(columns)}.")
+    known = table.dropna(subset=[target, *group])
+    classes = problem == "classification"
+    if not classes and len(known) and not types.is_numeric_dtype(known[target].infer_objects()):
+        message = f"column {target!r} holds no numbers: convert it, or use classification."
+        raise errors.PermanentError(message)
+    for column in (target, *features):
+        values = known[column]
+        if types.is_numeric_dtype(values) and (endless := values.abs() == np.inf).any():
+            message = f"column {column!r} is infinite in row {endless.idxmax()}. Leave it out."
+            raise errors.PermanentError(message)
+    labels = _plain(known[target])
+    kept = _held_out(known, labels, group, holdout, seed, classes=classes)
+    learned = known.loc[~kept, list(features)]
+    if classes and (lost := set(labels) - set(labels[~kept])):
+        names = ", ".join(sorted(map(str, lost)))
+        raise errors.PermanentError(f"too few groups to train on {names}. Give more rows.")
+    if empty := [column for column in features if learned[column].isna().all()]:
+        raise errors.PermanentError(f"no value in column {', '.join(empty)}. Leave it out.")
+    numeric = [column for column in features if types.is_numeric_dtype(learned[column])]
+    forest = RandomForestClassifier if classes else RandomForestRegressor
+    dummy: Any = DummyClassifier(strategy="prior") if classes else DummyRegressor()
+    # Medians and classes come from the rows trained on, never from those held out.
+    prepared = make_column_transformer(
+        (SimpleImputer(strategy="median"), numeric),
+        (
+            make_pipeline(FunctionTransformer(texts), OneHotEncoder(handle_unknown="ignore")),
+            [column for column in features if column not in numeric],
+        ),
     )
-    final = clone(estimator) if estimator is not None else forest(n_estimators=200)
-    if "random_state" in final.get_params():
-        final.set_params(random_state=seed)
-    kept = known.loc[test_rows, list(features)].assign(**{target: labels.loc[test_rows]})
+    try:
+        final = forest(n_estimators=200) if estimator is None else clone(estimator)
+        if "random_state" in final.get_params():
+            final.set_params(random_state=seed)
+        model: Any = make_pipeline(prepared, final).fit(learned, labels[~kept])
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        message = f"it cannot be trained: {reason} Check the columns and the estimator."
+        raise errors.PermanentError(message) from error
+    held = known.loc[kept, list(features)].assign(**{target: labels[kept]})
     return Training(
         name=name,
         problem=problem,
         target=target,
-        unit=(unit or f"as {target}") if problem == "regression" else "",
         features=tuple(features),
-        group=tuple(group),
-        seed=seed,
-        train_rows=len(train_rows),
+        train_rows=len(learned),
         skipped_rows=len(table) - len(known),
-        model=make_pipeline(_preparation(inputs), final).fit(inputs, outputs),
-        baseline=dummy.fit(inputs, outputs),
-        holdout=kept.reset_index(drop=True),
+        model=model,
+        baseline=dummy.fit(learned, labels[~kept]),
+        holdout=held.reset_index(drop=True),
     )
 
 
-def _require_enough(labels: pd.Series, name: str, problem: Problem, holdout: float) -> None:
-    if problem == "regression":
-        if min(len(labels) * holdout, len(labels) * (1 - holdout)) < 2:
-            message = f"Model {name!r}: {len(labels):,} rows are too few to hold some out."
-            raise errors.PermanentError(message)
-        return
-    counts = labels.value_counts()
-    if len(counts) < 2:
-        found = ", ".join(counts.index) or "none"
-        message = f"Model {name!r}: it needs two classes at least, found: {found}."
-        raise errors.PermanentError(message)
-    sides = (int(len(labels) * holdout), int(len(labels) * (1 - holdout)))
-    if counts.min() < 2 or min(sides) < len(counts):
-        raise errors.PermanentError(
-            f"Model {name!r}: {len(labels):,} rows, {counts.min():,} of them of class"
-            f" {counts.idxmin()!r}, are too few to hold some of every class out."
-        )
+def texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of texts, in which a null is one, too."""
+    return table.astype("object").where(table.notna(), "(no value)").astype("str")
 
 
-def _split(
+def _plain(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return the values in a type of numpy's: scikit-learn predicts what it was given."""
+    column = column.infer_objects()
+    if types.is_bool_dtype(column):
+        return column.to_numpy(dtype="bool")
+    if types.is_numeric_dtype(column):
+        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+        return column.to_numpy(dtype=dtype)
+    return column.to_numpy(dtype="object")
+
+
+def _held_out(
     known: pd.DataFrame,
-    labels: pd.Series,
-    name: str,
-    problem: Problem,
+    labels: np.ndarray[Any, np.dtype[Any]],
     group: Sequence[str],
     holdout: float,
     seed: int,
-) -> tuple[pd.Index, pd.Index]:
-    if not group:
-        stratify = labels if problem == "classification" else None
-        split = train_test_split(
-            known.index, test_size=holdout, random_state=seed, stratify=stratify
+    *,
+    classes: bool,
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Choose the rows to keep apart."""
+    counts, rows = pd.Series(labels).value_counts(), len(labels)
+    if len(counts) == 1:
+        raise errors.PermanentError("the target is the same in all rows: nothing to learn.")
+    fewest = len(counts) if classes else 2
+    if min(int(rows * holdout), int(rows * (1 - holdout))) < fewest:
+        message = f"{rows:,} rows are too few to hold some{' of each class' * classes} out."
+        raise errors.PermanentError(f"{message} Give more rows.")
+    if group:
+        groups = known.groupby(list(group), observed=True).ngroup()
+        if groups.nunique() < 2:
+            raise errors.PermanentError("one group cannot be on both sides. Give more groups.")
+        splitter = GroupShuffleSplit(n_splits=1, test_size=holdout, random_state=seed)
+        chosen = next(splitter.split(known, groups=groups))[1]
+    else:
+        if classes and counts.min() < 2:
+            message = f"class {counts.idxmin()!r} has one row: too few to hold some out."
+            raise errors.PermanentError(f"{message} Give more rows, or leave it out.")
+        _, chosen = train_test_split(
+            np.arange(rows),
+            test_size=holdout,
+            random_state=seed,
+            stratify=labels.astype("str") if classes else None,
         )
-        return pd.Index(split[0]), pd.Index(split[1])
-    groups = known.groupby(list(group), observed=True).ngroup()
-    if groups.nunique() < 2:
-        raise errors.PermanentError(f"Model {name!r}: one group cannot be on both sides.")
-    splitter = GroupShuffleSplit(n_splits=1, test_size=holdout, random_state=seed)
-    train_part, test_part = next(splitter.split(known, labels, groups))
-    return known.index[train_part], known.index[test_part]
+    return np.isin(np.arange(rows), chosen)
 
 
-def _require_classes(labels: pd.Series, trained: pd.Series, name: str, problem: Problem) -> None:
-    if problem == "classification" and (lost := sorted(set(labels) - set(trained))):
-        message = f"Model {name!r}: too few groups to train on {', '.join(lost)}."
-        raise errors.PermanentError(message)
-
-
-def _preparation(inputs: pd.DataFrame) -> ColumnTransformer:
-    """Make what turns a table into numbers; what it learns, it learns in `fit` alone."""
-    numeric = [c for c in inputs.columns if pd.api.types.is_numeric_dtype(inputs[c])]
-    other = [c for c in inputs.columns if c not in numeric]
-    # Medians and classes come from the rows trained on, never from those held out.
-    numbers = make_pipeline(FunctionTransformer(_floats), SimpleImputer(strategy="median"))
-    texts = make_pipeline(FunctionTransformer(_texts), OneHotEncoder(handle_unknown="ignore"))
-    return ColumnTransformer([("numbers", numbers, numeric), ("texts", texts, other)])
-
-
-def _floats(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype("Float64").astype("float64")
-
-
-def _texts(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype("string").fillna(NO_VALUE).astype("object")
-
-
-def measure(training: Training) -> tuple[Metric, ...]:
-    """Measure a model on the rows that were kept apart.
-
-    Args:
-        training: The model with these rows.
-
-    Returns:
-        The metrics, the most important first.
-    """
-    inputs = training.holdout[list(training.features)]
-    truth = training.holdout[training.target]
-    found = training.model.predict(inputs)
-    naive = training.baseline.predict(inputs)
-    scores: list[tuple[str, Any, str, Any]] = (
-        [
-            ("balanced accuracy", metrics.balanced_accuracy_score, "fraction", "higher"),
-            ("accuracy", metrics.accuracy_score, "fraction", "higher"),
-        ]
+def measure(training: Training, model: Model) -> dict[str, float]:
+    """Measure a model on the rows kept apart, by the most important metric first."""
+    truth = _plain(training.holdout[training.target])
+    found = model.predict(training.holdout[list(training.features)])
+    scores: dict[str, Any] = (
+        {
+            "balanced accuracy": metrics.balanced_accuracy_score,
+            "accuracy": metrics.accuracy_score,
+        }
         if training.problem == "classification"
-        else [
-            ("mean absolute error", metrics.mean_absolute_error, training.unit, "lower"),
-            ("root mean squared error", metrics.root_mean_squared_error, training.unit, "lower"),
-            ("R²", metrics.r2_score, "fraction of variance", "higher"),
-        ]
+        else {
+            "mean absolute error": metrics.mean_absolute_error,
+            "root mean squared error": metrics.root_mean_squared_error,
+            "R²": metrics.r2_score,
+        }
     )
-    return tuple(
-        Metric(
-            name=name,
-            value=float(score(truth, found)),
-            baseline=float(score(truth, naive)),
-            unit=unit,
-            better=better,
-        )
-        for name, score, unit, better in scores
-    )
+    return {name: float(score(truth, found)) for name, score in scores.items()}

@@ -1,173 +1,169 @@
-"""How a table is read, typed and cleaned; needs pandas, not Prefect."""
+"""How a table is brought to its schema; needs pandas, pandera and pyarrow, not Prefect."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+import re
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pandera.pandas as pa
+import pyarrow as arrow
+from pandera import dtypes
+from pandera.errors import SchemaError, SchemaErrors
 
 from ..common import errors
-from .rules import Cleaned, Finding
+from . import reading
+from .transform import Cleaned, Finding
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from .rules import Column, Rules
+SHOWN = 5
+"""Lines that a finding names at most."""
 
-EXACT = 2**53
-"""Up to here, every whole number is a floating-point number."""
-
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file as text, so that the rules and not a guess decide on the types.
-
-    Args:
-        path: The file, in UTF-8 with a header line.
-
-    Returns:
-        The table, of shape (lines, fields), all of them text.
-
-    Raises:
-        PermanentError: The file is missing, empty or not a CSV file.
-    """
-    try:
-        return pd.read_csv(path, dtype="string", keep_default_na=False)
-    except pd.errors.EmptyDataError:
-        raise errors.PermanentError(f"{path} is empty.") from None
-    except FileNotFoundError:
-        raise errors.PermanentError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        message = f"{path} cannot be read as CSV: {type(error).__name__}."
-        raise errors.PermanentError(message) from error
+NAMES = {
+    "column_in_dataframe": "there is no column",
+    "column_in_schema": "the schema has no column",
+}
+"""What pandera calls a check of names, in words."""
 
 
 class Cleaning:
-    """One table on its way through its rules."""
+    """One file on its way to its schema."""
 
-    def __init__(self, table: pd.DataFrame, rules: Rules) -> None:
-        """Check that the columns are there.
-
-        Args:
-            table: The table, of shape (rows, columns).
-            rules: Its rules.
-
-        Raises:
-            PermanentError: A required column is missing, or a name stands for two columns.
-        """
-        names = list(map(str, table.columns))
-        if missing := [c.name for c in rules.columns if c.required and c.name not in names]:
-            found = ", ".join(names) or "none"
-            raise errors.PermanentError(
-                f"Table {rules.name!r} has no column {', '.join(missing)}. Its columns: {found}."
-            )
-        if doubled := sorted({name for name in names if names.count(name) > 1}):
-            message = f"Table {rules.name!r} has two columns called {', '.join(doubled)}."
-            raise errors.PermanentError(message)
-        self.rules = rules
-        self.source = table.set_axis(names, axis="columns").reset_index(drop=True)
-        self.alive = pd.Series(data=True, index=self.source.index, dtype=bool)
-        self.findings: list[Finding] = []
+    def __init__(
+        self, source: reading.Source, schema: pa.DataFrameSchema | type[pa.DataFrameModel]
+    ) -> None:
+        made = schema if isinstance(schema, pa.DataFrameSchema) else schema.to_schema()
+        self.source, self.schema = source, copy.deepcopy(made)
+        # What pandera drops by itself, it does not tell.
+        self.drop, self.schema.drop_invalid_rows = made.drop_invalid_rows, False
+        self.violations: list[tuple[str, str, list[int]]] = []
 
     def run(self) -> Cleaned:
-        """Apply all rules.
+        """Type the columns, then drop or refuse the rows that violate the schema."""
+        table = self.typed()
+        while True:
+            try:
+                kept = self.schema.validate(table, lazy=True).reset_index(drop=True)
+            except SchemaErrors as error:
+                # Without these rows, checks of the whole table may fail, so all are made again.
+                table = table.drop(index=self.judged(error.failure_cases))
+            except SchemaError as error:
+                raise self.refusal([str(error.reason_code)]) from error
+            else:
+                read = self.source.table.num_rows
+                return Cleaned(table=kept, read=read, findings=self.findings())
 
-        Returns:
-            What is left, with the findings.
+    def typed(self) -> pd.DataFrame:
+        """Return the rows whose values fit the types of their columns, numbered as they were."""
+        columns: dict[str, tuple[arrow.Array, Any]] = {}
+        bad = np.zeros(self.source.table.num_rows, dtype=bool)
+        for name in self.source.table.column_names:
+            rule = self.rule(name)
+            if rule is None and self.schema.strict == "filter":
+                continue
+            dtype = getattr(getattr(rule, "dtype", None), "type", None)
+            values = self.source.table[name].combine_chunks()
+            try:
+                result = reading.exact(values, _arrow_type(getattr(rule, "dtype", None)))
+            except errors.PermanentError as error:
+                raise self.refusal([f"column {name}: {error}"]) from None
+            nulls = np.asarray(values.is_null())
+            lost = np.asarray(result.is_null()) & ~nulls
+            if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
+                lost |= ~result.to_pandas().isin(dtype.categories).to_numpy() & ~nulls
+            bad |= self.noted(name, f"not {getattr(rule, 'dtype', None)}", lost)
+            if isinstance(dtype, np.dtype) and dtype.kind in "biu" and nulls.any():
+                if rule is not None and rule.nullable:
+                    message = f"column {name}: {dtype} holds no nulls. Use Int64, boolean or such"
+                    raise self.refusal([message])
+                bad |= self.noted(name, "not_nullable", nulls)
+            columns[name] = result, dtype
+        if self.violations and not self.drop:
+            raise self.refusal([])
+        good = arrow.array(~bad)
+        made = {
+            name: _pandas(values.filter(good), dtype) for name, (values, dtype) in columns.items()
+        }
+        return pd.DataFrame(made).set_axis(np.flatnonzero(~bad))
 
-        Raises:
-            PermanentError: A rule says to fail, or too few rows are left.
-        """
-        declared = [column.name for column in self.rules.columns]
-        for name in self.source.columns:
-            if name not in declared:
-                self._note(name, "not declared", "column left out", len(self.source))
-        result = pd.DataFrame(index=self.source.index)
-        for column in self.rules.columns:
-            if column.name in self.source:
-                result[column.name] = self._clean(column)
-        unique = [name for name in self.rules.unique if name in result]
-        if unique:
-            repeated = result[self.alive].duplicated(unique)
-            mask = repeated.reindex(result.index, fill_value=False)
-            self._treat(mask, ", ".join(unique), "repeats an earlier row", "drop")
-        table = result[self.alive].reset_index(drop=True)
-        if len(table) < self.rules.minimum_rows:
-            raise errors.PermanentError(
-                f"Table {self.rules.name!r} has {len(table):,} good rows of"
-                f" {len(self.source):,}; it needs at least {self.rules.minimum_rows:,}."
+    def rule(self, name: str) -> pa.Column | None:
+        """Return what the schema says about a column."""
+        for key, rule in self.schema.columns.items():
+            if key == name or (rule.regex and re.match(key, name)):
+                return rule
+        return None
+
+    def judged(self, cases: pd.DataFrame) -> list[int]:
+        """Note what pandera found, and return the rows to drop, if that is allowed and helps."""
+        whole = cases["index"].isna()
+        rows = cases[~whole]
+        if len(rows):
+            wide = rows["schema_context"] == "DataFrameSchema"
+            unique = rows["check"] == "multiple_fields_uniqueness"
+            column = rows["column"].mask(wide, "row")
+            column = column.mask(wide & unique, ", ".join(self.schema.unique or []))
+            for (name, check), found in rows["index"].groupby([column, rows["check"]], sort=False):
+                self.violations.append((str(name), str(check), sorted(set(found))))
+        if self.drop and len(rows):
+            return list(rows["index"].unique())
+        problems = []
+        for case in cases[whole].to_dict("records"):
+            if case["check"] in NAMES:
+                problems.append(f"{NAMES[case['check']]} {case['failure_case']}")
+            else:
+                problems.append(f"{case['column'] or 'table'}: {case['check']}")
+        raise self.refusal(problems)
+
+    def noted(self, column: str, rule: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
+        """Note which rows violate a rule."""
+        if mask.any():
+            self.violations.append((column, rule, np.flatnonzero(mask).tolist()))
+        return mask
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what was noted."""
+        first = {row for _, _, rows in self.violations for row in rows[:SHOWN]}
+        lines = self.source.lines(first)
+        return tuple(
+            Finding(
+                column=column,
+                rule=rule,
+                rows=len(rows),
+                lines=tuple(lines[row] for row in rows[:SHOWN]),
             )
-        return Cleaned(table=table, read=len(self.source), findings=tuple(self.findings))
+            for column, rule, rows in self.violations
+        )
 
-    def _clean(self, column: Column) -> pd.Series:
-        raw = _strip(self.source[column.name], self.rules.null_values)
-        values = _convert(raw, column)
-        values = self._fault(values, raw.notna() & values.isna(), column, f"not {column.type}")
-        if column.minimum is not None:
-            text = f"below {column.minimum:g}"
-            values = self._fault(values, values < column.minimum, column, text)
-        if column.maximum is not None:
-            text = f"above {column.maximum:g}"
-            values = self._fault(values, values > column.maximum, column, text)
-        if column.allowed:
-            unknown = values.notna() & ~values.isin(list(column.allowed))
-            values = self._fault(values, unknown, column, "not an allowed value")
-        if column.nulls != "keep":
-            self._treat(values.isna(), column.name, "no value", column.nulls)
-        return values.astype("category") if column.type == "category" else values
-
-    def _fault(self, values: pd.Series, mask: pd.Series, column: Column, rule: str) -> pd.Series:
-        mask = mask.fillna(value=False).astype(bool)
-        self._treat(mask, column.name, rule, column.faults)
-        # A null where the row is dropped anyway, so that no later rule counts it again.
-        return values.mask(mask)
-
-    def _treat(self, mask: pd.Series, column: str, rule: str, action: str) -> None:
-        mask &= self.alive
-        rows = int(mask.sum())
-        if not rows:
-            return
-        if action == "fail":
-            message = f"Table {self.rules.name!r}, column {column}: {rule} in {rows:,} rows."
-            raise errors.PermanentError(message)
-        if action == "drop":
-            self.alive &= ~mask
-        self._note(column, rule, "row dropped" if action == "drop" else "set to null", rows)
-
-    def _note(self, column: str, rule: str, action: str, rows: int) -> None:
-        self.findings.append(Finding(column=column, rule=rule, action=action, rows=rows))
+    def refusal(self, problems: Iterable[str]) -> errors.PermanentError:
+        """Return the error that names all problems."""
+        found = [str(finding) for finding in self.findings()]
+        advice = " Mend the file, or drop such rows by drop_invalid_rows=True." if found else ""
+        text = "; ".join([*problems, *found])
+        return errors.PermanentError(f"{self.source.name}: {text}.{advice}")
 
 
-def _strip(values: pd.Series, null_values: tuple[str, ...]) -> pd.Series:
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
-        return values
-    text = values.astype("string").str.strip()
-    return text.mask(text.isin(list(null_values)))
+def _arrow_type(rule: Any) -> arrow.DataType:
+    """Return the type of Arrow that holds just what a type of pandera holds; text for others."""
+    dtype = getattr(rule, "type", None)
+    if isinstance(dtype, pd.ArrowDtype):
+        return dtype.pyarrow_dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return arrow.timestamp(dtype.unit, str(dtype.tz))
+    numpy = getattr(dtype, "numpy_dtype", dtype)
+    if isinstance(numpy, np.dtype) and numpy.kind in "biufM":
+        return arrow.from_numpy_dtype(numpy)
+    if isinstance(rule, dtypes.Decimal):
+        return arrow.decimal128(rule.precision, rule.scale)
+    return arrow.date32() if isinstance(rule, dtypes.Date) else arrow.large_string()
 
 
-def _convert(values: pd.Series, column: Column) -> pd.Series:
-    match column.type:
-        case "integer":
-            return _integers(values)
-        case "number":
-            numbers = pd.to_numeric(values, errors="coerce").astype("Float64")
-            return numbers.mask(numbers.abs() == float("inf"))
-        case "boolean":
-            return values.astype("string").str.lower().map(BOOLEANS).astype("boolean")
-        case "timestamp":
-            if not pd.api.types.is_datetime64_any_dtype(values):
-                values = values.astype("string")
-            return pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-        case _:
-            return values.astype("string")
-
-
-def _integers(values: pd.Series) -> pd.Series:
-    """Convert to whole numbers; what is not one, or cannot be told exactly, becomes null."""
-    numbers = pd.to_numeric(values, errors="coerce", dtype_backend="numpy_nullable")
-    if pd.api.types.is_signed_integer_dtype(numbers):
-        return numbers.astype("Int64")
-    numbers = numbers.astype("Float64")
-    whole = (numbers.abs() <= EXACT) & (numbers % 1 == 0)
-    return numbers.where(whole.fillna(value=False)).astype("Int64")
+def _pandas(values: arrow.Array, dtype: Any) -> Any:
+    if hasattr(dtype, "__from_arrow__"):
+        return dtype.__from_arrow__(values)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Categorical(values.to_pandas(), dtype=dtype)
+    return values.to_pandas() if dtype is None else values.to_pandas().astype(dtype)

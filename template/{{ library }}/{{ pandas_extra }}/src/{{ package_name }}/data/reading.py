@@ -1,0 +1,221 @@
+"""How a table is read: each value exactly, or not at all. Needs pandas and pyarrow, not Prefect."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import decimal
+import itertools
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+
+from ..common import errors, files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+pc: Any = pyarrow.compute  # type checkers do not know the functions that it makes on import
+
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+QUOTED = rb'"(?:[^"]++|"")*+"'
+RECORD = re.compile(rb'(?:[^"\r\n]++|%b)*+(?:\r\n?|\n|\Z)' % QUOTED)
+
+FAILURES = 10_000
+"""So many values of a column do not fit: it is the schema that is wrong."""
+
+
+class Source:
+    """A CSV or Parquet file, as a table of Arrow; what a CSV file holds is text."""
+
+    def __init__(
+        self, path: Path, delimiter: str, encoding: str, null_values: Sequence[str]
+    ) -> None:
+        self.name, self.data = files.public_name(path), b""
+        try:
+            self.delimiter = delimiter.encode("ascii")
+            if path.suffix == ".parquet":
+                self.table = pyarrow.parquet.read_table(path, partitioning=None)
+                self._require_names(self.table.column_names)
+            else:
+                self.data = self._decoded(path.read_bytes(), encoding)
+                self.table = self._parsed(null_values)
+        except FileNotFoundError:
+            raise errors.PermanentError(f"There is no file {self.name}.") from None
+        except (OSError, LookupError, ValueError) as error:
+            kind = type(error).__name__
+            message = f"{self.name} cannot be read: {kind}. Check the file and the arguments."
+            raise errors.PermanentError(message) from error
+
+    def lines(self, rows: set[int]) -> dict[int, int]:
+        """Return the lines of a CSV file in which rows begin; of another file, their numbers."""
+        if not self.data or not rows:
+            return {row: row + 1 for row in rows}
+        records = itertools.islice(self._records(), 1, max(rows) + 2)
+        return {row: line for row, (line, _) in enumerate(records) if row in rows}
+
+    def _decoded(self, data: bytes, encoding: str) -> bytes:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            message = f"{self.name}, line {line}: this is not {encoding}. Give its encoding."
+            raise errors.PermanentError(message) from None
+        utf8 = codecs.lookup(encoding).name == "utf-8"
+        return (data if utf8 else text.encode()).removeprefix(codecs.BOM_UTF8)
+
+    def _records(self) -> Iterator[tuple[int, bytes]]:
+        """Give each record with its line; blank lines are none."""
+        line, end = 1, b"\n" if b"\n" in self.data else b"\r"
+        for found in RECORD.finditer(self.data):
+            if found[0].strip(b"\r\n"):
+                yield line, found[0]
+            line += found[0].count(end)
+
+    def _parsed(self, null_values: Sequence[str]) -> pa.Table:
+        edge = b"[^%b\r\n]" % re.escape(self.delimiter)
+        well = rb'(?:[^"]++|(?<!%b)%b(?!%b))*+' % (edge, QUOTED, edge)
+        quoted = b'"' in self.data
+        if quoted and (found := re.match(well, self.data)) and found.end() < len(self.data):
+            line = self.data.count(b"\n", 0, found.end()) + 1
+            message = f"{self.name}, line {line}: a quote inside of a field, or one that is not"
+            message += " closed. Quote the whole field, and write a quote in it twice."
+            raise errors.PermanentError(message)
+        _, header = next(self._records(), (0, b""))
+        if not header:
+            raise errors.PermanentError(f"{self.name} is empty.")
+        names = next(csv.reader([header.decode()], delimiter=self.delimiter.decode()))
+        self._require_names(names)
+        # Arrow wants an end of the line after the header.
+        alone = header == self.data.lstrip(b"\r\n")
+        source = pa.BufferReader(self.data + b"\n" if alone else self.data)
+        parsing = pyarrow.csv.ParseOptions(
+            delimiter=self.delimiter.decode(), newlines_in_values=quoted
+        )
+        converting = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()),
+            null_values=list(null_values),
+            strings_can_be_null=True,
+            check_utf8=False,
+        )
+        try:
+            return pyarrow.csv.read_csv(source, None, parsing, converting)
+        except pa.ArrowInvalid:
+            self._require_fields(len(names))
+            source.seek(0)  # one record is larger than a block
+            size = min(len(self.data) + 2, 2**31 - 1)
+            whole = pyarrow.csv.ReadOptions(block_size=size)
+            return pyarrow.csv.read_csv(source, whole, parsing, converting)
+
+    def _require_names(self, names: list[str]) -> None:
+        for name in names:
+            if not name or names.count(name) > 1:
+                problem = f"{names.count(name)} columns are called {name!r}"
+                message = f"{self.name}: {problem}. Give each column a name of its own."
+                raise errors.PermanentError(message)
+
+    def _require_fields(self, columns: int) -> None:
+        for line, record in self._records():
+            fields = re.sub(QUOTED, b"", record).count(self.delimiter) + 1
+            if fields != columns:
+                message = f"{self.name}, line {line}: {fields} fields, but {columns} columns in the"
+                raise errors.PermanentError(f"{message} header. Mend the line or the delimiter.")
+
+
+def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
+    """Convert values, each by itself: what the type cannot hold exactly becomes null."""
+    if not pa.types.is_large_string(values.type) and not pa.types.is_string(values.type):
+        if values.type == to:
+            return values
+        result = _cast(values, to)
+        return pc.if_else(pc.equal(_cast(result, values.type), values), result, None)
+    if pa.types.is_large_string(to) or pa.types.is_string(to):
+        return values.cast(to)
+    values = pc.utf8_trim_whitespace(values)
+    if pa.types.is_integer(to):
+        plain = pc.match_substring_regex(values, "^-?[0-9]+$")  # not 0x1F, which Arrow reads, too
+        return _judged(values, _cast(pc.if_else(plain, values, None), to), pc.invert(plain), _whole)
+    if pa.types.is_floating(to):
+        try:
+            result = pc.cast(values, to)
+        except pa.ArrowInvalid:
+            shaped = pc.match_substring_regex(values, f"^({NUMBER}|-?inf)$")
+            values = pc.if_else(shaped, values, None)
+            result = pc.cast(values, to)
+        limits = np.finfo(to.to_pandas_dtype())
+        small = pc.less(pc.abs(result), float(limits.smallest_normal))
+        doubtful = pc.or_(
+            pc.and_(
+                pc.greater(pc.binary_length(values), limits.precision),
+                pc.not_equal(pc.cast(result, values.type), values),
+            ),
+            pc.or_(
+                pc.invert(pc.is_finite(result)),
+                pc.and_(small, pc.match_substring(values, "e", ignore_case=True)),
+            ),
+        )
+        return _judged(values, result, doubtful, _number)
+    if pa.types.is_timestamp(to) or pa.types.is_date(to):
+        values = pc.if_else(pc.match_substring_regex(values, "^[0-9]{4}-[0-9]{2}-"), values, None)
+    return _cast(values, to)
+
+
+def _cast(values: pa.Array, to: pa.DataType) -> pa.Array:
+    """Cast by halves until only values that fail are alone."""
+    failures = 0
+
+    def halves(part: pa.Array) -> list[pa.Array]:
+        nonlocal failures
+        try:
+            return [pc.cast(part, to)]
+        except pa.ArrowInvalid:
+            failures += len(part) == 1
+            if failures > FAILURES:
+                message = f"more than {FAILURES:,} values are not {to}. Check the schema"
+                raise errors.PermanentError(message) from None
+            middle = len(part) // 2
+            return [*halves(part[:middle]), *halves(part[middle:])] if middle else [pa.nulls(1, to)]
+        except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            message = f"there is no way from {values.type} to {to}. Check the schema"
+            raise errors.PermanentError(message) from None
+
+    return pa.concat_arrays(halves(values))
+
+
+def _judged(
+    values: pa.Array,
+    result: pa.Array,
+    doubtful: pa.Array,
+    judge: Callable[[str, Any, pa.DataType], int | float | None],
+) -> pa.Array:
+    """Put what a function decides in the place of results that are in doubt."""
+    doubtful = pc.fill_null(doubtful, fill_value=False)
+    texts, results = values.filter(doubtful).to_pylist(), result.filter(doubtful).to_pylist()
+    held = [judge(text, found, result.type) for text, found in zip(texts, results, strict=True)]
+    return pc.replace_with_mask(result, doubtful, pa.array(held, result.type))
+
+
+def _whole(text: str, _: int | None, to: pa.DataType) -> int | None:
+    """Read a whole number that is spelled as another one: 12.0, 1e3, +5."""
+    if not re.fullmatch(NUMBER, text):
+        return None
+    number = decimal.Decimal(text)
+    if number.adjusted() > 20 or number != number.to_integral_value():
+        return None
+    limits = np.iinfo(to.to_pandas_dtype())
+    return int(number) if limits.min <= number <= limits.max else None
+
+
+def _number(text: str, found: float, _: pa.DataType) -> float | None:
+    """Tell whether a number, with as many digits as its text has, is spelled as the text is."""
+    if not re.fullmatch(NUMBER, text):
+        return found if text in {"inf", "-inf"} else None
+    number = decimal.Decimal(text)
+    digits = len(number.as_tuple().digits) - 1
+    return found if decimal.Decimal(f"{found:.{digits}e}") == number else None
