@@ -47,7 +47,7 @@ class Cleaning:
         table = self.typed()
         while True:
             try:
-                kept = self.schema.validate(table, lazy=True).reset_index(drop=True)
+                kept = self.schema.validate(table, lazy=True)
             except SchemaErrors as error:
                 # Without these rows, checks of the whole table may fail, so all are made again.
                 table = table.drop(index=self.judged(error.failure_cases))
@@ -55,6 +55,7 @@ class Cleaning:
                 raise self.refusal([str(error.reason_code)]) from error
             else:
                 read = self.source.table.num_rows
+                kept = kept if len(kept) == read else kept.reset_index(drop=True)
                 return Cleaned(table=kept, read=read, findings=self.findings())
 
     def typed(self) -> pd.DataFrame:
@@ -65,30 +66,34 @@ class Cleaning:
             rule = self.rule(name)
             if rule is None and self.schema.strict == "filter":
                 continue
-            dtype = getattr(getattr(rule, "dtype", None), "type", None)
+            kind = getattr(rule, "dtype", None)
+            dtype = getattr(kind, "type", None)
             values = self.source.table[name].combine_chunks()
             try:
-                result = reading.exact(values, _arrow_type(getattr(rule, "dtype", None)))
+                result = reading.exact(values, _arrow_type(kind))
             except errors.PermanentError as error:
                 raise self.refusal([f"column {name}: {error}"]) from None
-            nulls = np.asarray(values.is_null())
-            lost = np.asarray(result.is_null()) & ~nulls
             if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
-                lost |= ~result.to_pandas().isin(dtype.categories).to_numpy() & ~nulls
-            bad |= self.noted(name, f"not {getattr(rule, 'dtype', None)}", lost)
-            if isinstance(dtype, np.dtype) and dtype.kind in "biu" and nulls.any():
+                known = result.to_pandas().isin(dtype.categories).to_numpy()
+                result = reading.pc.if_else(known, result, None)
+            if result.null_count > values.null_count:
+                lost = np.asarray(result.is_null()) & np.asarray(values.is_valid())
+                bad |= self.noted(name, f"not {kind}", lost)
+            if values.null_count and isinstance(dtype, np.dtype) and dtype.kind in "biu":
                 if rule is not None and rule.nullable:
                     message = f"column {name}: {dtype} holds no nulls. Use Int64, boolean or such"
                     raise self.refusal([message])
-                bad |= self.noted(name, "not_nullable", nulls)
+                bad |= self.noted(name, "not_nullable", np.asarray(values.is_null()))
             columns[name] = result, dtype
         if self.violations and not self.drop:
             raise self.refusal([])
+        if not bad.any():
+            return pd.DataFrame({name: _pandas(*column) for name, column in columns.items()})
         good = arrow.array(~bad)
         made = {
             name: _pandas(values.filter(good), dtype) for name, (values, dtype) in columns.items()
         }
-        return pd.DataFrame(made).set_axis(np.flatnonzero(~bad))
+        return pd.DataFrame(made).set_axis(np.flatnonzero(good))
 
     def rule(self, name: str) -> pa.Column | None:
         """Return what the schema says about a column."""

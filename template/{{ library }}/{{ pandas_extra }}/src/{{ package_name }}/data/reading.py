@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import decimal
+import functools
 import itertools
 import re
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,14 @@ pc: Any = pyarrow.compute  # type checkers do not know the functions that it mak
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 QUOTED = rb'"(?:[^"]++|"")*+"'
 RECORD = re.compile(rb'(?:[^"\r\n]++|%b)*+(?:\r\n?|\n|\Z)' % QUOTED)
+
+SHAPES = {
+    "int": "^-?[0-9]+$",
+    "float": f"^({NUMBER}|-?inf)$",
+    "time": "^[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "other": "",
+}
+"""What is cast to these types, so that whatever else there is costs no attempt."""
 
 FAILURES = 10_000
 """So many values of a column do not fit: it is the schema that is wrong."""
@@ -130,40 +139,34 @@ class Source:
 
 def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
     """Convert values, each by itself: what the type cannot hold exactly becomes null."""
-    if not pa.types.is_large_string(values.type) and not pa.types.is_string(values.type):
-        if values.type == to:
-            return values
+    if values.type == to:
+        return values
+    if not pa.types.is_large_string(values.type):
         result = _cast(values, to)
         return pc.if_else(pc.equal(_cast(result, values.type), values), result, None)
-    if pa.types.is_large_string(to) or pa.types.is_string(to):
-        return values.cast(to)
-    values = pc.utf8_trim_whitespace(values)
-    if pa.types.is_integer(to):
-        plain = pc.match_substring_regex(values, "^-?[0-9]+$")  # not 0x1F, which Arrow reads, too
-        return _judged(values, _cast(pc.if_else(plain, values, None), to), pc.invert(plain), _whole)
-    if pa.types.is_floating(to):
-        try:
-            result = pc.cast(values, to)
-        except pa.ArrowInvalid:
-            shaped = pc.match_substring_regex(values, f"^({NUMBER}|-?inf)$")
-            values = pc.if_else(shaped, values, None)
-            result = pc.cast(values, to)
+    kind = "float" if pa.types.is_floating(to) else "int" if pa.types.is_integer(to) else "other"
+    kind = "time" if pa.types.is_timestamp(to) or pa.types.is_date(to) else kind
+    try:
+        result = pc.cast(values, to)
+    except pa.ArrowInvalid:
+        values = pc.utf8_trim_whitespace(values)
+        spelled = pc.match_substring_regex(values, SHAPES[kind])
+        result = _cast(pc.if_else(spelled, values, None), to)
+    if kind == "int":
+        # Arrow reads 0x1F, and neither 12.0 nor 1e3.
+        doubtful = pc.or_(pc.is_null(result), pc.match_substring(values, "x", ignore_case=True))
+        return _judged(values, result, doubtful, _whole)
+    if kind == "float":
         limits = np.finfo(to.to_pandas_dtype())
+        long = pc.greater(pc.binary_length(values), limits.precision)
         small = pc.less(pc.abs(result), float(limits.smallest_normal))
-        doubtful = pc.or_(
-            pc.and_(
-                pc.greater(pc.binary_length(values), limits.precision),
-                pc.not_equal(pc.cast(result, values.type), values),
-            ),
-            pc.or_(
-                pc.invert(pc.is_finite(result)),
-                pc.and_(small, pc.match_substring(values, "e", ignore_case=True)),
-            ),
-        )
-        return _judged(values, result, doubtful, _number)
-    if pa.types.is_timestamp(to) or pa.types.is_date(to):
-        values = pc.if_else(pc.match_substring_regex(values, "^[0-9]{4}-[0-9]{2}-"), values, None)
-    return _cast(values, to)
+        doubtful = [
+            pc.and_(long, pc.not_equal(pc.cast(result, values.type), values)),
+            pc.and_(small, pc.match_substring(values, "e", ignore_case=True)),
+            pc.invert(pc.is_finite(result)),
+        ]
+        return _judged(values, result, functools.reduce(pc.or_, doubtful), _number)
+    return result
 
 
 def _cast(values: pa.Array, to: pa.DataType) -> pa.Array:
@@ -195,7 +198,7 @@ def _judged(
     judge: Callable[[str, Any, pa.DataType], int | float | None],
 ) -> pa.Array:
     """Put what a function decides in the place of results that are in doubt."""
-    doubtful = pc.fill_null(doubtful, fill_value=False)
+    doubtful = pc.and_(pc.is_valid(values), pc.fill_null(doubtful, fill_value=False))
     texts, results = values.filter(doubtful).to_pylist(), result.filter(doubtful).to_pylist()
     held = [judge(text, found, result.type) for text, found in zip(texts, results, strict=True)]
     return pc.replace_with_mask(result, doubtful, pa.array(held, result.type))
