@@ -464,3 +464,95 @@ def test_a_consumer_with_extras(
     assert "data/penguins.csv: 53,098 bytes" in printed
     assert result in printed
     assert os.fspath(library) not in printed
+
+
+EXACTLY = """
+import csv, decimal, io, pathlib, sys, tempfile
+
+import pandera.pandas as pa
+from hypothesis import given, settings, strategies as st
+from my_task_library.common.errors import PermanentError
+from my_task_library.data import transform_data
+
+path = pathlib.Path(tempfile.mkdtemp()) / "t.csv"
+text = st.text(st.characters(codec="utf-8", exclude_characters="\\0\\r"))
+digits = st.text("0123456789", min_size=1, max_size=20)
+number = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "-", "+", " "]),
+    digits,
+    st.one_of(st.just(""), digits.map(".{}".format)),
+    st.one_of(st.just(""), st.integers(-330, 330).map("e{}".format)),
+)
+number = st.one_of(number, st.floats().map(repr), st.integers(-2**70, 2**70).map(str), text)
+
+
+def read(texts, kind, **options):
+    schema = pa.DataFrameSchema({"x": pa.Column(kind)}, drop_invalid_rows=True)
+    return transform_data.fn(path, schema, **options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(text, text), max_size=5))
+def test_fields_are_those_of_the_csv_module(rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\\n").writerows([("x", "y"), *rows])
+    cleaned = read(rows, str, null_values=())
+    assert list(zip(cleaned.table["x"], cleaned.table["y"])) == rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=40).map(lambda tail: b"x,y\\n" + tail))
+def test_what_the_csv_module_takes_otherwise_is_refused(content):
+    path.write_bytes(content)
+    try:
+        cleaned = read(content, str, null_values=())
+    except PermanentError:
+        return
+    plain = content.decode("utf-8").replace("\\r\\n", "\\n").replace("\\r", "\\n")
+    rows = [row for row in csv.reader(io.StringIO(plain, newline=""), strict=True) if row]
+    found = [[one.replace("\\r\\n", "\\n").replace("\\r", "\\n") for one in row]
+             for row in cleaned.table[["x", "y"]].values.tolist()]
+    assert found == rows[1:]
+
+
+def exact(text, kind):
+    stripped = text.strip()
+    try:
+        found = decimal.Decimal(stripped)
+    except decimal.InvalidOperation:
+        return None
+    if not stripped.isascii() or "_" in stripped or found.is_nan():
+        return None
+    if kind is int:
+        whole = found.is_finite() and abs(found) < 2**63 and found == found.to_integral_value()
+        return int(found) if whole else None
+    if found.is_infinite():
+        return float(stripped) if stripped in {"inf", "-inf"} else None
+    size = len(found.as_tuple().digits) - 1
+    return float(stripped) if decimal.Decimal(f"{float(stripped):.{size}e}") == found else None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(number, min_size=1, max_size=8), st.sampled_from([int, float]))
+def test_numbers_are_those_of_decimal(texts, kind):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\\n", quoting=csv.QUOTE_ALL).writerows(
+            [("x",), *((text,) for text in texts)]
+        )
+    wanted = [exact(text, kind) for text in texts]
+    cleaned = read(texts, kind)
+    assert cleaned.table["x"].tolist() == [value for value in wanted if value is not None]
+"""
+
+
+def test_tables_are_read_exactly(library: Path, tmp_path: Path) -> None:
+    """By Python's own csv and decimal, on what nobody thought of."""
+    (tmp_path / "test_exactly.py").write_text(EXACTLY)
+    python = library / ".venv" / "bin" / "python"
+    command = ("uv", "run", "-q", "--no-project", "--python", python, "--with", "hypothesis")
+    found = projects.run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path)
+    path = os.pathsep.join([found.strip(), str(library / "src")])
+    tests = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_exactly.py")
+    printed = projects.run(*command, *tests, cwd=tmp_path, PYTHONPATH=path)
+    assert "3 passed" in printed
