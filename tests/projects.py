@@ -245,12 +245,28 @@ def to_export(project: Path) -> dict[str, str]:
     return dict(re.findall(r"^export (\w+)=(\S+)$", text, re.MULTILINE))
 
 
-def check_types(file: Path, python: Path) -> None:
-    """Check the types of a consumer of a library or plugin, as strictly as mypy can.
+def type_checkers(python: Path) -> list[tuple[str | Path, ...]]:
+    """Return the commands of the type checkers that users of a library may have.
 
     Args:
-        file: The consumer's module.
-        python: The Python it runs with.
+        python: The Python with which the code runs that is checked.
     """
-    mypy = Path(sys.executable).with_name("mypy")
-    run(mypy, "--strict", "--python-executable", python, file.name, cwd=file.parent)
+    beside = Path(sys.executable).with_name
+    pyrefly = (beside("pyrefly"), "check", "--preset", "strict", "--output-format", "min-text")
+    return [
+        (beside("mypy"), "--strict", "--python-executable", python),
+        (beside("pyright"), "--pythonpath", python),
+        (*pyrefly, "--python-interpreter-path", python),
+    ]
+
+
+def check_types(*files: Path, python: Path, folder: Path | None = None) -> None:
+    """Check the types of code that uses a library or plugin, by each type checker.
+
+    Args:
+        *files: The modules.
+        python: The Python they run with.
+        folder: Where the checkers run; by default that of the first.
+    """
+    for words in type_checkers(python):
+        run(*words, *files, cwd=folder or files[0].parent)

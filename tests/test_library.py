@@ -390,7 +390,7 @@ def test_a_fresh_project_that_follows_the_readme(index: str, library: Path, tmp_
     snippet = re.search(r"```python\n(.+?)```", (library / "README.md").read_text(), re.DOTALL)
     assert snippet
     (fresh / "use.py").write_text(f"{snippet[1]}\n\nprint('bytes:', fetch('pyproject.toml'))\n")
-    projects.check_types(fresh / "use.py", fresh / ".venv" / "bin" / "python")
+    projects.check_types(fresh / "use.py", python=fresh / ".venv" / "bin" / "python")
     settings = projects.to_export(library)
     assert list(settings) == ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]
     settings["PREFECT_HOME"] = str(tmp_path / "home")

@@ -21,16 +21,21 @@ from typing import TYPE_CHECKING, Any
 import child_processes
 import projects
 import pytest
+import recipes
 from environments import Environments
 from projects import Render, tool
+from recipes import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RECIPES = projects.ROOT / "docs" / "recipes"
-WAITING = (RECIPES / "waiting.md").read_text(encoding="utf-8")
-OPENAPI = (RECIPES / "openapi.md").read_text(encoding="utf-8")
-MODULES = re.compile(r"```python\n# (src/prefect_gitea/\S+)\n(.*?)```", re.DOTALL)
+WAITING = recipes.read("waiting.md")
+OPENAPI = recipes.read("openapi.md")
+MODULES = [
+    module
+    for page in ("waiting.md", "openapi.md")
+    for module in recipes.modules(page, "src/prefect_gitea")
+]
 
 ANSWERS = {
     "project_kind": "plugin",
@@ -75,13 +80,6 @@ components:
 """
 
 
-def block(page: str, language: str, word: str) -> str:
-    """Return the code of a language on a page that has a word in it."""
-    codes = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-    (found,) = [code for code in codes if word in code]
-    return found
-
-
 @pytest.fixture(scope="module")
 def project(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
@@ -90,7 +88,7 @@ def project(
     folder = tmp_path_factory.mktemp("recipes") / "prefect-gitea"
     shutil.copytree(render(**ANSWERS), folder)
     environments.sync(folder)
-    for path, code in MODULES.findall(WAITING) + MODULES.findall(OPENAPI):
+    for path, code in MODULES:
         (folder / path).write_text(code)
     (folder / "openapi.yaml").write_text(SPECIFICATION)
     generate(folder)
@@ -103,12 +101,10 @@ def generate(folder: Path, *more: str) -> str:
 
 
 def test_the_recipes_pass_the_checks_of_a_project(project: Path) -> None:
-    files = [path for path, _ in MODULES.findall(WAITING + OPENAPI)]
+    files = [path for path, _ in MODULES]
     assert len(files) == 3
     files += ["src/prefect_gitea/models.py"]
-    tool(project, "ruff", "check", *files)
-    tool(project, "ruff", "format", "--diff", *files)
-    tool(project, "pyrefly", "check", *files)
+    recipes.check(project, files)
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import projects
 import pytest
+import recipes
 from environments import Environments
 from moto.server import ThreadedMotoServer
 from projects import Render, tool
 
-RECIPES = projects.ROOT / "docs" / "recipes"
-BLOCK = re.compile(r"```python\n# (src/my_data_project/\S+)\n(.*?)```", re.DOTALL)
+PACKAGE = "src/my_data_project"
 ANSWERS = {"extras": ["filesystem"], "example": False}
 READ = """
 import duckdb, json, sys
@@ -28,13 +27,6 @@ with duckdb.connect(sys.argv[1], read_only=True) as opened:
 print("ROWS" + json.dumps(rows, default=str))
 """
 """Reads the warehouse without the project, whose import takes seconds."""
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Return the path and the code of each module on a page."""
-    found = BLOCK.findall((RECIPES / page).read_text(encoding="utf-8"))
-    assert found, page
-    return found
 
 
 class Project:
@@ -53,7 +45,7 @@ class Project:
 
     def write(self, page: str, number: int = 0, change: tuple[str, str] | None = None) -> None:
         """Write a module of a page, with the one change that a reader would make, too."""
-        path, code = blocks(page)[number]
+        path, code = recipes.modules(page, PACKAGE)[number]
         if change is not None:
             assert change[0] in code
             code = code.replace(*change)
@@ -103,14 +95,12 @@ def project(synced: Path, tmp_path: Path, prefect_api: str) -> Iterator[Project]
 
 def test_every_recipe_passes_the_checks_of_a_project(project: Project) -> None:
     files: list[Path] = []
-    for page in sorted(RECIPES.glob("*.md")):
-        for number, (_, code) in enumerate(BLOCK.findall(page.read_text())):
+    for page in sorted(recipes.FOLDER.glob("*.md")):
+        for number, (_, code) in enumerate(recipes.modules(page.name, PACKAGE)):
             name = f"{page.stem.replace('-', '_')}_{number}.py"
             files.append(project.package / "flows" / name)
             files[-1].write_text(code)
-    tool(project.folder, "ruff", "check", *files)
-    tool(project.folder, "ruff", "format", "--diff", *files)
-    tool(project.folder, "pyrefly", "check", *files)
+    recipes.check(project.folder, files)
 
 
 RATES = [
@@ -335,8 +325,7 @@ def test_rules(project: Project) -> None:
 
 def test_schedule(render: Render) -> None:
     """The entry is one that the example's `prefect.yaml` has."""
-    page = (RECIPES / "schedule.md").read_text()
-    entry = page.partition("```yaml\n")[2].partition("```")[0]
+    entry = recipes.block(recipes.read("schedule.md"), "yaml", "entrypoint")
     lines = [line for line in entry.splitlines() if line.strip()]
     deployed = (render() / "prefect.yaml").read_text().splitlines()
     assert [line for line in lines if line not in deployed] == []
