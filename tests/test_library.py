@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import time
+import tomllib
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ import child_processes
 import projects
 import pytest
 from environments import Environments, require_python
+from packaging.requirements import Requirement
 from projects import Render
 
 if TYPE_CHECKING:
@@ -551,8 +553,227 @@ def test_tables_are_read_exactly(library: Path, tmp_path: Path) -> None:
     (tmp_path / "test_exactly.py").write_text(EXACTLY)
     python = library / ".venv" / "bin" / "python"
     command = ("uv", "run", "-q", "--no-project", "--python", python, "--with", "hypothesis")
-    found = projects.run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path)
+    found = projects.run(
+        python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path
+    )
     path = os.pathsep.join([found.strip(), str(library / "src")])
     tests = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_exactly.py")
     printed = projects.run(*command, *tests, cwd=tmp_path, PYTHONPATH=path)
     assert "3 passed" in printed
+
+
+TEAM_FLOW = '''\
+"""Fetches a table by a task of the team's library, and loads it."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from my_task_library.data import download_data
+from prefect import flow
+
+from ..common.table import Table
+from .factory import create_ingestion_flow
+
+FILE = "data/members.csv"
+
+
+def read_members() -> Iterator[dict[str, object]]:
+    """Yield the rows of the file."""
+    with Path(FILE).open(newline="", encoding="utf-8") as lines:
+        yield from csv.DictReader(lines)
+
+
+MEMBERS = Table(name="members", key=("id",))
+ingest_members = create_ingestion_flow(MEMBERS, module=__name__, rows=read_members)
+
+
+@flow
+def fetch_members(source: str) -> int:
+    """Fetch the file, load it, and return its size in bytes."""
+    size = download_data(source, FILE).size
+    ingest_members()
+    return size
+'''
+
+
+def test_a_pipeline_that_pins_it(
+    render: Render, environments: Environments, index: str, prefect_api: str, tmp_path: Path
+) -> None:
+    pipeline = tmp_path / "my-data-project"
+    shutil.copytree(render(), pipeline)
+    environments.sync(pipeline)
+    # With the resolution that a pipeline brings; pinned as a team would, from its own index.
+    add = ("uv", "add", "-q", "--index", f"team={index}", "my-task-library==0.2.0")
+    projects.run(*add, cwd=pipeline, UV_PYTHON=require_python("3.11"))
+    locked = tomllib.loads((pipeline / "uv.lock").read_text())["package"]
+    (found,) = [each for each in locked if each["name"] == "my-task-library"]
+    assert (found["version"], found["source"]) == ("0.2.0", {"registry": index})
+    module = pipeline / "src" / "my_data_project" / "flows" / "team_flow.py"
+    module.write_text(TEAM_FLOW)
+    for words in (("ruff", "check"), ("ruff", "format", "--diff"), ("pyrefly", "check")):
+        tool(pipeline, *words, module)
+    (tmp_path / "members.csv").write_text("id,name\n1,Ada\n2,Grace\n")
+    source = (tmp_path / "members.csv").as_uri()
+    warehouse = tmp_path / "warehouse.duckdb"
+    code = (
+        "from my_data_project.flows.team_flow import fetch_members; import duckdb;"
+        f"print('bytes:', fetch_members({source!r}));"
+        f"print('rows:', duckdb.connect({str(warehouse)!r}).sql("
+        "'SELECT id, name FROM raw.members ORDER BY 1').fetchall())"
+    )
+    env = {
+        "PREFECT_API_URL": prefect_api,
+        "MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{tmp_path / 'source.db'}",
+        "MY_DATA_PROJECT_WAREHOUSE_URL": f"duckdb:///{warehouse}",
+    }
+    printed = tool(pipeline, "python", "-c", code, **env)
+    assert "bytes: 22" in printed
+    assert "rows: [('1', 'Ada'), ('2', 'Grace')]" in printed
+
+
+TYPED = """
+from typing import assert_type
+
+from prefect import flow, unmapped
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, PrefectFutureList
+
+from my_task_library.data import Download, download_data
+
+
+@flow
+def fetch(sources: list[str]) -> list[int]:
+    one = download_data(sources[0], "data/one.csv")
+    assert_type(one, Download)
+    assert_type(download_data.submit(sources[0], "data/two.csv"), PrefectFuture[Download])
+    future = download_data.submit(sources[0], "data/two.csv")
+    assert_type(future.result(), Download)
+    all_of_them = download_data.map(sources, unmapped("data/three.csv"))
+    assert_type(all_of_them, PrefectFutureList[Download])
+    changed = download_data.with_options(retries=0, name="fetch")
+    assert_type(changed(sources[0], "data/four.csv"), Download)
+    state = download_data(sources[0], "data/five.csv", return_state=True)
+    assert_type(state, State[Download])
+    plain = download_data.fn(sources[0], "data/six.csv")
+    assert_type(plain, Download)
+    found = [one, future.result(), *all_of_them.result(), changed(sources[0], "data/four.csv")]
+    return [each.size for each in [*found, state.result(), plain]]
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    print("sizes:", fetch([Path(__file__).as_uri()]))
+"""
+WRONG = """
+from my_task_library.data import download_data
+
+download_data(1, "data/one.csv")
+download_data.submit("https://example.com/one.csv", "data/one.csv", retries=3)
+download_data.with_options(retries=0)("https://example.com/one.csv", 2)
+"""
+
+
+def test_its_types_reach_its_users(
+    plain: Path, index: str, prefect_api: str, tmp_path: Path
+) -> None:
+    """By every checker, in each way to call a task; what they say is true when it runs."""
+    python = consumer(tmp_path, plain, index)
+    (tmp_path / "typed.py").write_text(TYPED)
+    projects.check_types(tmp_path / "typed.py", python=python)
+    printed = projects.run(python, "typed.py", cwd=tmp_path, PREFECT_API_URL=prefect_api)
+    assert f"sizes: {[len(TYPED)] * 6}" in printed
+    (tmp_path / "wrong.py").write_text(WRONG)
+    for words in projects.type_checkers(python):
+        said = projects.run(*words, "wrong.py", cwd=tmp_path, check=False)
+        lines = set(re.findall(r"wrong\.py:(\d+)", said))
+        assert lines == {"4", "5", "6"}, said
+
+
+def test_pip_installs_it(plain: Path, index: str, tmp_path: Path) -> None:
+    """From the index, and nothing else: what it needs is there and fits."""
+    python = consumer(tmp_path, plain, index)
+    projects.run(
+        "uv", "pip", "uninstall", "-q", "--python", python, "my-task-library", cwd=tmp_path
+    )
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    host = re.sub(r"^https?://|:.*", "", index)
+    install = (*pip, "install", "--index-url", index, "--trusted-host", host)
+    projects.run(*install, "my-task-library==0.2.0", cwd=tmp_path)
+    projects.run(*pip, "check", cwd=tmp_path)
+    shown = projects.run(python, "-c", "import my_task_library.data as d; print(d)", cwd=tmp_path)
+    assert str(tmp_path) in shown
+
+
+BOTH = """
+from pathlib import Path
+
+from prefect import flow
+
+from geo_tasks.data import download_data as download_place
+from my_task_library.data import download_data
+
+
+@flow
+def fetch(source: str) -> list[int]:
+    return [download_data(source, "data/1").size, download_place(source, "data/2").size]
+
+
+print("sizes:", fetch(Path(__file__).as_uri()))
+"""
+
+
+def test_two_libraries_of_one_team(
+    plain: Path, index: str, project: Render, prefect_api: str, tmp_path: Path
+) -> None:
+    other = project(**LIBRARY, project_name="geo-tasks", extras=[])
+    projects.run("uv", "build", "-q", "--wheel", cwd=other)
+    (wheel,) = (other / "dist").glob("*.whl")
+    python = consumer(tmp_path / "user", plain, index, str(wheel))
+    installed = [
+        set(projects.run(python, "-c", FILES, name, cwd=tmp_path).split())
+        for name in ("geo-tasks", "my-task-library")
+    ]
+    assert installed[0]
+    assert installed[1]
+    assert not installed[0] & installed[1]
+    (tmp_path / "user" / "both.py").write_text(BOTH)
+    printed = projects.run(python, "both.py", cwd=tmp_path / "user", PREFECT_API_URL=prefect_api)
+    assert f"sizes: {[len(BOTH)] * 2}" in printed
+
+
+FILES = """
+import sys
+from importlib import metadata
+
+print(*metadata.files(sys.argv[1]), sep="\\n")
+"""
+
+
+@pytest.mark.large("dependencies")
+@pytest.mark.parametrize("resolution", ["lowest", "newest"])
+def test_both_ends_of_what_it_asks_for(
+    resolution: str, index: str, prefect_api: str, tmp_path: Path
+) -> None:
+    """In an environment of a user, with the lowest version of each thing that it needs."""
+    made = ("uv", "venv", "-q", "-p", require_python("3.12"), "env")
+    projects.run(*made, cwd=tmp_path)
+    python = tmp_path / "env" / "bin" / "python"
+    install = ("uv", "pip", "install", "-q", "--python", python, "--index", index)
+    projects.run(*install, "my-task-library==0.2.0", cwd=tmp_path)
+    if resolution == "lowest":
+        code = "import importlib.metadata as m; print(*m.requires('my-task-library'), sep='\\n')"
+        needed = map(Requirement, projects.run(python, "-c", code, cwd=tmp_path).splitlines())
+        lowest = [
+            f"{need.name}=={bound.version}"
+            for need in needed
+            for bound in need.specifier
+            if bound.operator == ">=" and need.marker is None
+        ]
+        assert any(pin.startswith("prefect==") for pin in lowest)
+        projects.run(*install, *lowest, cwd=tmp_path)
+    (tmp_path / "typed.py").write_text(TYPED)
+    printed = projects.run(python, "typed.py", cwd=tmp_path, PREFECT_API_URL=prefect_api)
+    assert f"sizes: {[len(TYPED)] * 6}" in printed
+    projects.check_types(tmp_path / "typed.py", python=python)
