@@ -146,6 +146,10 @@ def test_nothing_but_its_own_needs_is_imposed_on_users(
     required = metadata.get_all("Requires-Dist") or []
     always = {"prefect", "pydantic", "pydantic-settings", "httpx", "fsspec"}
     assert needs(required, None) == always
+    # A bound that Prefect does not need would be one that users cannot lift.
+    bounded = [Requirement(entry) for entry in required if "<" in entry]
+    assert {need.name for need in bounded if need.marker is None} == {"prefect"}
+    assert not {"fastapi", "sqlalchemy"} & {Requirement(entry).name for entry in required}
     extras = set(metadata.get_all("Provides-Extra") or [])
     chosen = {name for name in ("pandas", "ml") if name in extras}
     assert extras == chosen | {"dev", "all"}
