@@ -164,11 +164,11 @@ import asyncio
 from my_task_library.common.errors import PermanentError
 from my_task_library.geo import read_stations
 from read_stations import find_coldest, find_warmest
-names = [9 * "a", *(n * "b" for n in range(3, 9))]
+names = [n * "b" for n in range(3, 23)]
 found = [asyncio.run(find_warmest(sys.argv[1], names)), find_coldest(sys.argv[1], names)]
 found.append(asyncio.run(read_stations.fn(sys.argv[1], ["abc"])))
 try:
-    asyncio.run(find_warmest(sys.argv[1], [*names, "nowhere"]))
+    asyncio.run(find_warmest(sys.argv[1], ["nowhere", *names]))
 except PermanentError as error:
     found.append(str(error))
 tell(found)
@@ -178,7 +178,7 @@ tell(found)
 def test_async(project: Path, service: Service, prefect_api: str) -> None:
     service.seconds = 0.3
     told, _ = run(project, ASYNC, service.address, PREFECT_API_URL=prefect_api)
-    assert told == [9 * "a", 3 * "b", {"abc": 3.0}, "The service has no station 'nowhere'."]
+    assert told == [22 * "b", 3 * "b", {"abc": 3.0}, "The service has no station 'nowhere'."]
     assert 1 < service.most <= 8
     assert service.asked["/stations/nowhere"] == 1
 
