@@ -129,7 +129,9 @@ def service() -> Iterator[Service]:
                 found.asked[split.path] += 1
                 login = self.headers.get("Authorization", "").removeprefix("Basic ")
                 found.logins.append(base64.b64decode(login).decode())
-            time.sleep(found.seconds)
+            # Long enough for one call too many to be seen on a busy machine; later ones are quick.
+            if found.asked.total() <= 32:
+                time.sleep(found.seconds)
             status, body = found.answer(split.path, parse_qs(split.query))
             with found.lock:
                 found.now -= 1
@@ -364,7 +366,7 @@ tell(locate_all(sys.argv[1], addresses))
 )
 def test_mapping(count: int, project: Path, service: Service, prefect_api: str) -> None:
     """Eight at a time, which is seen by the service; those that fail take no other with them."""
-    service.seconds = 0.2  # long enough for one thread too many to be seen
+    service.seconds = 1
     env = {"PREFECT_API_URL": prefect_api, "PREFECT_LOGGING_LEVEL": "WARNING"}
     told, printed = run(project, MAPPING, service.address, str(count), **env)
     assert told == {str(n): [n, 0.5] for n in range(count) if n % 10 != 7}
