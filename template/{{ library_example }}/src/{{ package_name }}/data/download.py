@@ -51,13 +51,16 @@ def _again(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return retries.only_transient(task, run, state)
 
 
+_RETRIES: dict[str, Any] = {**retries.TRANSIENT, "retry_condition_fn": _again}
+
+
 # Not cached: the file is on the disk of one machine, and its source may change. The run is
 # named after the target, because a source may hold a secret.
 @task(
     task_run_name=_name,
     tags={"data"},
     cache_policy=NO_CACHE,
-    **retries.TRANSIENT | {"retry_condition_fn": _again},
+    **_RETRIES,
 )
 def download_data(
     source: str | Path,
