@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import projects
@@ -27,7 +27,7 @@ from .places import Place, Places, Unit, draw_map, find_place
 
 __all__ = ["Place", "Places", "Unit", "draw_map", "find_place"]
 """,
-    "src/my_task_library/geo/places.py": '''
+    "src/my_task_library/geo/places.py": """
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def draw_map(place: Place, kind: Literal["plain", "relief"] = "plain") -> bytes:
 
 def helper(place: Place) -> bytes:
     return place.name.encode()
-''',
+""",
     "src/my_task_library/common/errors.py": '''
 
 class NowhereError(PermanentError):
@@ -158,7 +158,7 @@ BREAKS = {
 ADDITIONS = {
     "a name": (
         "src/my_task_library/geo/__init__.py",
-        *('find_place\n\n__all__ = [', 'find_place, helper\n\n__all__ = ["helper", '),
+        *("find_place\n\n__all__ = [", 'find_place, helper\n\n__all__ = ["helper", '),
         "`geo.helper`: new",
     ),
     "a parameter": (
@@ -181,7 +181,11 @@ ADDITIONS = {
 
 PRIVATE = {
     "a body": (PLACES, "metres > 100", "metres > 99"),
-    "a helper": (PLACES, "def helper(place: Place) -> bytes:", "def helper(place: Place, x: int) -> str:"),
+    "a helper": (
+        PLACES,
+        "def helper(place: Place) -> bytes:",
+        "def helper(place: Place, x: int) -> str:",
+    ),
     "a constant": (PLACES, "DETAIL = 3", "DETAIL = 4"),
     "options of a task": (PLACES, "retries=2", "retries=3"),
     "a description": (SETTINGS, "How far to look", "How far it looks"),
@@ -215,6 +219,7 @@ def old(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def changed(old: Path, tmp_path: Path) -> Callable[..., dict[str, bool]]:
     """Compare that library with one that has another text; the lines, and whether each breaks."""
+
     def compare(file: str, before: str, after: str) -> dict[str, bool]:
         new = tmp_path / "new"
         shutil.copytree(old, new)
@@ -229,7 +234,9 @@ def changed(old: Path, tmp_path: Path) -> Callable[..., dict[str, bool]]:
 @pytest.mark.parametrize("what", BREAKS)
 def test_a_break_is_named(what: str, changed: Callable[..., dict[str, bool]]) -> None:
     *edit, line = BREAKS[what]
-    assert [told for told, breaks in changed(*edit).items() if breaks and told.startswith(f"- {line}")]
+    assert [
+        told for told, breaks in changed(*edit).items() if breaks and told.startswith(f"- {line}")
+    ]
 
 
 @pytest.mark.parametrize("what", ADDITIONS)
@@ -243,3 +250,135 @@ def test_an_addition_is_named(what: str, changed: Callable[..., dict[str, bool]]
 @pytest.mark.parametrize("what", PRIVATE)
 def test_what_is_private_is_no_change(what: str, changed: Callable[..., dict[str, bool]]) -> None:
     assert changed(*PRIVATE[what]) == {}
+
+
+@pytest.fixture(scope="module")
+def synced(old: Path, environments: Environments) -> Path:
+    """That library with its environment, at its first commit; each test leaves it so."""
+    environments.sync(old)
+    projects.run("git", "init", "-qb", "main", cwd=old)
+    commit(old, "Start")
+    projects.run("git", "tag", "start", cwd=old)
+    return old
+
+
+@pytest.fixture
+def library(synced: Path) -> Iterator[Path]:
+    """A library to release, with a place to push to."""
+    origin = synced.parent / "origin.git"
+    projects.run("git", "init", "-qb", "main", "--bare", str(origin), cwd=synced)
+    projects.run("git", "remote", "add", "origin", str(origin), cwd=synced)
+    yield synced
+    shutil.rmtree(origin)
+    projects.run("git", "switch", "-qfC", "main", "start", cwd=synced)
+    projects.run("git", "remote", "remove", "origin", cwd=synced)
+    tags = projects.run("git", "tag", "--list", "*v*", cwd=synced).split()
+    projects.run("git", "tag", "--delete", *tags, cwd=synced)
+
+
+def release(project: Path, *words: str, code: int = 0) -> str:
+    """Run the command of CONTRIBUTING.md, and return what it prints."""
+    told = (project / "CONTRIBUTING.md").read_text()
+    command = "uv run scripts/release.py"
+    assert re.search(rf"^{command} +#", told, re.MULTILINE)
+    printed = projects.run("bash", "-c", f"{command} {' '.join(words)}; echo exit $?", cwd=project)
+    assert printed.endswith(f"exit {code}\n"), printed
+    return printed
+
+
+def save(project: Path, message: str, **texts: str) -> None:
+    """Add lines to the changelog, and commit all changes."""
+    for line in texts.values():
+        replace(project / "CHANGELOG.md", "## Unreleased\n\n", f"## Unreleased\n\n{line}\n")
+    commit(project, message)
+
+
+def test_from_merged_to_released(library: Path) -> None:
+    printed = release(library)
+    assert "Nothing has been released yet." in printed
+    (push,) = re.findall(r"git push .*", printed)
+    assert push == "git push --atomic origin main v0.1.0"
+    projects.run("bash", "-c", push, cwd=library)
+    origin = library.parent / "origin.git"
+    assert projects.run("git", "tag", cwd=origin) == "v0.1.0\n"
+    assert projects.run("git", "log", "-1", "--format=%s", cwd=origin) == "Release v0.1.0\n"
+    changelog = (library / "CHANGELOG.md").read_text()
+    assert re.search(
+        r"## Unreleased\n\n## 0\.1\.0 \(\d{4}-\d\d-\d\d\)\n\n- First version", changelog
+    )
+    shown = projects.run("uv", "run", "-q", "my-task-library", "--version", cwd=library)
+    assert shown == "0.1.0\n"
+    # Nothing can be released twice, or without a word.
+    assert "v0.1.0 is this commit already" in release(library, code=1)
+    projects.run("git", "commit", "-q", "--allow-empty", "-m", "More", cwd=library)
+    assert "CHANGELOG.md: says nothing under '## Unreleased'" in release(library, code=1)
+
+    # Below 1.0 a break is a minor version, and so is an addition; anything else is a patch.
+    save(library, "Mend", line="- Mended.")
+    assert "Tagged." in release(library)
+    replace(library / PLACES, "limit: int = 10", "bound: int = 10")
+    printed = release(library, "--check", code=1)
+    proposed = printed.partition("such as\n\n")[2].removesuffix("\n\nexit 1\n")
+    assert proposed.startswith(
+        "### Added\n\n- `geo.find_place(bound)`: new parameter\n\n### Changed"
+    )
+    save(library, "Break", proposed=proposed)
+    release(library)
+    replace(library / PLACES, "    return place.name", "    return b'' or place.name")
+    save(library, "Mend", line="- Mended again.")
+    release(library, "--level", "major")
+    tags = projects.run("git", "tag", "--list", "v*", cwd=library).split()
+    assert tags == ["v0.1.0", "v0.1.1", "v0.2.0", "v1.0.0"]
+
+    # From 1.0 it is a major one, and a tag made by hand is told so by CI.
+    replace(library / SETTINGS, "default=5", "default=6")
+    save(library, "Break", line="- The default of `GEO_RADIUS` is 6.")
+    assert "Next: v2.0.0." in release(library, "--check")
+    projects.run("git", "tag", "v1.1.0", cwd=library)
+    assert "v1.1.0 must be v2.0.0 at least" in release(library, "--check", code=1)
+    projects.run("git", "tag", "--delete", "v1.1.0", cwd=library)
+    # What was to be removed then keeps it from being made.
+    (library / "src/my_task_library/geo/old.py").write_text('TEXT = "removed in 2.0: use new"\n')
+    save(library, "Deprecate")
+    assert "old.py:1: removed in 2.0: its time has come" in release(library, code=1)
+    (library / "src/my_task_library/geo/old.py").unlink()
+    save(library, "Remove")
+    release(library)
+    assert "v2.0.0" in projects.run("git", "tag", cwd=library).split()
+    assert "The version is v2.0.0." in release(library, "--check")
+
+
+def test_what_is_not_ready_is_told(library: Path) -> None:
+    replace(library / "pyproject.toml", URLS, "[project.urls]\n")
+    commit(library, "Forget")
+    remote = ("git", "remote", "set-url", "origin")
+    for url in (
+        "git@example.com:acme/places.git",
+        "ssh://git@example.com:2222/acme/places.git",
+        "https://me:hunter2@example.com/acme/places.git",
+    ):
+        projects.run(*remote, url, cwd=library)
+        printed = release(library, code=1)
+        assert 'set Repository = "https://example.com/acme/places" under' in printed
+    assert release(library, "--check").endswith("Next: v0.1.0.\nexit 0\n")
+    projects.run("git", "switch", "-qC", "main", "start", cwd=library)
+    (library / "notes.txt").write_text("\n")
+    assert "commit or stash your changes first" in release(library, code=1)
+    (library / "notes.txt").unlink()
+    projects.run("git", "switch", "-qc", "1.x", cwd=library)
+    assert "made from main: git switch main" in release(library, code=1)
+    assert "Tagged." in release(library, "--branch", "1.x")
+
+
+def test_a_shallow_clone_cannot_tell(library: Path, tmp_path: Path) -> None:
+    projects.run("git", "tag", "v1.0.0", cwd=library)
+    save(library, "More", line="- More.")
+    projects.run(
+        "git", "clone", "-q", "--depth", "1", library.as_uri(), str(tmp_path / "a"), cwd=tmp_path
+    )
+    for words, code in ((["--check"], "0"), ([], "1")):
+        command = (library / ".venv/bin/python", "scripts/release.py", *words)
+        printed = projects.run(*command, cwd=tmp_path / "a", check=False)
+        assert printed == (
+            "This clone is shallow, so the last release is unknown: git fetch --unshallow --tags\n"
+        )
