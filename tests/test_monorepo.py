@@ -241,7 +241,7 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
         re.findall(r"\$\w*PIPELINE_SOURCE", file.read_text().partition("stages:")[2])
         == ["$PARENT_PIPELINE_SOURCE"] * 2
     )
-    assert child["publish"]["rules"] == [{"if": r"$CI_COMMIT_TAG =~ /^sales-v\d/"}]
+    assert child["publish"]["rules"][-1] == {"if": r"$CI_COMMIT_TAG =~ /^sales-v\d/"}
     assert re.search(r"!~ /\^sales-v/", parent["sales"]["rules"][0]["if"])
 
     projects.run("git", "init", "-q", cwd=tmp_path)

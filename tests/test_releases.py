@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import json
+import os
 import re
 import shutil
+import socket
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import child_processes
 import projects
 import pytest
+import yaml
 from environments import Environments
 from hooks.conftest import commit
-from projects import Render, tool
+from projects import Render
 
 sys.path.insert(
     0, str(projects.ROOT / "template/{{ published }}/{% if parts == 'chosen' %}scripts{% endif %}")
@@ -98,7 +108,7 @@ BREAKS = {
     ),
     "a parameter's kind": (
         *(PLACES, 'unit: Unit = "km", *', '*, unit: Unit = "km"'),
-        "`geo.find_place(unit)`: parameter kind was changed: `positional or keyword` -> `keyword-only`",
+        "`geo.find_place(unit)`: parameter kind was changed: `positional or keyword` -> `key",
     ),
     "order": (
         *(PLACES, 'place: Place, kind: Literal["plain", "relief"] = "plain"'),
@@ -376,9 +386,164 @@ def test_a_shallow_clone_cannot_tell(library: Path, tmp_path: Path) -> None:
     projects.run(
         "git", "clone", "-q", "--depth", "1", library.as_uri(), str(tmp_path / "a"), cwd=tmp_path
     )
-    for words, code in ((["--check"], "0"), ([], "1")):
-        command = (library / ".venv/bin/python", "scripts/release.py", *words)
-        printed = projects.run(*command, cwd=tmp_path / "a", check=False)
+    for words, code in (("--check", 0), ("", 1)):
+        python = library / ".venv/bin/python"
+        command = f'"{python}" scripts/release.py {words}; echo exit $?'
+        printed = projects.run("bash", "-c", command, cwd=tmp_path / "a")
         assert printed == (
-            "This clone is shallow, so the last release is unknown: git fetch --unshallow --tags\n"
+            "This clone is shallow, so the last release is unknown:"
+            f" git fetch --unshallow --tags\nexit {code}\n"
         )
+
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A package index on this machine that asks for a password; its address and its folder."""
+    folder = tmp_path_factory.mktemp("index")
+    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+    passwords = folder.parent / "htpasswd"
+    users = ("__token__", "robot", "gitlab-ci-token")
+    passwords.write_text("".join(f"{user}:{{SHA}}{digest}\n" for user in users))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [Path(sys.executable).with_name("pypi-server"), "run", "-p", str(port)]
+    options = ["-i", "127.0.0.1", "-P", passwords, "-a", "update", "--disable-fallback", folder]
+    log = (folder.parent / "index.log").open("wb")
+    with log, child_processes.running([*command, *options], stdout=log, stderr=log):
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/simple/", timeout=1).close()
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/", folder
+
+
+def expanded(value: str, **known: str) -> str:
+    """Return a value of a workflow as GitHub would hand it on."""
+
+    def found(match: re.Match[str]) -> str:
+        name, _, default = match[1].partition(" || ")
+        return known.get(name.partition(".")[2]) or default.strip("'")
+
+    return re.sub(r"\$\{\{ (.+?) \}\}", found, value)
+
+
+@pytest.mark.parametrize("license_", ["MIT", "Proprietary"])
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_a_private_index_gets_a_release(
+    ci: str, license_: str, render: Render, index: tuple[str, Path], tmp_path: Path
+) -> None:
+    """By the steps of the workflow, with the variables that CONTRIBUTING.md names."""
+    url, stored = index
+    name = f"places-{ci}-{license_.lower()}"
+    answers = {"project_kind": "library", "project_name": name, "license": license_}
+    project = Path(shutil.copytree(render(**answers, ci=ci), tmp_path / "project"))
+    projects.run("git", "init", "-qb", "main", cwd=project)
+    commit(project, "Start", "v1.2.0")
+    projects.run("uv", "build", "-q", "--out-dir", "dist", cwd=project)
+    told = (project / "CONTRIBUTING.md").read_text()
+    assert "PUBLISH_URL" in told
+    assert "PUBLISH_TOKEN" in told
+
+    def publish(**variables: str) -> str:
+        if ci == "gitlab":
+            job = yaml.safe_load((project / ".gitlab-ci.yml").read_text())["publish-private"]
+            env = {"CI_COMMIT_TAG": "v1.2.0", **variables}
+            script = "\n".join(job["script"])
+        else:
+            workflow = yaml.safe_load((project / ".github/workflows/release.yml").read_text())
+            (step,) = [one for one in workflow["jobs"]["publish-private"]["steps"] if "run" in one]
+            env = {key: expanded(value, **variables) for key, value in step["env"].items()}
+            script = step["run"]
+        words = ("bash", "-e", "-o", "pipefail", "-c", f"({script}) || echo failed")
+        return projects.run(*words, cwd=project, **env)
+
+    assert "failed" in publish(PUBLISH_URL=url, PUBLISH_TOKEN="wrong")
+    assert not list(stored.glob(f"{name.replace('-', '_')}*"))
+    printed = publish(PUBLISH_URL=url, PUBLISH_TOKEN=PASSWORD)
+    assert "failed" not in printed
+    assert PASSWORD not in printed
+    assert len(list(stored.glob(f"{name.replace('-', '_')}*"))) == 2
+    # As somebody else, who may not replace a file either.
+    assert "failed" in publish(PUBLISH_URL=url, PUBLISH_TOKEN=PASSWORD, PUBLISH_USERNAME="robot")
+    if ci == "gitlab" and license_ == "Proprietary":
+        # Without a setting, into the project's own registry.
+        for path in stored.glob(f"{name.replace('-', '_')}*"):
+            path.unlink()
+        api = {"CI_API_V4_URL": url + "api", "CI_PROJECT_ID": "7", "CI_JOB_TOKEN": PASSWORD}
+        printed = publish(**api)
+        assert f"Publishing 2 files to {url}api/projects/7/packages/pypi" in printed
+
+
+def test_documentation_keeps_its_versions(
+    render: Render, environments: Environments, tmp_path: Path
+) -> None:
+    """By the steps of both forges; the pushes go to a repository on this machine."""
+    for ci in ("github", "gitlab"):
+        folder = Path(
+            shutil.copytree(
+                render(project_kind="plugin", ci=ci, features=["docs"]), tmp_path / ci / "project"
+            )
+        )
+        environments.sync(folder)
+        origin = tmp_path / ci / "origin.git"
+        projects.run("git", "init", "-qb", "main", "--bare", str(origin), cwd=folder)
+        projects.run("git", "init", "-qb", "main", cwd=folder)
+        projects.run("git", "remote", "add", "origin", str(origin), cwd=folder)
+        commit(folder, "Start", "v1.2.0")
+        projects.run("git", "tag", "v1.10.0", cwd=folder)
+        bin_ = tmp_path / "bin"
+        bin_.mkdir(exist_ok=True)
+        (bin_ / "gh").write_text('#!/bin/sh\ntest -n "$GH_TOKEN"\n')
+        (bin_ / "gh").chmod(0o755)
+        sites = {}
+        for tag in ("v1.10.0", "v1.2.0"):
+            env = {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "NO_MKDOCS_2_WARNING": "1"}
+            if ci == "github":
+                workflow = yaml.safe_load((folder / ".github/workflows/release.yml").read_text())
+                job = workflow["jobs"]["docs"]
+                assert job["permissions"] == {"contents": "write"}
+                (step,) = [one for one in job["steps"] if "run" in one]
+                script = step["run"]
+                env |= {"GH_TOKEN": "secret", "GITHUB_REF_NAME": tag}
+            else:
+                job = yaml.safe_load((folder / ".gitlab-ci.yml").read_text())["pages"]
+                script = "\n".join(job["script"])
+                env |= {
+                    "CI_COMMIT_TAG": tag,
+                    "CI_PROJECT_DIR": str(folder),
+                    "CI_JOB_TOKEN": "secret",
+                    "CI_SERVER_HOST": "gitlab.invalid",
+                    "CI_SERVER_PORT": "443",
+                    "CI_PROJECT_PATH": "acme/places",
+                    "GIT_CONFIG_COUNT": "1",
+                    "GIT_CONFIG_KEY_0": f"url.{origin}.insteadOf",
+                    "GIT_CONFIG_VALUE_0": (
+                        "https://gitlab-ci-token:secret@gitlab.invalid:443/acme/places.git"
+                    ),
+                }
+            # Each job begins with a new clone.
+            projects.run("git", "branch", "-D", "gh-pages", cwd=folder, check=False)
+            projects.run("git", "fetch", "-q", "origin", cwd=folder)
+            projects.run("bash", "-e", "-o", "pipefail", "-c", script, cwd=folder, **env)
+            sites[tag] = projects.run(
+                "git", "ls-tree", "--name-only", "gh-pages", cwd=origin
+            ).split()
+            if ci == "gitlab":
+                public = folder / job["artifacts"]["paths"][0]
+                assert sorted(path.name for path in public.iterdir()) == sorted(sites[tag])
+                shutil.rmtree(public)
+        first = {".nojekyll", "1.10", "index.html", "latest", "versions.json"}
+        assert set(sites["v1.10.0"]) == first
+        assert set(sites["v1.2.0"]) == first | {"1.2"}
+        listed = json.loads(projects.run("git", "show", "gh-pages:versions.json", cwd=origin))
+        assert [(one["version"], one["aliases"]) for one in listed] == [
+            ("1.10", ["latest"]),
+            ("1.2", []),
+        ]
+        page = projects.run("git", "show", "gh-pages:latest/index.html", cwd=origin)
+        assert '"provider": "mike"' in page
