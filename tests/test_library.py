@@ -239,8 +239,6 @@ def test_without_the_first_namespaces_all_stays_green(
     assert " passed" in printed
 
 
-
-
 def test_a_new_tag_is_a_new_version(project: Render, environments: Environments) -> None:
     folder = project(**LIBRARY)
     environments.sync(folder)

@@ -396,6 +396,61 @@ def test_a_shallow_clone_cannot_tell(library: Path, tmp_path: Path) -> None:
         )
 
 
+USE = """
+import sys
+
+from my_task_library.geo.old import get, load
+
+get.with_options(retries=1)
+found: bytes = get.fn(sys.argv[1])
+print(len(found), len(load.fn(sys.argv[1], limit=3)))
+"""
+
+
+def test_a_deprecated_name_is_seen_where_it_is_used(library: Path, tmp_path: Path) -> None:
+    """With what CONTRIBUTING.md shows."""
+    told = (library / "CONTRIBUTING.md").read_text()
+    header = "from __future__ import annotations\n\nimport warnings\nfrom pathlib import Path\n\n"
+    old = "".join(re.findall(r"```python\n(.+?)```", told, re.DOTALL))
+    first, _, rest = old.partition("\n\n\n")
+    module = library / "src/my_task_library/geo/old.py"
+    module.write_text(f'"""Old."""\n\n{header}from prefect import task\n{first}\n\n\n{rest}')
+    projects.run("ruff", "format", "-q", module, cwd=library)
+    projects.run("ruff", "check", module, cwd=library)
+    use = tmp_path / "use.py"
+    use.write_text(USE)
+    message = "`get` is deprecated since 1.4, removed in 2.0: use `load`."
+    python = library / ".venv/bin/python"
+    projects.check_types(use, python)  # no error, as nobody must change at once
+    mypy = (Path(sys.executable).with_name("mypy"), "--enable-error-code", "deprecated")
+    told = projects.run(*mypy, "--python-executable", python, use, cwd=tmp_path, check=False)
+    assert re.search(rf"use.py:4: error: .*{re.escape(message)}", told), told
+    (tmp_path / "pyrefly.toml").write_text('preset = "strict"\n')  # as generated projects have it
+    pyrefly = (library / ".venv/bin/pyrefly", "check", "--python-interpreter-path", python, use)
+    told = projects.run(*pyrefly, cwd=tmp_path)
+    assert "WARN `get` is deprecated" in told
+    assert message in told
+    printed = projects.run(python, use, use, cwd=tmp_path)
+    size = len(USE)
+    assert f"use.py:7: FutureWarning: {message}" in printed
+    assert "use.py:8: FutureWarning: `limit` of `load` is deprecated since 1.4" in printed
+    assert f"{size} 3\n" in printed
+    module.unlink()
+
+
+def test_the_test_of_deprecations_fails_in_time(library: Path) -> None:
+    check = ("pytest", "-q", "--no-cov", "tests/test_deprecations.py")
+    (library / "src/my_task_library/geo/old.py").write_text('"""Old: removed in 2.0."""\n')
+    changelog = library / "CHANGELOG.md"
+    text = changelog.read_text()
+    for heading, due in (("1.9.0", False), ("2.0.0 (2026-11-27)", True), ("[v2.1.0]", True)):
+        changelog.write_text(text.replace("## Unreleased", f"## Unreleased\n\n## {heading}"))
+        printed = projects.tool(library, *check, check=False)
+        assert ("geo/old.py:1: removed in 2.0: its time has come" in printed) == due
+        assert ("failed" in printed) == due
+    (library / "src/my_task_library/geo/old.py").unlink()
+
+
 PASSWORD = "correct horse"
 
 
