@@ -328,6 +328,7 @@ def test_from_merged_to_released(library: Path) -> None:
     assert "Tagged." in release(library)
     replace(library / PLACES, "limit: int = 10", "bound: int = 10")
     printed = release(library, "--check", code=1)
+    assert "2 changes of the public API since v0.1.1" in printed  # though not committed
     proposed = printed.partition("such as\n\n")[2].removesuffix("\n\nexit 1\n")
     assert proposed.startswith(
         "### Added\n\n- `geo.find_place(bound)`: new parameter\n\n### Changed"
