@@ -245,6 +245,8 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
     assert re.search(r"!~ /\^sales-v/", parent["sales"]["rules"][0]["if"])
 
     projects.run("git", "init", "-q", cwd=tmp_path)
+    changelog = tmp_path / SALES / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("## Unreleased", "## 1.2.3"))
     commit(tmp_path, "Start")
     projects.run("git", "tag", "sales-v1.2.3", cwd=tmp_path)
     script = [*child["default"]["before_script"], *child["build"]["script"]]

@@ -291,7 +291,9 @@ def release(project: Path, *words: str, code: int = 0) -> str:
     told = (project / "CONTRIBUTING.md").read_text()
     command = "uv run scripts/release.py"
     assert re.search(rf"^{command} +#", told, re.MULTILINE)
-    printed = projects.run("bash", "-c", f"{command} {' '.join(words)}; echo exit $?", cwd=project)
+    shell = ("bash", "-c", f"{command} {' '.join(words)}; echo exit $?")
+    # A new version would be installed each time.
+    printed = projects.run(*shell, cwd=project, UV_NO_SYNC="1")
     assert printed.endswith(f"exit {code}\n"), printed
     return printed
 
@@ -378,6 +380,11 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     (library / "notes.txt").unlink()
     projects.run("git", "switch", "-qc", "1.x", cwd=library)
     assert "made from main: git switch main" in release(library, code=1)
+    hook = library / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho no; exit 1\n")
+    hook.chmod(0o755)
+    assert "no\ngit commit failed." in release(library, "--branch", "1.x", code=1)
+    hook.unlink()
     assert "Tagged." in release(library, "--branch", "1.x")
 
 
