@@ -515,10 +515,8 @@ def test_tables_are_read_exactly(library: Path, tmp_path: Path) -> None:
     (tmp_path / "test_exactly.py").write_text(EXACTLY)
     python = library / ".venv" / "bin" / "python"
     command = ("uv", "run", "-q", "--no-project", "--python", python, "--with", "hypothesis")
-    found = projects.run(
-        python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path
-    )
-    path = os.pathsep.join([found.strip(), str(library / "src")])
+    installed = next((library / ".venv" / "lib").glob("python*/site-packages"))
+    path = os.pathsep.join([str(installed), str(library / "src")])
     tests = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_exactly.py")
     printed = projects.run(*command, *tests, cwd=tmp_path, PYTHONPATH=path)
     assert "3 passed" in printed
