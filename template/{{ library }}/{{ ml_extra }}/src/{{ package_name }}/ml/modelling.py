@@ -42,11 +42,11 @@ def train(
         raise errors.PermanentError(f"holdout is {holdout:g}: it must be between 0 and 1.")
     if isinstance(features, str) or not features or target in features:
         raise errors.PermanentError("features must be a list of columns, without the target.")
-    columns = [str(column) for column in table.columns]
+    columns = list(table.columns)
     for column in {target, *features, *group}:
         if columns.count(column) != 1:
             message = f"the table has {columns.count(column) or 'no'} columns called {column!r}."
-            raise errors.PermanentError(f"{message} Its columns: {', '.join(columns)}.")
+            raise errors.PermanentError(f"{message} Its columns: {', '.join(map(str, columns))}.")
     known = table.dropna(subset=[target, *group])
     classes = problem == "classification"
     if not classes and len(known) and not types.is_numeric_dtype(known[target].infer_objects()):
