@@ -150,8 +150,10 @@ def test_validators_know_every_dependency() -> None:
         if not path.name.endswith((".py", ".py.jinja")):
             continue
         for line in path.read_text().splitlines():
-            if match := re.match(r"\s*(?:from|import) ([a-z_0-9]+)", line):
-                imports.add(match[1])
+            if match := re.match(
+                r"\s*(?:from ([a-z_0-9]+)[\w.]* import|import ([a-z_0-9]+))", line
+            ):
+                imports.add(match[1] or match[2])
     assert imports - words - {"__future__"} == set()
 
 
