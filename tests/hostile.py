@@ -241,7 +241,9 @@ def check_texts(project: Path, answers: Answers) -> None:
     assert declared["name"] == name
     assert declared["description"] == description
     assert declared["authors"] == [{"name": author, "email": address}]
-    assert declared["scripts"] == {name: f"{answered['package_name']}.cli:main"}
+    has_users = answered["project_kind"] == "pipeline" or "conventions" in answered["extras"]
+    command = {name: f"{answered['package_name']}.cli:main"} if has_users else None
+    assert declared.get("scripts") == command
 
     metadata = core_metadata(project)
     assert metadata.defects == []

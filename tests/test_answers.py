@@ -264,7 +264,8 @@ def test_a_project_of_any_good_name_imports(
     if kind == "plugin":  # which is Prefect's blocks, and does without Prefect nothing
         shutil.copytree(project, tmp_path / "project")
         environments.sync(tmp_path / "project")
-        command = (tmp_path / "project", names["project_name"], "--help")
+        package = next((project / "src").iterdir()).name
+        command = (tmp_path / "project", "python", "-m", package, "--help")
         help_ = projects.tool(*command, COLUMNS="200")
     else:
         help_ = hostile.run_command(project, "--help")
