@@ -188,7 +188,7 @@ def rounds(project: Path, api: str, server: int, options: argparse.Namespace) ->
         key, equals, value = line.partition("=")
         if equals and key.startswith(PREFIX):
             env[key] = value.strip('"').replace("${PWD}", str(project))
-    measure.run(python.with_name("my-data-project"), "setup", cwd=project, **env)
+    measure.run(python.with_name("my-data-project"), "deploy", cwd=project, **env)
     deploy = (prefect, "--no-prompt", "deploy", "--all", "--prefect-file")
     sides: dict[str, Callable[[], Taken]] = {
         "import the flows": lambda: take(python, "-c", IMPORT, cwd=project, env=env),

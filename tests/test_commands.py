@@ -7,7 +7,7 @@ from pathlib import Path
 
 import projects
 
-MODULES = ("test_commands.py", "test_alerts.py")
+MODULES = ("test_commands.py", "test_deploy_command.py", "test_alerts.py")
 
 
 def test_inside(pipeline: Path, prefect_api: str, tmp_path: Path) -> None:

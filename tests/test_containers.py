@@ -377,8 +377,7 @@ def test_a_docker_worker_starts_a_container_for_each_run(
         command = ("uv", "run", "--group", "worker", "--env-file", "environments/dev.env", *words)
         return projects.run(*command, cwd=folder, **env)
 
-    run_("Nightly.Loads", "setup")
-    run_("prefect", "--no-prompt", "deploy", "--all")
+    run_("Nightly.Loads", "deploy")
     # This server listens on 127.0.0.1 alone, which a container cannot reach: it gets a way.
     ways = {
         "networks": [f"{stack.folder.name}_default"],

@@ -88,8 +88,7 @@ class Operator:
 
     def deploy(self) -> None:
         """Do what the README says."""
-        self("my-data-project", "setup")
-        self("prefect", "--no-prompt", "deploy", "--all")
+        self("my-data-project", "deploy")
 
     def ask(self, path: str, **body: object) -> Any:
         """Ask the server, again while it is busy, as Prefect's own client does."""

@@ -31,9 +31,7 @@ from my_data_project.common import (
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import ingestion_flow, tables
 from prefect import get_client
-from prefect.blocks.webhook import Webhook
 from prefect.client.schemas.actions import LogCreate
-from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Pending
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from databases import Database
 
 PREFIX = settings.ENV_PREFIX
-WEBHOOK = "http://127.0.0.1:9/hunter2"
 
 
 @pytest.fixture
@@ -93,8 +90,11 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.fixture
-def environment(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def environment(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[str]:
     """Give a test an environment of its own on the server, which others may share."""
+    (tmp_path / "prefect.yaml").write_text(json.dumps({"name": settings.PROJECT}))
     name = f"test-{uuid.uuid4().hex[:12]}"
     monkeypatch.setenv(f"{PREFIX}ENVIRONMENT", name)
     monkeypatch.setenv(f"{PREFIX}WORK_POOL", name)
@@ -332,6 +332,7 @@ def test_status_asks_a_server_once(
 def test_status_shows_deployments_and_what_is_wrong(
     loaded: Database, environment: str, printed: Any, tmp_path: Path
 ) -> None:
+    (tmp_path / "prefect.yaml").unlink()
     assert f"Nothing is deployed as {runs.deployment_name()} yet." in printed("status", "--check")
     with get_client(sync_client=True) as client:
         kept, gone = deploy(client), deploy(client, f"{runs.deployment_name()}-old")
@@ -345,13 +346,16 @@ def test_status_shows_deployments_and_what_is_wrong(
     entry = {
         "name": f"{settings.PROJECT}-{{{{ ${PREFIX}ENVIRONMENT }}}}",
         "entrypoint": f"{ingestion_flow.__name__}.ingest_all",
+        "tags": [settings.PROJECT, runs.deployment_name()],
+        "work_pool": {"name": environment},
     }
-    content = {"name": settings.PROJECT, "deployments": [entry]}
+    content = {"name": settings.PROJECT, "pull": [], "deployments": [entry]}
     (tmp_path / "prefect.yaml").write_text(json.dumps(content))
     assert f"{name}-old is not in prefect.yaml any more" in printed("status")
-    assert "Deleted the deployment" in printed("setup", "--prune")
+    assert f"`uv run {settings.PROJECT} deploy --prune` deletes it" in printed("status")
+    assert f"Deleted the deployment {name}-old." in printed("deploy", "--prune")
     with get_client(sync_client=True) as client:
-        assert [one.id for one in server.deployments(client)] == [kept]
+        assert [one.id for one in server.read_deployments(client).values()] == [kept]
         assert gone != kept
     assert "any more" not in printed("status")
 
@@ -394,8 +398,7 @@ def test_a_run_that_never_begins_is_not_pending_for_ever(
     environment: str, printed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}LATE_AFTER_SECONDS", "10")
-    text = printed("setup")
-    assert "Runs that do not begin within 10 s" in text
+    printed("deploy")
     with get_client(sync_client=True) as client:
         flow_run = client.create_flow_run_from_deployment(deploy(client))
         client.set_flow_run_state(flow_run.id, Pending())
@@ -442,66 +445,6 @@ def test_a_missing_block_names_the_command_that_fills_it(
     monkeypatch.setenv(f"{PREFIX}WAREHOUSE_URL", "block:commands-missing")
     text = printed("reset", "orders", "--yes", code=1)
     assert f"'commands-missing'. Fill it: uv run {settings.PROJECT} secret warehouse-url" in text
-
-
-def test_setup_goes_on_without_slack(
-    environment: str, printed: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", "block:commands-no-slack")
-    text = printed("setup")
-    assert "nothing is posted, because" in text
-    assert "secret slack-webhook-url, then run setup again" in text
-    assert f"leave {PREFIX}SLACK_WEBHOOK_URL empty" in text
-    with get_client(sync_client=True) as client:
-        made = {
-            what: client.read_automations_by_name(f"{runs.deployment_name()}-{what}")
-            for what in ("lost", "stuck", "late")
-        }
-    assert {what: len(found) for what, found in made.items()} == {"lost": 1, "stuck": 1, "late": 0}
-
-
-def test_setup_makes_everything_once(
-    environment: str, printed: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "nothing is posted, because no webhook is set" in printed("setup")
-    monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
-    for _ in range(2):
-        text = printed("setup")
-        assert "hunter2" not in text
-        assert f"The work pool {environment} (process) exists." in text
-    with get_client(sync_client=True) as client:
-        assert client.read_work_pool(environment).type == "process"
-        for what in ("late", "lost", "stuck"):
-            (made,) = client.read_automations_by_name(f"{runs.deployment_name()}-{what}")
-            assert "hunter2" not in made.model_dump_json()
-    monkeypatch.setenv(f"{PREFIX}WORK_POOL", "other")
-    monkeypatch.setenv(f"{PREFIX}WORK_POOL_TYPE", "cloud-of-dreams")
-    assert "no work pool type 'cloud-of-dreams'" in printed("setup", code=1)
-
-
-def test_setup_keeps_what_it_did_not_create(
-    environment: str, printed: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = f"{runs.deployment_name()}-late"
-    monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
-    block = f"{runs.deployment_name()}-alerts"
-    Webhook(url="http://127.0.0.1:9/other").save(block)
-    assert f"a Webhook block {block} that setup did not create" in printed("setup", code=1)
-    Webhook.delete(block)
-    trigger = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0}
-    other = {"name": name, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
-    with get_client(sync_client=True) as client:
-        made = client.create_automation(AutomationCore.model_validate(other))
-        text = printed("setup", code=1)
-        assert f"an automation {name} that setup did not create" in text
-        assert [one.id for one in client.read_automations_by_name(name)] == [made]
-        client.delete_automation(made)
-        flow_id = client.create_flow(ingestion_flow.ingest_all)
-        client.create_deployment(flow_id=flow_id, name=runs.deployment_name())
-        text = printed("setup")
-        assert f"deployment {runs.deployment_name()} is not tagged as this project's" in text
-        monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", f"{WEBHOOK}2")  # its own block it changes
-        printed("setup")
 
 
 def test_a_secret_is_set_and_replaced(

@@ -1,7 +1,7 @@
 """Set a secret: fill the Secret block that a setting names, or replace what it holds.
 
 Runs read it at the moment they need it, so the next one uses the new value; nothing has to be
-deployed again. After a new Slack webhook run `setup` too, for the alerts about late runs.
+deployed again. After a new Slack webhook run `deploy` too, for the alerts about late runs.
 """
 
 from __future__ import annotations

@@ -78,10 +78,16 @@ def _look_at_tables() -> dict[str, Any]:
 
 
 def _look_at_server() -> dict[str, Any]:
-    from ..common import server, settings
+    from ..common import prefect_file, server, settings
 
     with server.connect() as client:
-        rows = [_describe(client, deployment) for deployment in server.deployments(client)]
+        there = server.read_deployments(client)
+        found = {key: one for key, one in sorted(there.items()) if server.is_tagged(one)}
+        orphans = prefect_file.orphans(found)
+        rows = [
+            _describe(client, "/".join(key), deployment) | {"orphaned": key in orphans}
+            for key, deployment in found.items()
+        ]
         advice = _find_stuck(client)
         url = str(client.api_url)
     for row in rows:
@@ -89,17 +95,17 @@ def _look_at_server() -> dict[str, Any]:
         if row["problem"]:
             advice.append(f"{name}: {row['state']}: {row['problem']}\n  {row['page']}")
         if row["orphaned"]:
-            prune = f"`uv run {settings.PROJECT} setup --prune` deletes it"
-            advice.append(f"{name} is not in prefect.yaml any more: {prune}.")
+            prune = settings.command("deploy", "--prune")
+            advice.append(f"{name} is not in prefect.yaml any more: `{prune}` deletes it.")
     return {"server": url, "deployments": rows, "advice": advice}
 
 
-def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict[str, Any]:
+def _describe(
+    client: SyncPrefectClient, name: str, deployment: DeploymentResponse
+) -> dict[str, Any]:
     from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.utilities.urls import url_for
-
-    from ..common import server
 
     def first(sort: FlowRunSort, **types: list[str]) -> FlowRun | None:
         found = client.read_flow_runs(
@@ -114,11 +120,10 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> dict
     coming = first(FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, any_=["SCHEDULED"])
     bad = last and last.state and (last.state.is_failed() or last.state.is_crashed())
     return {
-        "deployment": f"{client.read_flow(deployment.flow_id).name}/{deployment.name}",
+        "deployment": name,
         "last_run": last and (last.start_time or last.end_time),
         "state": last and last.state_name,
         "next_run": coming and coming.next_scheduled_start_time,
-        "orphaned": server.is_orphaned(deployment),
         "problem": _explain(client, last) if last and bad else None,
         "page": url_for(last) if last and bad else None,
     }

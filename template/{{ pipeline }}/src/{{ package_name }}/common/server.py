@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from prefect import get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    DeploymentFilterTags,
+    Operator,
+)
+from prefect.client.schemas.sorting import AutomationSort, DeploymentSort, FlowSort
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
-from prefect.utilities.templating import apply_values
 
 from . import errors, prefect_api, runs, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
+    from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events.schemas.automations import Automation
 
-INGEST_ALL = "ingest-all"
-"""Name of the flow that ingests all tables."""
+_PAGE = 200
+"""What Prefect's server gives at once, at the most."""
 
 
 @contextlib.contextmanager
@@ -69,34 +74,52 @@ def local_server() -> Generator[None]:
             SubprocessASGIServer().stop()
 
 
-def deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """Return the deployments of this project and environment, by their two tags."""
-    wanted = DeploymentFilter(tags={"all_": [settings.PROJECT, runs.deployment_name()]})
+def read_deployments(
+    client: SyncPrefectClient, names: Iterable[str] = ()
+) -> dict[tuple[str, str], DeploymentResponse]:
+    """Return deployments by the name of their flow and their own.
+
+    Args:
+        client: Prefect's server.
+        names: Names of deployments to read besides those with this environment's tag.
+    """
+    wanted = DeploymentFilter(
+        operator=Operator.or_,
+        tags=DeploymentFilterTags(all_=[runs.deployment_name()]),
+        name=DeploymentFilterName(any_=[*names]),
+    )
     found: list[DeploymentResponse] = []
-    while page := client.read_deployments(deployment_filter=wanted, limit=200, offset=len(found)):
+    # By time: many share a name, and what is sorted by it may move between pages.
+    sort = DeploymentSort.CREATED_DESC
+    while page := client.read_deployments(
+        deployment_filter=wanted, sort=sort, limit=_PAGE, offset=len(found)
+    ):
+        found += page
+    flows: dict[UUID, str] = {}
+    while named := client.read_flows(
+        deployment_filter=wanted, sort=FlowSort.NAME_ASC, limit=_PAGE, offset=len(flows)
+    ):
+        flows |= {flow.id: flow.name for flow in named}
+    return {(flows[one.flow_id], one.name): one for one in found if one.flow_id in flows}
+
+
+def is_tagged(deployment: DeploymentResponse) -> bool:
+    """Tell whether a deployment has the two tags of this project and environment."""
+    return {settings.PROJECT, runs.deployment_name()} <= {*deployment.tags}
+
+
+def is_ours(deployment: DeploymentResponse) -> bool:
+    """Tell whether a deployment is this project's, though somebody may have changed its tags."""
+    package = __name__.partition(".")[0]
+    return settings.PROJECT in deployment.tags or f"{deployment.entrypoint}".startswith(
+        f"{package}."
+    )
+
+
+def read_automations(client: SyncPrefectClient) -> list[Automation]:
+    """Return all automations of the server: it cannot be asked whose they are."""
+    found: list[Automation] = []
+    sort = AutomationSort.CREATED_DESC
+    while page := client.read_automations(sort=sort, limit=_PAGE, offset=len(found)):
         found += page
     return found
-
-
-def find_others(client: SyncPrefectClient) -> list[str]:
-    """Return deployments of `ingest_all` with this environment's name that lack its tags."""
-    own = runs.deployment_name()
-    named = DeploymentFilter(name={"any_": [own, f"{own}-manual"]})
-    of_flow = FlowFilter(name={"any_": [INGEST_ALL]})
-    found = client.read_deployments(deployment_filter=named, flow_filter=of_flow)
-    tags = {settings.PROJECT, own}
-    return [f"The deployment {one.name}" for one in found if not tags <= {*one.tags}]
-
-
-def is_orphaned(deployment: DeploymentResponse) -> bool:
-    """Tell whether a deployment is no longer in `prefect.yaml`, if that is here."""
-    path = Path("prefect.yaml")
-    text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
-    # Prefect fills in the environment's variables. This one may come from `.env` instead.
-    variable = f"{{{{ ${settings.ENV_PREFIX}ENVIRONMENT }}}}"
-    content = yaml.safe_load(text.replace(variable, settings.load().environment))
-    if content.get("name") != settings.PROJECT:
-        return False
-    listed = apply_values(content.get("deployments") or [], {})
-    names = {(entry["name"], entry.get("entrypoint")) for entry in listed}
-    return (deployment.name, deployment.entrypoint) not in names
