@@ -114,6 +114,7 @@ def _compare_deployments(
     for automation in automations:
         for action in automation.actions:
             starts.setdefault(getattr(action, "deployment_id", None), []).append(automation)
+    flows = {flow: one.flow_id for (flow, _), one in there.items()}
     items: list[Item] = []
     for entry in entries:
         item = Item("deployment", "/".join(entry.key), "create")
@@ -132,7 +133,7 @@ def _compare_deployments(
                 item.version = old.version or "none"
             item.state = "change" if item.fields else "unchanged"
         if item.state != "unchanged" or item.version:
-            item.apply = _writer(client, entry, item, triggers)
+            item.apply = _writer(client, entry, item, flows, triggers)
     for key, old in there.items():
         if server.is_tagged(old):
             items.append(Item("deployment", "/".join(key), "orphaned"))
@@ -141,20 +142,26 @@ def _compare_deployments(
 
 
 def _writer(
-    client: SyncPrefectClient, entry: Entry, item: Item, old: Iterable[Automation]
+    client: SyncPrefectClient,
+    entry: Entry,
+    item: Item,
+    flows: dict[str, UUID],
+    old: Iterable[Automation],
 ) -> Callable[[], None]:
     """Return what creates or changes a deployment and then its triggers."""
     from ..common import comparison
 
     def write() -> None:
-        flow = client.create_flow_from_name(entry.flow)
+        if entry.flow not in flows:
+            flows[entry.flow] = client.create_flow_from_name(entry.flow)
         request = {name: getattr(entry.request, name) for name in entry.request.model_fields_set}
         # Prefect's server updates one of the same flow and name, at once.
-        id_ = client.create_deployment(**request | {"flow_id": flow})
-        if item.state == "create" or "triggers" in item.fields:
+        id_ = client.create_deployment(**request | {"flow_id": flows[entry.flow]})
+        if "triggers" in item.fields:
             for automation in old:
                 client.delete_automation(automation.id)
             client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+        if "triggers" in item.fields or item.state == "create":
             for wanted in comparison.wanted_triggers(entry, id_):
                 client.create_automation(wanted)
 

@@ -186,20 +186,27 @@ class _Reader:
 
     async def _fill_in(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Fill in Prefect's variables and blocks, and variables of the environment."""
+        missing: set[PlaceholderType] = set()
         async with get_client() as client:
             for mark in sorted(find_placeholders(entries)):
                 if mark.type is PlaceholderType.VARIABLE:
                     name = mark.name.removeprefix("prefect.variables.")
                     if await client.read_variable_by_name(name) is None:
+                        missing.add(mark.type)
                         self.add(mark.full_match, f"Prefect has no variable {name}")
                 elif mark.type is PlaceholderType.BLOCK_DOCUMENT:
                     try:
                         await resolve_block_document_references(mark.full_match, client=client)
                     except (ValueError, exceptions.ObjectNotFound):
+                        missing.add(mark.type)
                         self.add(mark.full_match, "Prefect has no such block or key")
             filled: Any = entries
-            if not self.mistakes:
-                filled = await resolve_block_document_references(filled, client=client)
+            if PlaceholderType.BLOCK_DOCUMENT not in missing:
+                try:
+                    filled = await resolve_block_document_references(filled, client=client)
+                except ValueError as error:  # a list or a mapping within other text
+                    self.add("a block", str(error))
+            if PlaceholderType.VARIABLE not in missing:
                 filled = await resolve_variables(filled, client=client)
         done: Any = apply_values(filled, dict(os.environ), remove_notset=False)
         for mark in sorted(find_placeholders(done)):
@@ -214,7 +221,7 @@ class _Reader:
         # What could not be filled in has been named; it would only look wrong in other ways too.
         known = ("name", "entrypoint", "triggers")
         filled = {k: v for k, v in entry.items() if k in known or not find_placeholders(v)}
-        is_complete = len(filled) == len(entry)
+        unfilled = entry.keys() - filled.keys()
         for key in entry:
             for mark in find_placeholders(entry[key]) if key != "triggers" else ():
                 if mark.type is PlaceholderType.STANDARD and not mark.name.startswith("ctx."):
@@ -227,12 +234,12 @@ class _Reader:
         if pull is None:
             self.add(where, "write `pull: []`, or Prefect deploys the path of this folder")
         missing = self.tags - {*(filled.get("tags") or ())}
-        if missing and is_complete:
+        if missing and "tags" not in unfilled:
             self.add(where, f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
         if not (loaded := self.load_flow(where, entry["entrypoint"])):
             return None
         flow, schema = loaded
-        request = self.build(where, filled, flow, schema, is_complete=is_complete)
+        request = self.build(where, filled, flow, schema, unfilled)
         triggers = self.read_triggers(where, entry, schema)
         if request is None:
             return None
@@ -267,8 +274,7 @@ class _Reader:
         entry: dict[str, Any],
         flow: Flow[..., Any],
         schema: dict[str, Any],
-        *,
-        is_complete: bool,
+        unfilled: Collection[str],
     ) -> DeploymentCreate | None:
         """Return the request that makes the deployment, or None."""
         pool = entry.get("work_pool") or {}
@@ -288,7 +294,7 @@ class _Reader:
             given = config.get("parameters") or {}
             self.check_parameters(place, given, schema, enforced=enforced)
             for name in {*schema.get("required", ())} - {*parameters, *given}:
-                if is_complete:
+                if "parameters" not in unfilled:
                     self.add(place, f"the parameter {name!r} has no value")
             try:
                 schedules.append(_schedule(config))
@@ -317,7 +323,7 @@ class _Reader:
         except ValidationError as error:
             self.add_invalid(where, error)
             return None
-        if is_complete:
+        if "work_pool" not in unfilled:
             self.check_job(where, request)
         return request
 
