@@ -138,6 +138,12 @@ def test_the_program_without_arguments_lists_its_commands(refused: Any) -> None:
     assert refused().startswith(f"{settings.PROJECT}: ")
 
 
+@pytest.mark.parametrize("words", [["setup"], ["setup", "--prune"]])
+def test_the_name_that_deploy_had_says_so(refused: Any, words: list[str]) -> None:
+    last = refused(*words)
+    assert last == f"{settings.PROJECT}: `setup` is `deploy` now: uv run {settings.PROJECT} deploy"
+
+
 @pytest.mark.parametrize("words", [["ingest"], ["backfill", "orders", "--since", "2026"]])
 def test_an_empty_list_says_how_to_fill_it(
     words: list[str], warehouse: Database, printed: Any, monkeypatch: pytest.MonkeyPatch
@@ -353,7 +359,8 @@ def test_status_shows_deployments_and_what_is_wrong(
     (tmp_path / "prefect.yaml").write_text(json.dumps(content))
     assert f"{name}-old is not in prefect.yaml any more" in printed("status")
     assert f"`uv run {settings.PROJECT} deploy --prune` deletes it" in printed("status")
-    assert f"Deleted the deployment {name}-old." in printed("deploy", "--prune")
+    pruned = [line.split() for line in printed("deploy", "--prune").splitlines()]
+    assert ["│", "deployment", "│", f"{name}-old", "│", "deleted", "│", "-", "│"] in pruned
     with get_client(sync_client=True) as client:
         assert [one.id for one in server.read_deployments(client).values()] == [kept]
         assert gone != kept

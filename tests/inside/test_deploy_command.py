@@ -459,7 +459,10 @@ def test_the_table_says_what_differs(
     assert f"`uv run {settings.PROJECT} deploy --prune` deletes it" in text
     assert cli.main(["deploy", "--prune"]) == 0
     text = capsys.readouterr().out
-    assert "Deleted the deployment transform/plain.\n" in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    assert ["deployment", "ingest-all/intervals", "changed", "paused"] in rows
+    assert ["deployment", "transform/plain", "deleted", "-"] in rows
+    assert ["deployment", "transform/simple", "created", "-"] in rows
     assert cli.main(["deploy", "--plan"]) == 0
 
 

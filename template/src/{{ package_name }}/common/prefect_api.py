@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import httpx
+from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
 from . import errors
@@ -27,6 +28,11 @@ def explained() -> Generator[None]:
         yield
     except httpx.HTTPError as error:
         raise _sentence(error) from error
+    except PrefectException as error:
+        # Prefect's own of a 404 or 409 that nobody expected.
+        if isinstance(cause := getattr(error, "http_exc", None), httpx.HTTPError):
+            raise _sentence(cause) from error
+        raise
     except RuntimeError as error:
         # Prefect's own "Failed to reach API"; our errors are of a subclass.
         if type(error) is RuntimeError and isinstance(error.__cause__, httpx.HTTPError):
@@ -34,8 +40,13 @@ def explained() -> Generator[None]:
         raise
 
 
+def address() -> str:
+    """Return the address of Prefect's server, without a login."""
+    return re.sub("//[^/@]*@", "//", PREFECT_API_URL.value() or "")
+
+
 def _sentence(error: httpx.HTTPError) -> Exception:
-    where = re.sub("//[^/@]*@", "//", PREFECT_API_URL.value() or "")
+    where = address()
     server = f"Prefect's server{where and f' at {where}'}"
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code

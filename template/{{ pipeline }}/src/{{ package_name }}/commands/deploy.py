@@ -8,11 +8,9 @@ is written. Deployments that are no longer in prefect.yaml stay, unless --prune 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import json
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from ..common.settings import Settings
 
 HELP = "make Prefect's server match prefect.yaml: work pool, deployments, automations"
-
-PARALLEL = 8
-"""How many deployments are written at the same time."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,15 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
             count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
             lines = "".join(f"\n- {line}" for line in mistakes)
             raise errors.PermanentError(f"{count}; nothing was changed.{lines}")
+        items = [pool, *deployments, *others]
         if not arguments.plan:
-            _apply(pool)
-            wanted = [one for one in deployments if one.state != "orphaned" or arguments.prune]
-            _apply(*wanted)
-            for one in others:  # the block comes before what posts with it
-                _apply(one)
-        where = str(client.api_url)
-    items = [pool, *deployments, *others]
-    _show(items, note, where, arguments)
+            _apply(one for one in items if one.state != "orphaned" or arguments.prune)
+    _show(items, note, arguments)
     if arguments.plan and any(one.apply for one in items):
         sys.exit(2)
 
@@ -91,7 +81,7 @@ def _compare_pool(
         template = asyncio.run(get_default_base_job_template_for_infrastructure_type(type_))
         if template is None:
             mistakes.append(f"There is no work pool type {type_!r}.")
-            return item, {name: {}}
+            return item, {}
         made = WorkPoolCreate(name=name, type=type_, base_job_template=template)
         item.state, item.apply = "create", lambda: client.create_work_pool(made)
         return item, {name: template}
@@ -176,49 +166,47 @@ def _deleter(client: SyncPrefectClient, id_: UUID) -> Callable[[], None]:
     return delete
 
 
-def _apply(*items: Item) -> None:
-    """Make things right, several at the same time; the first error ends it."""
+def _apply(items: Iterable[Item]) -> None:
+    """Make things right, one after the other.
+
+    The server's work is nearly all of the time, and on SQLite two requests that write at the same
+    time keep each other waiting until one is refused.
+    """
     from ..common import errors, prefect_api
 
-    def apply(item: Item) -> None:
+    for item in items:
         try:
             with prefect_api.explained():
                 if item.apply:
                     item.apply()
-        except errors.PermanentError as error:
-            raise errors.PermanentError(f"{item.what} {item.name}: {error}") from error
-
-    with ThreadPoolExecutor(PARALLEL) as threads:
-        # Prefect's settings are those of the context.
-        done = [threads.submit(contextvars.copy_context().run, apply, item) for item in items]
-        try:
-            for future in done:
-                future.result()
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+        except (errors.PermanentError, errors.TransientError) as error:
+            raise type(error)(f"{item.what} {item.name}: {error}") from error
 
 
-def _show(items: Sequence[Item], note: str, where: str, arguments: argparse.Namespace) -> None:
-    from ..common import prefect_file, runs, settings
+def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> None:
+    from ..common import prefect_api, prefect_file, runs, settings
     from .ingest import show
 
     columns = ("what", "name", "state", "fields")
     rows = [{key: getattr(item, key) for key in columns} for item in items]
     old = Counter(item.version for item in items if item.version)
-    version = prefect_file.code_version()
+    version, where = prefect_file.code_version(), prefect_api.address()
     if arguments.json:
         found = {"server": where, "items": rows, "version": version, "replaces": old, "note": note}
         print(json.dumps(found, indent=2))
         return
+    done = {"create": "created", "change": "changed"}
+    if arguments.prune:
+        done["orphaned"] = "deleted"
+    words = {} if arguments.plan else done
+    for row in rows:
+        row["state"] = words.get(row["state"], row["state"])
+        row["fields"] = ", ".join(row["fields"]) or None
     title = f"{'Plan for' if arguments.plan else 'Deployed'} {runs.deployment_name()} on {where}"
-    show([row | {"fields": ", ".join(row["fields"]) or None} for row in rows], [*columns], title)
+    show(rows, [*columns], title)
     for name, count in old.items():
         print(f"The version {version} replaces {name} in {count} deployments.")
-    orphans = [item.name for item in items if item.state == "orphaned"]
-    for name in orphans if arguments.prune and not arguments.plan else ():
-        print(f"Deleted the deployment {name}.")
-    if orphans and not arguments.prune:
+    if any(row["state"] == "orphaned" for row in rows):
         prune = settings.command("deploy", "--prune")
         print(f"What is orphaned is not in prefect.yaml any more: `{prune}` deletes it.")
     print(note)
