@@ -212,7 +212,7 @@ class _Reader:
         for mark in sorted(find_placeholders(done)):
             if mark.type is PlaceholderType.ENV_VAR:
                 variable = mark.name.removeprefix("$")
-                self.add(variable, "the variable is not set; name the file of an environment")
+                self.add(variable, "the variable is not set; name one of environments/*.env")
         return done
 
     def read(self, entry: dict[str, Any], written: dict[str, Any]) -> Entry | None:
@@ -265,7 +265,8 @@ class _Reader:
                 schema = parameter_schema(flow).model_dump(exclude_unset=True)
                 self.flows[entrypoint] = flow, schema
             except Exception as error:  # noqa: BLE001 - whatever its modules raise
-                self.add(where, f"the entry point does not load: {_first_line(error)}")
+                text = str(error).strip().partition("\n")[0] or type(error).__name__
+                self.add(where, f"the entry point does not load: {text}")
         return self.flows[entrypoint]
 
     def build(
@@ -309,12 +310,12 @@ class _Reader:
                 tags=entry.get("tags") or [],
                 version=entry.get("version") or self.version,
                 parameters=parameters,
-                parameter_openapi_schema=schema,  # type: ignore[arg-type]
+                parameter_openapi_schema=schema,
                 enforce_parameter_schema=enforced,
                 schedules=schedules,
                 paused=entry.get("paused") or False,
                 concurrency_limit=limit,
-                concurrency_options=options,  # type: ignore[arg-type]
+                concurrency_options=options,
                 work_pool_name=pool.get("name")
                 or get_current_settings().deployments.default_work_pool_name,
                 work_queue_name=pool.get("work_queue_name"),
@@ -356,7 +357,7 @@ class _Reader:
 
     def check_values(self, where: str, given: dict[str, Any], schema: dict[str, Any]) -> None:
         """Refuse values that do not fit a JSON schema; the values may be secrets."""
-        for error in validate(given, schema, ignore_required=True):  # type: ignore[arg-type]
+        for error in validate(given, schema, ignore_required=True):
             name = error.json_path.removeprefix("$.")
             self.add(where, f"{name} does not fit {error.validator}: {error.validator_value}")
 
@@ -397,7 +398,3 @@ def _schedule(config: dict[str, Any]) -> DeploymentScheduleCreate:
     timing = {k: v for k, v in config.items() if k not in others | {"replaces"} and v is not None}
     given = {k: v for k, v in config.items() if k in others and v is not None}
     return DeploymentScheduleCreate(schedule=_SCHEDULES[kinds.pop()](**timing), **given)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
