@@ -82,8 +82,8 @@ deployments:
           without:
             __prefect_kind: json
             value: {{__prefect_kind: jinja, template: "{{{{ event.payload.failed | tojson }}}}"}}
-      - {{enabled: false, posture: Proactive, within: 60, expect: [a.b], name: own name}}
       - {{type: compound, require: all, within: 60, triggers: [{{expect: [a]}}, {{expect: [b]}}]}}
+      - {{enabled: false, posture: Proactive, within: 60, expect: [a.b], name: own name}}
   - <<: *base
     name: plain
     entrypoint: {TRANSFORM}
@@ -194,7 +194,7 @@ def edit(tmp_path: Path, change: Any) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def test_it_agrees_with_prefect_deploy(environment: str, deploy: Any) -> None:
+def test_it_agrees_with_prefect_deploy(environment: str, deploy: Any, tmp_path: Path) -> None:
     assert {state for state, _ in states(deploy("--plan", code=2)).values()} == {"create"}
     assert deployed() == {}
     deploy()
@@ -208,6 +208,9 @@ def test_it_agrees_with_prefect_deploy(environment: str, deploy: Any) -> None:
     found = deploy("--plan", code=2)
     assert states(found) == {}  # but for the version, which Prefect takes from git or the file
     assert sum(found["replaces"].values()) == 3
+    edit(tmp_path, lambda entries: entries[2]["triggers"].pop(1))
+    assert states(deploy())[f"transform/{runs.deployment_name()}"] == ("change", ["triggers"])
+    assert len(contents()[f"transform/{runs.deployment_name()}"]["triggers"]) == 2
 
 
 def test_it_agrees_with_what_prefect_deploy_has_created(environment: str, deploy: Any) -> None:
@@ -232,7 +235,7 @@ def test_what_is_no_longer_in_the_file_goes(environment: str, deploy: Any, tmp_p
         by_hand = client.create_automation(AutomationCore.model_validate(other))
     assert states(deploy("--plan")) == {}
 
-    edit(tmp_path, lambda entries: entries[2]["triggers"].pop(1))
+    edit(tmp_path, lambda entries: entries[2]["triggers"].pop())
     assert states(deploy())[f"transform/{runs.deployment_name()}"] == ("change", ["triggers"])
     edit(tmp_path, lambda entries: entries[2].pop("triggers"))
     assert states(deploy())[f"transform/{runs.deployment_name()}"] == ("change", ["triggers"])
