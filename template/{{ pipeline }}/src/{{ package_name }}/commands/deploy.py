@@ -169,8 +169,8 @@ def _deleter(client: SyncPrefectClient, id_: UUID) -> Callable[[], None]:
 def _apply(items: Iterable[Item]) -> None:
     """Make things right, one after the other.
 
-    The server's work is nearly all of the time, and on a busy machine a server on SQLite refuses some
-    of two or more requests that write at the same time (503).
+    The server's work is nearly all of the time, and on a busy machine a server on SQLite refuses
+    some of two or more requests that write at the same time (503).
     """
     from ..common import errors, prefect_api
 
