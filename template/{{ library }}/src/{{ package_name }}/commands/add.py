@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         return
     if getattr(arguments, "extra", None):
-        print(f"Next: uv add --optional {arguments.extra} what it needs.")
+        print(f"Next, for each package it needs: uv add --optional {arguments.extra} PACKAGE")
     print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
 
 
