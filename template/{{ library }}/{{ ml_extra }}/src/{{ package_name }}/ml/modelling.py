@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 from sklearn import metrics
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -40,8 +41,10 @@ def train(
         raise errors.PermanentError(f"problem must be one of {', '.join(get_args(Problem))}.")
     if not 0 < holdout < 1:
         raise errors.PermanentError(f"holdout is {holdout:g}: it must be between 0 and 1.")
-    if isinstance(features, str) or not features or target in features:
-        raise errors.PermanentError("features must be a list of columns, without the target.")
+    if not 0 <= seed < 1 << 32:
+        raise errors.PermanentError(f"seed is {seed}: it must be between 0 and {(1 << 32) - 1:,}.")
+    if isinstance(features, str) or not features or len({target, *features}) <= len(features):
+        raise errors.PermanentError("features must be a list of columns, once, without the target.")
     columns = list(table.columns)
     for column in {target, *features, *group}:
         if columns.count(column) != 1:
@@ -78,8 +81,10 @@ def train(
     )
     try:
         final = forest(n_estimators=200) if estimator is None else clone(estimator)
-        if "random_state" in final.get_params():
-            final.set_params(random_state=seed)
+        if (is_regressor if classes else is_classifier)(final):
+            raise TypeError(f"{type(final).__name__} is not for {problem}.")  # noqa: TRY301 - as fit does
+        seeds = [key for key in final.get_params() if re.search("(^|__)random_state$", key)]
+        final.set_params(**dict.fromkeys(seeds, seed))
         model: Any = make_pipeline(prepared, final).fit(learned, labels[~kept])
     except (TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
@@ -106,6 +111,8 @@ def texts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _plain(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[Any]]:
     """Return the values in a type of numpy's: scikit-learn predicts what it was given."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     column = column.infer_objects()
     if types.is_bool_dtype(column):
         return column.to_numpy(dtype="bool")
@@ -128,7 +135,7 @@ def _held_out(
     counts, rows = pd.Series(labels).value_counts(), len(labels)
     if len(counts) == 1:
         raise errors.PermanentError("the target is the same in all rows: nothing to learn.")
-    fewest = len(counts) if classes else 2
+    fewest = max(len(counts), 2) if classes else 2
     if min(int(rows * holdout), int(rows * (1 - holdout))) < fewest:
         message = f"{rows:,} rows are too few to hold some{' of each class' * classes} out."
         raise errors.PermanentError(f"{message} Give more rows.")
