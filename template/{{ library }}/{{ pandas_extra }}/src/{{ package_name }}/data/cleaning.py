@@ -70,7 +70,7 @@ class Cleaning:
             dtype = getattr(kind, "type", None)
             values = self.source.table[name].combine_chunks()
             try:
-                result = reading.exact(values, _arrow_type(kind))
+                result = reading.exact(values, _arrow_type(kind) or values.type)
             except errors.PermanentError as error:
                 raise self.refusal([f"column {name}: {error}"]) from None
             if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
@@ -87,13 +87,16 @@ class Cleaning:
             columns[name] = result, dtype
         if self.violations and not self.drop:
             raise self.refusal([])
-        if not bad.any():
-            return pd.DataFrame({name: _pandas(*column) for name, column in columns.items()})
         good = arrow.array(~bad)
-        made = {
-            name: _pandas(values.filter(good), dtype) for name, (values, dtype) in columns.items()
-        }
-        return pd.DataFrame(made).set_axis(np.flatnonzero(good))
+        made: dict[str, Any] = {}
+        for name, (values, dtype) in columns.items():
+            try:
+                made[name] = _pandas(values.filter(good) if bad.any() else values, dtype)
+            except (TypeError, ValueError):
+                message = f"column {name}: not all values are {dtype}. Check the schema"
+                raise self.refusal([message]) from None
+        table = pd.DataFrame(made)
+        return table.set_axis(np.flatnonzero(good)) if bad.any() else table
 
     def rule(self, name: str) -> pa.Column | None:
         """Return what the schema says about a column."""
@@ -151,9 +154,11 @@ class Cleaning:
         return errors.PermanentError(f"{self.source.name}: {text}.{advice}")
 
 
-def _arrow_type(rule: Any) -> arrow.DataType:
-    """Return the type of Arrow that holds just what a type of pandera holds; text for others."""
+def _arrow_type(rule: Any) -> arrow.DataType | None:
+    """Return the type of Arrow that holds just what a type of pandera holds, if there is one."""
     dtype = getattr(rule, "type", None)
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
+        dtype = dtype.categories.dtype
     if isinstance(dtype, pd.ArrowDtype):
         return dtype.pyarrow_dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -163,12 +168,17 @@ def _arrow_type(rule: Any) -> arrow.DataType:
         return arrow.from_numpy_dtype(numpy)
     if isinstance(rule, dtypes.Decimal):
         return arrow.decimal128(rule.precision, rule.scale)
-    return arrow.date32() if isinstance(rule, dtypes.Date) else arrow.large_string()
+    if isinstance(rule, dtypes.Date):
+        return arrow.date32()
+    is_text = isinstance(rule, dtypes.String) or isinstance(dtype, pd.StringDtype)
+    return arrow.large_string() if is_text else None
 
 
 def _pandas(values: arrow.Array, dtype: Any) -> Any:
-    if hasattr(dtype, "__from_arrow__"):
+    odd = pd.PeriodDtype | pd.IntervalDtype  # they take any text of Arrow for something else
+    if hasattr(dtype, "__from_arrow__") and not isinstance(dtype, odd):
         return dtype.__from_arrow__(values)
     if isinstance(dtype, pd.CategoricalDtype):
         return pd.Categorical(values.to_pandas(), dtype=dtype)
-    return values.to_pandas() if dtype is None else values.to_pandas().astype(dtype)
+    made = values.to_pandas(integer_object_nulls=True)
+    return made if dtype is None else made.astype(dtype)

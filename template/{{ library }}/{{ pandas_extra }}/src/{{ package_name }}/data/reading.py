@@ -59,7 +59,7 @@ class Source:
                 self.table = self._parsed(null_values)
         except FileNotFoundError:
             raise errors.PermanentError(f"There is no file {self.name}.") from None
-        except (OSError, LookupError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError) as error:
             kind = type(error).__name__
             message = f"{self.name} cannot be read: {kind}. Check the file and the arguments."
             raise errors.PermanentError(message) from error
@@ -149,16 +149,28 @@ class Source:
 
 def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
     """Convert values, each by itself: what the type cannot hold exactly becomes null."""
-    if values.type == to:
+    own = values.type
+    if own == to:
         return values
-    if not pa.types.is_large_string(values.type):
+    if values.null_count == len(values):  # a Parquet file has a type for nulls alone
+        return pa.nulls(len(values), to)
+    if not pa.types.is_large_string(own):
+        zoned = getattr(own, "tz", None) is not None
+        if pa.types.is_temporal(own) and pa.types.is_timestamp(to) and zoned == (to.tz is None):
+            # Arrow would take a time without a zone for one in UTC.
+            raise errors.PermanentError(f"either {own} or {to} has a zone. Check the schema")
         result = _cast(values, to)
-        return pc.if_else(pc.equal(_cast(result, values.type), values), result, None)
+        # A decimal's own type has often too few digits for all of the other type.
+        back = pa.decimal256(76, own.scale) if pa.types.is_decimal(own) else own
+        same = pc.equal(_cast(result, back), _cast(values, back))
+        if pa.types.is_floating(own) and pa.types.is_floating(to):
+            same = pc.or_(same, pc.is_nan(values))
+        return pc.if_else(same, result, None)
     kind = "float" if pa.types.is_floating(to) else "int" if pa.types.is_integer(to) else "other"
     kind = "time" if pa.types.is_timestamp(to) or pa.types.is_date(to) else kind
     try:
         result = pc.cast(values, to)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         values = pc.utf8_trim_whitespace(values)
         spelled = pc.match_substring_regex(values, SHAPES[kind])
         result = _cast(pc.if_else(spelled, values, None), to)

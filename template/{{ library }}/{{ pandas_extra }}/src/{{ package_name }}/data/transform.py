@@ -101,6 +101,8 @@ def transform_data(
     if not isinstance(source, str | Path):
         message = "source is no path. A DataFrame is checked by schema.validate(table, lazy=True)."
         raise errors.PermanentError(message)
+    if isinstance(null_values, str):
+        raise errors.PermanentError(f"null_values is a text: give a list, ({null_values!r},).")
     shown = files.public_name(source)
     if re.match(files.URL, str(source)):
         raise errors.PermanentError(f"{shown} is a URL: get the file by download_data.")
