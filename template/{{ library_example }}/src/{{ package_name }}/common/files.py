@@ -39,10 +39,15 @@ def replacing(target: Path) -> Generator[Path]:
     written is a `PermanentError`.
     """
     name = public_name(target)
-    if target.is_dir() or re.match(URL, str(target)):
-        raise errors.PermanentError(f"{name} is a folder or a URL: give the path of a file.")
+    message = f"{name} is not the path of a file, but of a folder, a device, or a URL."
     try:
         real = target.resolve()
+        is_file = real.is_file() or not real.exists()
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, with a null byte
+        raise errors.PermanentError(message) from None
+    if not is_file or re.match(URL, str(target)):
+        raise errors.PermanentError(message)
+    try:
         real.parent.mkdir(parents=True, exist_ok=True)
         partial = real.with_name(f".{uuid.uuid4().hex}.part")
         try:

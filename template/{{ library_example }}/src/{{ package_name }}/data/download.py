@@ -104,7 +104,7 @@ def download_data(
         raise errors.PermanentError("sha256 is not a checksum of 64 hexadecimal digits.")
     target, wanted = Path(target), sha256.lower() if sha256 else None
     name, shown = files.public_name(source), files.public_name(target)
-    if wanted and target.is_file() and os.access(target, os.R_OK):
+    if wanted and os.access(target, os.R_OK) and target.is_file():
         with target.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found == wanted:
