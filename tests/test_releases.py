@@ -34,17 +34,21 @@ URLS = '[project.urls]\nRepository = "https://example.com/acme/places"\n'
 FILES = {
     "src/my_task_library/geo/__init__.py": """
 from .places import Place, Places, Unit, draw_map, find_place
+from .places import Finder, Open, Row, SecretStr, choose
 
-__all__ = ["Place", "Places", "Unit", "draw_map", "find_place"]
+__all__ = [
+    "Place", "Places", "Unit", "draw_map", "find_place",
+    "Finder", "Open", "Row", "SecretStr", "choose",
+]
 """,
     "src/my_task_library/geo/places.py": """
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NotRequired, Protocol, TypedDict, overload
 
 from prefect import task
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 Unit = Literal["km", "mile"]
 DETAIL = 3
@@ -62,6 +66,27 @@ class Place:
 class Places(BaseModel):
     found: list[str]
     complete: bool = True
+
+
+@dataclass
+class Open:
+    name: str
+
+
+class Finder(Protocol):
+    def find(self, name: str) -> bool: ...
+
+
+class Row(TypedDict):
+    name: str
+
+
+@overload
+def choose(kind: int) -> int: ...
+@overload
+def choose(kind: str) -> str: ...
+def choose(kind: int | str) -> int | str:
+    return kind
 
 
 @task
@@ -95,7 +120,33 @@ PLACES, ERRORS, SETTINGS = list(FILES)[1:]
 BREAKS = {
     "a name": (
         "src/my_task_library/geo/__init__.py",
-        *('__all__ = ["Place", ', "__all__ = [", "`geo.Place`: removed"),
+        *('    "Place", ', "    ", "`geo.Place`: removed"),
+    ),
+    "a name of another package": (
+        "src/my_task_library/geo/__init__.py",
+        *(', "SecretStr"', "", "`geo.SecretStr`: removed"),
+    ),
+    "no task any more": (
+        *(PLACES, "@task\ndef find_place", "def find_place"),
+        "`geo.find_place`: is no task any more",
+    ),
+    "an overload": (
+        PLACES,
+        "@overload\ndef choose(kind: str) -> str: ...\n",
+        "",
+        "`geo.choose`: has",
+    ),
+    "a frozen class": (
+        *(PLACES, "@dataclass\nclass", "@dataclass(frozen=True)\nclass"),
+        "`geo.Open`: is frozen now",
+    ),
+    "a method of a protocol": (
+        *(
+            PLACES,
+            "class Finder(Protocol):\n",
+            "class Finder(Protocol):\n    def ask(self) -> int: ...\n",
+        ),
+        "`geo.Finder.ask`: new",
     ),
     "a parameter": (PLACES, "limit: int = 10", "bound: int = 10", "`geo.find_place(limit)`: "),
     "a required parameter": (
@@ -168,7 +219,7 @@ BREAKS = {
 ADDITIONS = {
     "a name": (
         "src/my_task_library/geo/__init__.py",
-        *("find_place\n\n__all__ = [", 'find_place, helper\n\n__all__ = ["helper", '),
+        *("choose\n\n__all__ = [", 'choose, helper\n\n__all__ = ["helper", '),
         "`geo.helper`: new",
     ),
     "a parameter": (
@@ -178,6 +229,14 @@ ADDITIONS = {
     "a type": (
         *(PLACES, "limit: int = 10", "limit: int | None = 10"),
         "`geo.find_place(limit)`: takes `None` too",
+    ),
+    "any type": (
+        *(PLACES, "limit: int = 10", "limit: object = 10"),
+        "`geo.find_place(limit)`: takes `object` too",
+    ),
+    "a key": (
+        *(PLACES, "Row(TypedDict):\n", "Row(TypedDict):\n    unit: NotRequired[Unit]\n"),
+        "`geo.Row.unit`: new",
     ),
     "a value": (
         *(PLACES, '"relief"]', '"relief", "night"]'),
@@ -197,6 +256,7 @@ PRIVATE = {
         "def helper(place: Place, x: int) -> str:",
     ),
     "a constant": (PLACES, "DETAIL = 3", "DETAIL = 4"),
+    "another spelling": (PLACES, "kind: int | str) ->", "kind: typing.Union[int, str]) ->"),
     "options of a task": (PLACES, "retries=2", "retries=3"),
     "a description": (SETTINGS, "How far to look", "How far it looks"),
     "a base between": (
@@ -260,6 +320,12 @@ def test_an_addition_is_named(what: str, changed: Callable[..., dict[str, bool]]
 @pytest.mark.parametrize("what", PRIVATE)
 def test_what_is_private_is_no_change(what: str, changed: Callable[..., dict[str, bool]]) -> None:
     assert changed(*PRIVATE[what]) == {}
+
+
+def test_a_computed_list_of_names_is_refused(changed: Callable[..., dict[str, bool]]) -> None:
+    file = "src/my_task_library/geo/__init__.py"
+    with pytest.raises(SystemExit, match=r"my_task_library\.geo: write __all__ as a plain list"):
+        changed(file, '"choose",\n]', '"choose",\n]\n__all__ += places.__all__')
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 Public is what a namespace's `__all__` lists, and what `common.errors` and `common.settings` define.
 griffe reads the code without importing it and finds most breaks. What it leaves out is added here:
-`async`, types, defaults of fields and settings, base classes, and extras. Types are compared by
-their text, each alternative of a union or a `Literal` for itself.
+`async`, decorators, overloads, types, defaults of fields and settings, base classes, and extras.
+Types are compared by their text, each alternative of a union or a `Literal` for itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ NOT_FOR_USERS = {"commands", "common"}
 PUBLIC_IN_COMMON = ("errors", "settings")
 TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
 """What griffe finds too, but only some cases of it."""
+MAKERS = {"task", "flow", "materialize", "contextmanager", "asynccontextmanager"}
+"""Decorators that make something else of a function."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
     """
     logging.getLogger("griffe").setLevel(logging.ERROR)
     before, after = _namespaces(old, package), _namespaces(new, package)
+    for module in after.values():
+        if not all(isinstance(one, str) for one in module.exports or ()):
+            raise SystemExit(f"{module.canonical_path}: write __all__ as a plain list of names.")
     found = list(_of_names("the extra ", _extras(old), _extras(new)))
     found += _of_names("", before, after)
     for name in sorted(before.keys() & after.keys()):
@@ -130,9 +135,12 @@ def _members(thing: Any) -> dict[str, Any]:
     """Return the public names of a module or a class, and what they stand for."""
     found = {}
     for name, member in thing.all_members.items():
-        with contextlib.suppress(griffe.AliasResolutionError, griffe.CyclicAliasError):
+        try:
             if member.is_public and not (name.startswith("__") and member.is_attribute):
                 found[name] = member.final_target if member.is_alias else member
+        except (griffe.AliasResolutionError, griffe.CyclicAliasError):
+            if thing.is_module and name in (thing.exports or ()):
+                found[name] = member  # of another package
     return found
 
 
@@ -148,17 +156,25 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
                 # griffe tells it of a dataclass, by its `__init__`, but not of a pydantic model.
                 needed = now.is_attribute and new.is_class and "__init__" not in new.all_members
                 needed = needed and _default(now) is None and "property" not in now.labels
+                needed = needed and not str(now.annotation).startswith("NotRequired")
+                # Whoever implements it lacks the new one.
+                needed |= "Protocol" in _bases(new) if new.is_class else False
+                needed |= any(one.endswith("abstractmethod") for one in _decorators(now))
                 yield Change("Added", path, "new", breaks=needed)
-        elif was.kind is not now.kind:
-            continue  # griffe tells it
+        elif was.is_alias or now.is_alias or was.kind is not now.kind:
+            continue  # another package's, or griffe tells it
         elif now.is_class:
             for base in sorted(_bases(was) - _bases(now)):
-                yield Change("Changed", path, f"is no `{base}` any more", breaks=True)
+                if not base.startswith("_"):
+                    yield Change("Changed", path, f"is no `{base}` any more", breaks=True)
+            frozen = ["frozen=True" in str(_decorators(thing)) for thing in (was, now)]
+            if frozen == [False, True]:
+                yield Change("Changed", path, "is frozen now", breaks=True)
             yield from _of_members(was, now, path)
         elif now.is_function:
             if "dataclass" not in new.labels or name != "__init__":  # made of its fields
                 yield from _of_function(was, now, path.removesuffix(".__init__"))
-        elif now.is_attribute:
+        elif now.is_attribute or now.is_type_alias:
             known = "dataclass" in new.labels or new.is_module
             yield from _of_attribute(was, now, path, with_default=not known)
 
@@ -167,6 +183,17 @@ def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
     if ("async" in was.labels) != ("async" in now.labels):
         text = "is async now" if "async" in now.labels else "is not async any more"
         yield Change("Changed", path, text, breaks=True)
+    old, new = (
+        {one.partition("(")[0].rpartition(".")[2] for one in _decorators(thing)} & MAKERS
+        for thing in (was, now)
+    )
+    for one in sorted(old ^ new):
+        text = f"is no {one} any more" if one in old else f"is a {one} now"
+        yield Change("Changed", path, text, breaks=True)
+    for one in {str(one.signature()) for one in was.overloads or ()}.difference(
+        str(one.signature()) for one in now.overloads or ()
+    ):
+        yield Change("Changed", path, f"has no overload `{one}` any more", breaks=True)
     before, after = _types(was.returns), _types(now.returns)
     if before:
         for one in sorted(after - before) or (["anything"] if not after else []):
@@ -180,15 +207,14 @@ def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
             continue
         before, after = _types(known[parameter.name].annotation), _types(parameter.annotation)
         if before and after:
-            for one in sorted(before - after):
+            for one in sorted(before - after if not after & {"Any", "object"} else ()):
                 yield Change("Changed", name, f"does not take `{one}` any more", breaks=True)
             for one in sorted(after - before):
                 yield Change("Changed", name, f"takes `{one}` too", breaks=False)
 
 
 def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Iterator[Change]:
-    before = _types(was.annotation or was.value)
-    after = _types(now.annotation or now.value)
+    before, after = (_types(getattr(one, "annotation", None) or one.value) for one in (was, now))
     for one in sorted(before - after):
         yield Change("Changed", path, f"cannot be `{one}` any more", breaks=True)
     for one in sorted(after - before):
@@ -218,16 +244,24 @@ def _bases(thing: Any) -> set[str]:
     return names.union(*(_bases(base) for base in thing.resolved_bases))
 
 
+def _decorators(thing: Any) -> list[str]:
+    """Return the decorators of a function or a class as they are written."""
+    return [str(one.value) for one in getattr(thing, "decorators", ())]
+
+
 def _types(written: Any) -> set[str]:
     """Return the alternatives that a type consists of, own aliases resolved."""
     if written is None:
         return set()
     if isinstance(written, griffe.ExprBinOp) and written.operator == "|":
         return _types(written.left) | _types(written.right)
-    if isinstance(written, griffe.ExprSubscript) and str(written.left).endswith("Literal"):
-        inner = written.slice
+    if isinstance(written, griffe.ExprSubscript):
+        inner, kind = written.slice, str(written.left).rpartition(".")[2]
         ones = inner.elements if isinstance(inner, griffe.ExprTuple) else [inner]
-        return {f"Literal[{one}]" for one in ones}
+        if kind == "Literal":
+            return {f"Literal[{one}]" for one in ones}
+        if kind in {"Union", "Optional"}:
+            return set(["None"] if kind == "Optional" else ()).union(*map(_types, ones))
     if isinstance(written, griffe.ExprName) and isinstance(written.parent, griffe.Object):
         with contextlib.suppress(KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
             named: Any = written.parent.modules_collection[written.canonical_path]
