@@ -168,6 +168,10 @@ BROKEN = {
         'def f():\n    with extras.required("geo"):\n        import yaml\n',
         "use_geo_task.py imports yaml: declare it in the extra geo",
     ),
+    "what_is_imported": (
+        'def f():\n    with extras.required("goe"):\n        import yaml\n',
+        "use_geo_task.py names extras that are not there: {'goe'}",
+    ),
     "nothing_deprecated": (
         'OLD = "`places` is deprecated since 0.0, removed in 0.1: use `find`."\n',
         "removed in 0.1: its time has come",
@@ -175,6 +179,10 @@ BROKEN = {
     "plain_text": (
         "def log_in(api_token: str) -> None: ...\n\n\n__all__ = ['log_in']\n",
         "geo.log_in: make api_token a SecretStr",
+    ),
+    "not_plain_text": (
+        "def log_in(passwd: str) -> None: ...\n\n\n__all__ = ['log_in']\n",
+        "geo.log_in: make passwd a SecretStr",
     ),
     "the_readme": ("", "README.md does not name my_task_library.geo"),
 }

@@ -453,6 +453,12 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     hook.chmod(0o755)
     assert "no\ngit commit failed." in release(library, "--branch", "1.x", code=1)
     hook.unlink()
+    projects.run("git", "commit", "-q", "--allow-empty", "-m", "Elsewhere", cwd=library)
+    projects.run("git", "tag", "v0.1.0", cwd=library)
+    projects.run("git", "reset", "-q", "--hard", "HEAD~", cwd=library)
+    assert "v0.1.0 is another commit: merge it" in release(library, "--branch", "1.x", code=1)
+    assert projects.run("git", "log", "-1", "--format=%s", cwd=library) == "Start\n"
+    projects.run("git", "tag", "--delete", "v0.1.0", cwd=library)
     assert "Tagged." in release(library, "--branch", "1.x")
 
 
