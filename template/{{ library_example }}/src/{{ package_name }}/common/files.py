@@ -42,7 +42,7 @@ def replacing(target: Path) -> Generator[Path]:
     message = f"{name} is not the path of a file, but of a folder, a device, or a URL."
     try:
         real = target.resolve()
-        is_file = real.is_file() or not real.exists()
+        is_file = real.is_file() or not (real.exists() or real.is_symlink())  # a link to itself
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, with a null byte
         raise errors.PermanentError(message) from None
     if not is_file or re.match(URL, str(target)):
