@@ -19,8 +19,8 @@ import projects
 import pytest
 import recipes
 import yaml
+from buckets import s3_server
 from environments import Environments, require_python
-from moto.server import ThreadedMotoServer
 from projects import Render, tool
 
 if TYPE_CHECKING:
@@ -243,10 +243,7 @@ def bucket(project: Path, prefect_api: str) -> Iterator[Any]:
     """An empty bucket of a local S3, which the block `archive` names, made as the recipe says."""
     import boto3
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
+    with s3_server() as url:
         login = {"aws_access_key_id": "key", "aws_secret_access_key": "s3cret"}
         resource = boto3.resource("s3", endpoint_url=url, region_name="eu-central-1", **login)
         place = {"LocationConstraint": "eu-central-1"}
@@ -257,8 +254,6 @@ def bucket(project: Path, prefect_api: str) -> Iterator[Any]:
         assert code.count("s3cret") == code.count(url) == 1
         tool(project, "python", "-c", code, PREFECT_API_URL=prefect_api)
         yield made
-    finally:
-        server.stop()
 
 
 BLOCKS = """

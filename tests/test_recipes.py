@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import recipes
+from buckets import s3_server
 from environments import Environments
-from moto.server import ThreadedMotoServer
 from projects import Render, tool
 
 PACKAGE = "src/my_data_project"
@@ -183,10 +183,7 @@ parquet.write_table(pa.table({"id": ["a"], "seconds": [1.5]}), sys.argv[1])
 def test_buckets(project: Project, tmp_path: Path) -> None:
     import boto3
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
+    with s3_server() as url:
         project.env |= {
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
@@ -211,8 +208,6 @@ def test_buckets(project: Project, tmp_path: Path) -> None:
         for _ in range(2):
             project.flow("events", "ingest_events")
             assert project.read("events", "id, x") == [[1, '{"y":[2]}']]
-    finally:
-        server.stop()
 
 
 def test_functions(project: Project) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import boto3
 import projects
 import pytest
+from buckets import s3_server
 from environments import Environments
-from moto.server import ThreadedMotoServer
 from projects import Render, tool
 
 SCRIPTS = Path(__file__).with_name("warehouses")
@@ -46,14 +46,11 @@ def project(
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket on this machine, as the URL of a warehouse."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
     login = {"aws_access_key_id": "key", "aws_secret_access_key": "sec/ret"}
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **login)
-    client.create_bucket(Bucket="lake")
-    yield f"s3://key:sec%2Fret@lake/warehouse?region=us-east-1&endpoint_url={url}"
-    server.stop()
+    with s3_server() as url:
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **login)
+        client.create_bucket(Bucket="lake")
+        yield f"s3://key:sec%2Fret@lake/warehouse?region=us-east-1&endpoint_url={url}"
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
