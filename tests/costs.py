@@ -19,6 +19,8 @@ PROPERTY = "cpu_seconds"
 SHARED = "what tests share: servers, until their end"
 """What the last test of a process ends is no cost of its module."""
 LAST = pytest.StashKey[bool]()
+DEAREST = 40
+"""How many single tests are listed."""
 BEGAN = pytest.StashKey[float]()
 
 
@@ -54,18 +56,21 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the modules by their cost."""
-    costs: Counter[str] = Counter()
+    """List the modules and the dearest tests by their cost."""
+    tests: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                names = {PROPERTY: report.nodeid.split("::")[0], SHARED: SHARED}
+                names = {PROPERTY: report.nodeid, SHARED: SHARED}
                 for name, seconds in report.user_properties:
                     if name in names:
-                        costs[names[name]] += seconds
-    total = sum(costs.values())
+                        tests[names[name]] += seconds
+    modules: Counter[str] = Counter()
+    for name, seconds in tests.items():
+        modules[name.split("::")[0]] += seconds
+    total = modules.total()
     if total < 60:
         return
     terminalreporter.section(f"CPU time: {total:.0f} s")
-    for path, seconds in costs.most_common():
-        terminalreporter.write_line(f"{seconds:6.1f} s  {seconds / total:4.0%}  {path}")
+    for name, seconds in [*modules.most_common(), *tests.most_common(DEAREST)]:
+        terminalreporter.write_line(f"{seconds:6.1f} s  {seconds / total:4.0%}  {name[:120]}")

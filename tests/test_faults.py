@@ -26,7 +26,7 @@ from prefect_server import Server
 from projects import tool
 
 INSIDE = projects.ROOT / "tests" / "inside"
-KINDS = ["duckdb", "postgresql"]
+LARGE = pytest.mark.large("faults")
 SEED = "2013"
 PREFIX = "MY_DATA_PROJECT_"
 ENCODING = "ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
@@ -56,7 +56,7 @@ def script(everything: Path, inside: Path, postgres_server: Any) -> Any:
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("duckdb", marks=LARGE), "postgresql"])
 def test_killed_at_any_point_and_run_again(
     kind: str, script: Any, pytestconfig: pytest.Config
 ) -> None:
@@ -69,7 +69,7 @@ def test_killed_at_any_point_and_run_again(
         assert ends["before"] > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("postgresql", marks=LARGE)])
 def test_several_runs_at_once(kind: str, script: Any) -> None:
     assert "together: fine" in script("faults.py", "together", kind)
 
@@ -99,7 +99,7 @@ def small_disk() -> Iterator[Path]:
         pytest.param(
             "postgresql",
             "large in postgresql://.*: .*(could not extend file|No space left).* Make room, then",
-            marks=pytest.mark.large("faults"),
+            marks=LARGE,
         ),
         (
             "spool",
@@ -116,7 +116,9 @@ def test_a_full_disk_is_one_clear_error(
     assert "full disk: fine" in printed
 
 
-@pytest.mark.parametrize("way", ["source", "warehouse", "restart"])
+@pytest.mark.parametrize(
+    "way", [*(pytest.param(way, marks=LARGE) for way in ("source", "warehouse")), "restart"]
+)
 def test_a_database_goes_away_in_the_middle(
     way: str, script: Any, prefect_api: str, postgres_server: Any
 ) -> None:
@@ -190,9 +192,9 @@ def test_a_pooler_in_transaction_mode(script: Any, pgbouncer: str) -> None:
 @pytest.mark.parametrize(
     ("source", "kind", "loading"),
     [
-        pytest.param("postgresql", "postgresql", 1000, marks=pytest.mark.large("faults")),
+        pytest.param("postgresql", "postgresql", 1000, marks=LARGE),
         # DuckDB works on 2,048 rows at a time, and keeps what its memory limit allows.
-        pytest.param("sqlite", "duckdb", None, marks=pytest.mark.large("faults")),
+        pytest.param("sqlite", "duckdb", None, marks=LARGE),
     ],
 )
 def test_memory_is_bounded_by_bytes(
@@ -242,7 +244,7 @@ def own_server(
     server.stop()
 
 
-@pytest.mark.parametrize("way", ["restarted", "gone"])
+@pytest.mark.parametrize("way", ["restarted", pytest.param("gone", marks=LARGE)])
 def test_the_prefect_server_goes_away_in_the_middle(
     way: str, everything: Path, sources: dict[str, str], own_server: Server, tmp_path: Path
 ) -> None:
@@ -329,7 +331,7 @@ def test_servers_end_with_a_killed_run(
     shutil.rmtree(Path(file).parents[1])
 
 
-@pytest.mark.large("faults")
+@LARGE
 def test_killed_flow_runs_and_run_again(
     everything: Path,
     sources: dict[str, str],

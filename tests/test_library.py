@@ -694,6 +694,7 @@ print("sizes:", fetch(Path(__file__).as_uri()))
 """
 
 
+@pytest.mark.large("combinations")
 def test_two_libraries_of_one_team(
     plain: Path, index: str, project: Render, prefect_api: str, tmp_path: Path
 ) -> None:

@@ -314,6 +314,7 @@ def test_caching(project: Path, service: Service, prefect_api: str, tmp_path: Pa
     assert run(project, code, service.address, "roof", **env)[0] == [103.5]
 
 
+@pytest.mark.large("combinations")
 def test_workers_share_a_cache_by_a_bucket(
     project: Path, service: Service, bucket: Any, prefect_api: str, tmp_path: Path
 ) -> None:

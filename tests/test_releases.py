@@ -618,6 +618,7 @@ def test_a_private_index_gets_a_release(
         assert f"Publishing 2 files to {url}api/projects/7/packages/pypi" in printed
 
 
+@pytest.mark.large("combinations")
 def test_documentation_keeps_its_versions(
     render: Render, environments: Environments, tmp_path: Path
 ) -> None:

@@ -53,7 +53,9 @@ def s3() -> Iterator[str]:
         yield f"s3://key:sec%2Fret@lake/warehouse?region=us-east-1&endpoint_url={url}"
 
 
-@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("folder", marks=pytest.mark.large("faults")), "bucket"]
+)
 def test_files(place: str, project: Path, s3: str, tmp_path: Path) -> None:
     url = s3 if place == "bucket" else f"file://{tmp_path}/the lake"
     printed = tool(project, "python", SCRIPTS / "files.py", url)
