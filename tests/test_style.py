@@ -123,3 +123,8 @@ def test_the_package_imports_nothing(kind: str, render: Render) -> None:
     assert not [
         node for node in ast.walk(ast.parse(init.read_text())) if isinstance(node, ast.Import)
     ]
+
+
+def test_the_spelling_is_right() -> None:
+    """Of the documentation, comments and messages, here and in the template."""
+    projects.run("typos", cwd=projects.ROOT)
