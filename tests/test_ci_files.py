@@ -89,6 +89,12 @@ def test_the_template_s_own_workflow(tmp_path: Path) -> None:
     checks.github(tmp_path)
 
 
+def test_the_template_s_own_issue_forms() -> None:
+    folder = projects.ROOT / ".github" / "ISSUE_TEMPLATE"
+    checks.schema("vendor.github-issue-config", folder / "config.yml")
+    checks.schema("vendor.github-issue-forms", folder / "bug.yml", folder / "idea.yml")
+
+
 def test_an_action_has_one_version_everywhere() -> None:
     """What Dependabot proposes for this repository has to reach the template too."""
     pins: dict[str, set[str]] = {}

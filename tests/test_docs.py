@@ -38,3 +38,15 @@ def test_every_link_leads_somewhere() -> None:
             assert target.exists(), f"{name}: {file or image}"
             if anchor:
                 assert anchor in anchors(target.read_text()), f"{name}: {file}#{anchor}"
+
+
+def test_every_decision_has_a_status_and_a_date() -> None:
+    folder = projects.ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text()
+    records = sorted(folder.glob("0*.md"))
+    assert records
+    for record in records:
+        status = re.search(r"^Status: (.+?)\n\n", record.read_text(), re.MULTILINE | re.DOTALL)
+        assert status, record.name
+        assert re.search(r"(accepted|superseded by .*;).*20\d\d-\d\d-\d\d", status[1]), record.name
+        assert f"]({record.name})" in listed, record.name
