@@ -31,9 +31,9 @@ TESTS = {
     "plugin": ("blocks", "read_ticket_task", "close_ticket_task", "ticket_queue_block"),
 }
 COMMANDS = {
-    "pipeline": ["my-data-project"],
-    "library": ["python", "-m", "my_task_library"],
-    "plugin": ["python", "-m", "prefect_my_system"],
+    "pipeline": ["my-data-project", "add"],
+    "library": ["scripts/add.py"],
+    "plugin": ["python", "-m", "prefect_my_system", "add"],
 }
 
 
@@ -44,7 +44,7 @@ ALSO = {"library": [["task", "use", "--namespace", "geo"]]}
 def listed(folder: Path, kind: str) -> list[list[str]]:
     """Return what is added, in words: what the project's README says, and what might clash."""
     lines = (folder / "README.md").read_text().splitlines()
-    start = f"uv run {' '.join(COMMANDS[kind])} add "
+    start = f"uv run {' '.join(COMMANDS[kind])} "
     said = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
     return said + ALSO.get(kind, [])
 
@@ -93,7 +93,7 @@ def make_orders(folder: Path) -> None:
 
 def add(folder: Path, kind: str, words: list[str]) -> None:
     """Look at an addition, and make it; that it is refused twice, projects test themselves."""
-    command = (*COMMANDS[kind], "add", *words)
+    command = (*(["python"] if kind == "library" else []), *COMMANDS[kind], *words)
     env = {"MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source(folder)}"}
     patch = folder.parent / "patch"
     patch.write_text(projects.tool(folder, *command, "--dry-run", **env))

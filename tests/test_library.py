@@ -59,8 +59,7 @@ def prepared(source: Path, project: Path, environments: Environments, python: st
 
 
 def test_its_demo_runs(library: Path, prefect_api: str, tmp_path: Path) -> None:
-    shutil.copytree(library / "examples", tmp_path / "examples")
-    command = (library / ".venv" / "bin" / "python", "-m", "my_task_library", "demo")
+    command = (library / ".venv" / "bin" / "python", library / "scripts" / "demo.py")
     printed = projects.run(*command, cwd=tmp_path, PREFECT_API_URL=prefect_api)
     assert "data/penguins.csv: 53,098 bytes" in printed
     assert "333 of 344 rows kept" in printed
@@ -194,7 +193,7 @@ def test_the_guards_see_a_namespace_of_one_s_own(
 ) -> None:
     folder = project(**LIBRARY, example=False)
     environments.sync(folder)
-    add = ("python", "-m", "my_task_library", "add", "namespace", "geo", "--extra", "geo")
+    add = ("python", "scripts/add.py", "namespace", "geo", "--extra", "geo")
     tool(folder, *add)
     check = ("pytest", "-q", "--no-cov", "tests/test_namespaces.py", "tests/test_deprecations.py")
     assert " passed" in tool(folder, *check)
@@ -222,7 +221,7 @@ def test_the_reference_has_a_namespace_of_one_s_own(
     ignored = shutil.ignore_patterns(".venv", "dist", "site")
     shutil.copytree(library, folder, ignore=ignored)
     environments.sync(folder, "3.11")
-    tool(folder, "python", "-m", "my_task_library", "add", "namespace", "geo")
+    tool(folder, "python", "scripts/add.py", "namespace", "geo")
     tool(folder, "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site"))
     reference = (tmp_path / "site" / "reference" / "index.html").read_text()
     assert 'id="my_task_library.geo.use_geo"' in reference
@@ -239,7 +238,7 @@ def test_without_the_first_namespaces_all_stays_green(
     for name in tests:
         (folder / "tests" / f"test_{name}.py").unlink()
     environments.sync(folder)
-    tool(folder, "python", "-m", "my_task_library", "add", "namespace", "geo")
+    tool(folder, "python", "scripts/add.py", "namespace", "geo")
     readme, rows = folder / "README.md", r"(?m)^\| `my_task_library\.(data|ml)` \|.*\n"
     readme.write_text(re.sub(rows, "", readme.read_text()))
     tool(folder, "ruff", "check", ".")
@@ -249,6 +248,9 @@ def test_without_the_first_namespaces_all_stays_green(
     assert " passed" in printed
 
 
+VERSION = "from importlib import metadata; print(metadata.version('my-task-library'))"
+
+
 def test_a_new_tag_is_a_new_version(project: Render, environments: Environments) -> None:
     folder = project(**LIBRARY)
     environments.sync(folder)
@@ -256,8 +258,7 @@ def test_a_new_tag_is_a_new_version(project: Render, environments: Environments)
     for version in ("1.2.0", "1.3.0"):
         projects.run("git", "commit", "-qm", "Change", "--allow-empty", cwd=folder)
         projects.run("git", "tag", f"v{version}", cwd=folder)
-        command = ("uv", "run", "-q", "python", "-m", "my_task_library", "--version")
-        shown = projects.run(*command, cwd=folder)
+        shown = projects.run("uv", "run", "-q", "python", "-c", VERSION, cwd=folder)
         assert shown.startswith(version)
 
 
@@ -396,10 +397,12 @@ def test_a_consumer_without_extras(
             f"This needs {module}, which comes with the extra {extra!r}:"
             f" pip install 'my-task-library[{extra}]'\n"
         ) in printed
-    # Nothing on the path that only those who work on the library need, and nothing to run.
+    # Nothing that only those who work on the library need.
     assert not [path for path in (tmp_path / "env" / "bin").iterdir() if "task" in path.name]
-    printed = projects.run(python, "-m", "my_task_library", cwd=tmp_path, check=False)
-    assert "No module named my_task_library.__main__" in printed
+    (package,) = (tmp_path / "env").glob("lib/*/site-packages/my_task_library")
+    assert {path.name for path in package.iterdir()} - {"__pycache__"} == {
+        *("__init__.py", "common", "data", "ml", "py.typed"),
+    }
 
 
 @pytest.mark.parametrize(

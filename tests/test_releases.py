@@ -384,8 +384,8 @@ def test_from_merged_to_released(library: Path) -> None:
     assert re.search(
         r"## Unreleased\n\n## 0\.1\.0 \(\d{4}-\d\d-\d\d\)\n\n- First version", changelog
     )
-    words = ("uv", "run", "-q", "python", "-m", "my_task_library", "--version")
-    shown = projects.run(*words, cwd=library)
+    code = "from importlib import metadata; print(metadata.version('my-task-library'))"
+    shown = projects.run("uv", "run", "-q", "python", "-c", code, cwd=library)
     assert shown == "0.1.0\n"
     # Nothing can be released twice, or without a word.
     assert "v0.1.0 is this commit already" in release(library, code=1)

@@ -6,13 +6,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
+import add
 import pytest
-
-from {{ package_name }} import cli
-from {{ package_name }}.commands.edits import PACKAGE
+from edits import PACKAGE
 
 ROOT = Path(__file__).parents[1]
 NAMED = ["README.md", "CHANGELOG.md"]
@@ -39,7 +37,7 @@ def test_elsewhere_nothing_is_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["add", "namespace", "zebras"]) == 1
+    assert add.main(["namespace", "zebras"]) == 1
     assert "go to its folder first" in capsys.readouterr().err
 
 
@@ -53,10 +51,10 @@ ADDED: list[tuple[list[str], str, str, list[str]]] = [
 def test_what_is_added_is_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, space, task, more in ADDED:
         before = contents(project)
-        assert cli.main(["add", *words, "--dry-run"]) == 0
+        assert add.main([*words, "--dry-run"]) == 0
         assert contents(project) == before
         assert "--- /dev/null\n+++ b/src/" in capsys.readouterr().out
-        assert cli.main(["add", *words]) == 0
+        assert add.main([*words]) == 0
         after = contents(project)
         exporting = f"src/{PACKAGE}/{space}/__init__.py"
         new = {f"src/{PACKAGE}/{space}/{task}_task.py", f"tests/test_{task}_task.py"}
@@ -88,7 +86,7 @@ EXTRAS = {
 def test_an_extra_is_part_of_the_others(text: str, project: Path) -> None:
     start = '[project]\nname = "x-y"\n\n[project.optional-dependencies]\nml = ["m"]\n'
     (project / "pyproject.toml").write_text(start + text)
-    assert cli.main(["add", "namespace", "zebras", "--extra", "stripes"]) == 0
+    assert add.main(["namespace", "zebras", "--extra", "stripes"]) == 0
     written = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     all_, dev = EXTRAS[text]
     expected: dict[str, list[str]] = {"ml": ["m"], "stripes": [], "all": all_, "dev": dev}
@@ -119,12 +117,12 @@ REFUSED = [
 
 
 def test_what_is_in_the_way_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["add", "namespace", "zebras"]) == 0
+    assert add.main(["namespace", "zebras"]) == 0
     package = project / "src" / PACKAGE / "zebras" / "__init__.py"
     package.write_text(package.read_text().replace("__all__ = [", '__all__ = ["old_name", '))
     before = contents(project)
     for words, sentence in REFUSED:
-        assert cli.main(["add", *words]) == 1
+        assert add.main([*words]) == 1
         assert sentence in capsys.readouterr().err
     assert contents(project) == before
 
@@ -136,7 +134,7 @@ def test_an_unknown_layout_is_left_alone(
     start = '[project]\nname = "x-y"\n\n[project.optional-dependencies]\n'
     (project / "pyproject.toml").write_text(f"{start}{dev}\n")
     before = contents(project)
-    assert cli.main(["add", "namespace", "zebras", "--extra", "stripes"]) == 1
+    assert add.main(["namespace", "zebras", "--extra", "stripes"]) == 1
     assert "pyproject.toml" in capsys.readouterr().err
     assert contents(project) == before
 
@@ -145,16 +143,9 @@ def test_an_unknown_layout_is_left_alone(
 def test_what_is_no_plain_list_is_left_alone(
     text: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["add", "namespace", "zebras"]) == 0
+    assert add.main(["namespace", "zebras"]) == 0
     (project / "src" / PACKAGE / "zebras" / "__init__.py").write_text(text)
     before = contents(project)
-    assert cli.main(["add", "task", "count_zebras", "--namespace", "zebras"]) == 1
+    assert add.main(["task", "count_zebras", "--namespace", "zebras"]) == 1
     assert "export count_zebras there by hand" in capsys.readouterr().err
     assert contents(project) == before
-
-
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as done:
-        cli.main(["--version"])
-    assert done.value.code == 0
-    assert capsys.readouterr().out.strip() == metadata.version(cli.DISTRIBUTION)

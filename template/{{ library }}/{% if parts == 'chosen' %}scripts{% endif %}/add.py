@@ -6,28 +6,35 @@ If anything is in the way, nothing is written.
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 import tomllib
-from typing import TYPE_CHECKING
 
-from ..common import errors
-from .edits import PACKAGE, SOURCE, check_name, export, fill, read, root, write
+from edits import PACKAGE, SOURCE, check_name, errors, export, fill, read, root, write
 
-if TYPE_CHECKING:
-    import argparse
-
-HELP = "add a namespace or a task to this library"
 PARTS = {
     "namespace": "a package of tasks, with its first one and, by choice, an extra",
     "task": "a task of a namespace, with its export and its test",
 }
 NAME = "lower-case letters, digits and _"
-NOT_NAMESPACES = {"cli", "commands", "common", "demo"}
+NOT_NAMESPACES = {"common"}
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def main(words: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, or 1 after an error message."""
+    try:
+        add(parser().parse_args(words))
+    except errors.PermanentError as error:
+        print(f"add: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
     """Declare what can be added."""
-    words = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
+    made = argparse.ArgumentParser(description=__doc__)
+    words = made.add_subparsers(dest="part", required=True, metavar="WHAT")
     for part, text in PARTS.items():
         word = words.add_parser(part, help=text, description=f"Add {text}.")
         word.add_argument("name", metavar="NAME", help=f"its name: {NAME}")
@@ -37,9 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             word.add_argument("--task", metavar="T", help="its first task (default: use_NAME)")
             word.add_argument("--extra", metavar="E", help="for what only its tasks import")
         word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+    return made
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
@@ -201,3 +209,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(errors.PermanentError, match="cannot be read: No such file"):
         module.$name.fn(str(tmp_path / "a.txt"))
 """
+
+if __name__ == "__main__":
+    sys.exit(main())
