@@ -7,11 +7,13 @@ of its parts.
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import tomllib
 from typing import TYPE_CHECKING
 
 import copier
+import projects
 import pytest
 import scripted
 import updating
@@ -219,6 +221,35 @@ def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_ba
     assert report["is_good"], report
     fresh = updating.snapshot(template_repository.render(LIBRARY))
     assert updating.snapshot(project) == {**fresh, **own}
+
+
+def test_extras_of_one_s_own_are_merged_when_the_shipped_ones_go_and_come_back(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """Each time pyproject.toml is as if they had been added to a fresh library."""
+    project = template_repository.project(LIBRARY, tmp_path / "project")
+    add_extras(project)
+    updating.commit_all(project)
+    changes: list[dict[str, object]] = [
+        {"example": False, "extras": []},
+        {"example": True, "extras": ["ml"]},
+        {"example": True, "extras": ["pandas", "ml"]},
+    ]
+    for number, answers in enumerate(changes):
+        report = scripted.update(project, answers, ":current:")
+        assert report["is_good"], report
+        updating.commit_all(project)
+        fresh = tmp_path / f"fresh{number}"
+        shutil.copytree(template_repository.render({**LIBRARY, **answers}), fresh)
+        add_extras(fresh)
+        wanted = (fresh / "pyproject.toml").read_text(encoding="utf-8")
+        assert (project / "pyproject.toml").read_text(encoding="utf-8") == wanted
+
+
+def add_extras(project: Path) -> None:
+    for name in ("geo", "maps"):
+        words = ("scripts/add.py", "namespace", name, "--extra", name)
+        projects.run(sys.executable, *words, cwd=project, PYTHONPATH=str(project / "src"))
 
 
 def test_a_namespace_of_a_library_that_is_edited_stays_and_is_named(

@@ -49,6 +49,7 @@ ADDED: list[tuple[list[str], str, str, list[str]]] = [
 
 
 def test_what_is_added_is_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written: set[str] = set()
     for words, space, task, more in ADDED:
         before = contents(project)
         assert add.main([*words, "--dry-run"]) == 0
@@ -62,35 +63,69 @@ def test_what_is_added_is_whole(project: Path, capsys: pytest.CaptureFixture[str
         is_new = words[0] == "namespace"
         assert after.keys() - before.keys() == new | ({exporting} if is_new else set())
         changed = {path for path in before if before[path] != after[path]}
+        written |= new | changed
         assert changed == named | {*more} | (set() if is_new else {exporting})
         assert f"from .{task}_task import {task}\n" in after[exporting]
         assert f'"{task}"' in after[exporting]
+    code = [path for path in written if path.endswith(".py")]
     for tool in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check"]):
-        done = subprocess.run([sys.executable, "-m", *tool, "."], check=False, timeout=120)
+        done = subprocess.run([sys.executable, "-m", *tool, *code], check=False, timeout=120)
         assert done.returncode == 0
 
 
-EXTRAS = {
-    'all = ["x-y[ml]"]\ndev = [\n  "a",\n  "x-y[ml]",\n  # Yours, below this line:\n  "b",\n]\n': (
-        ["x-y[ml,stripes]"],
-        ["a", "x-y[ml,stripes]", "b"],
-    ),
-    'all = []\ndev = [\n  "a",\n  "x-y[all]",\n  # Yours, below this line:\n  "b",\n]\n': (
-        ["x-y[stripes]"],
-        ["a", "x-y[all]", "b"],
-    ),
-}
+EXTRAS = """\
+[project]
+name = "x-y"
+
+[project.optional-dependencies]
+ml = ["m"]
+all = [
+{}  # Yours, below this line:
+]
+dev = ["a", "x-y[all]"]
+"""
 
 
-@pytest.mark.parametrize("text", EXTRAS)
-def test_an_extra_is_part_of_the_others(text: str, project: Path) -> None:
-    start = '[project]\nname = "x-y"\n\n[project.optional-dependencies]\nml = ["m"]\n'
-    (project / "pyproject.toml").write_text(start + text)
-    assert add.main(["namespace", "zebras", "--extra", "stripes"]) == 0
+@pytest.mark.parametrize("before", ["", '  "x-y[ml]",\n'])
+def test_an_extra_is_part_of_the_others(before: str, project: Path) -> None:
+    (project / "pyproject.toml").write_text(EXTRAS.format(before))
+    for space, extra in (("zebras", "stripes"), ("zoos", "keys")):
+        assert add.main(["namespace", space, "--extra", extra]) == 0
     written = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    all_, dev = EXTRAS[text]
-    expected: dict[str, list[str]] = {"ml": ["m"], "stripes": [], "all": all_, "dev": dev}
-    assert written == {"name": "x-y", "optional-dependencies": expected}
+    assert written["optional-dependencies"] == {
+        "ml": ["m"],
+        "stripes": [],
+        "keys": [],
+        "dev": ["a", "x-y[all]"],
+        "all": [*(["x-y[ml]"] if before else []), "x-y[stripes]", "x-y[keys]"],
+    }
+
+
+def test_files_that_are_edited_are_added_to(project: Path) -> None:
+    """A changelog without an end of its line; a table without rows, and with those of Windows."""
+    (project / "CHANGELOG.md").write_text("## Unreleased")
+    (project / "README.md").write_bytes(b"| import from | tasks |\r\n| - | - |\r\n\r\nMore.\r\n")
+    assert add.main(["namespace", "zebras"]) == 0
+    assert add.main(["task", "count_zebras", "--namespace", "zebras"]) == 0
+    row = f"| `{PACKAGE}.zebras` | `use_zebras`, `count_zebras`: TODO | none |"
+    readme = f"| import from | tasks |\r\n| - | - |\r\n{row}\r\n\r\nMore.\r\n"
+    assert (project / "README.md").read_bytes() == readme.encode()
+    end = f"_zebras` in `{PACKAGE}.zebras`: a new task.\n"
+    told = f"## Unreleased\n\n- `count{end}- `use{end}"
+    assert (project / "CHANGELOG.md").read_text() == told
+
+
+@pytest.mark.parametrize("text", [None, "# Changes\n\n## 1.0.0\n\n- First.\n"])
+def test_a_changelog_need_not_have_a_place(text: str | None, project: Path) -> None:
+    path = project / "CHANGELOG.md"
+    path.unlink() if text is None else path.write_text(text)
+    assert add.main(["namespace", "zebras"]) == 0
+    if text is None:
+        assert not path.exists()
+    else:
+        line = f"- `use_zebras` in `{PACKAGE}.zebras`: a new task."
+        wanted = text.replace("## 1.0.0", f"## Unreleased\n\n{line}\n\n## 1.0.0")
+        assert path.read_text() == wanted
 
 
 REFUSED = [

@@ -63,7 +63,7 @@ def add(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         return
     if getattr(arguments, "extra", None):
-        print(f"Next, for each package it needs: uv add --optional {arguments.extra} PACKAGE")
+        print(f"Next: uv add --optional {arguments.extra} PACKAGE for what it needs, or uv lock.")
     print(f"Next: edit {next(iter(changes))}, then run `uv run pytest`.")
 
 
@@ -83,6 +83,10 @@ def _task(name: str, space: str) -> dict[str, str]:
     changes = _files(name, space)
     exporting = f"{SOURCE}/{space}/__init__.py"
     changes[exporting] = export(exporting, f"{name}_task", name)
+    readme = read("README.md")
+    row = rf"(?m)^(\| `{PACKAGE}\.{space}` \| `\w+`(?:, `\w+`)*)(?=: TODO \|)"
+    if (told := re.sub(row, rf"\1, `{name}`", readme)) != readme:
+        changes["README.md"] = told
     return _told(changes, name, space)
 
 
@@ -101,7 +105,9 @@ def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
         changes["pyproject.toml"] = project
     readme = read("README.md")
     row = f"| `{PACKAGE}.{name}` | `{task}`: TODO | {f'`{extra}`' if extra else 'none'} |\n"
-    if rows := list(re.finditer(rf"^\| `{PACKAGE}\.\w+` \|.*\n", readme, re.MULTILINE)):
+    # Below the last row, or below the head of the table.
+    line = rf"(?m)^\| (`{PACKAGE}\.\w+` \|.*\n|import from .*\n\|.*\n)"
+    if rows := list(re.finditer(line, readme)):
         at = rows[-1].end()
         changes["README.md"] = f"{readme[:at]}{row}{readme[at:]}"
     return _told(changes, task, name)
@@ -115,13 +121,18 @@ def _files(name: str, space: str) -> dict[str, str]:
 
 
 def _told(changes: dict[str, str], name: str, space: str) -> dict[str, str]:
-    """Return the changes with a line in the changelog, if it has a place for it."""
-    text = read("CHANGELOG.md")
-    if heading := re.search(r"(?im)^## \[?unreleased\b.*\n\n*", text):
-        rest = text[heading.end() :]
-        gap = "\n" if rest and not rest.startswith(("- ", "* ")) else ""
-        line = f"- `{name}` in `{PACKAGE}.{space}`: a new task.\n"
-        changes["CHANGELOG.md"] = f"{text[: heading.end()].rstrip()}\n\n{line}{gap}{rest}"
+    """Return the changes with a line in the changelog, if there is one."""
+    if not (root() / "CHANGELOG.md").exists():
+        return changes
+    text, line = read("CHANGELOG.md"), f"- `{name}` in `{PACKAGE}.{space}`: a new task.\n"
+    if heading := re.search(r"(?im)^## \[?unreleased\b.*$", text):
+        before, rest = text[: heading.end()], text[heading.end() :].lstrip("\n")
+    else:
+        first = re.search(r"(?m)^## |\Z", text)
+        at = first.start() if first else len(text)
+        before, rest = f"{text[:at]}## Unreleased", text[at:]
+    gap = "\n" if rest and not rest.startswith(("- ", "* ")) else ""
+    changes["CHANGELOG.md"] = f"{before}\n\n{line}{gap}{rest}"
     return changes
 
 
@@ -137,17 +148,18 @@ def _with_extra(text: str, extra: str) -> str:
         if extra in had:
             return text
         new = re.sub(
-            rf'(?m)^((?:all = \[|  )"{re.escape(name)}\[)(?!all\])([\w,.-]+)\]',
-            lambda found: f"{found[1]}{','.join(sorted([*found[2].split(','), extra]))}]",
+            r"(?ms)^(all = \[\n(?:  .*?\n)??)(\]\n)",
+            rf'\1  "{name}[{extra}]",\n\2{extra} = [\n  # uv add --optional {extra} NAME\n]\n',
             text,
-        ).replace("\nall = []\n", f'\nall = ["{name}[{extra}]"]\n')
-        own = f"{extra} = [\n  # uv add --optional {extra} NAME\n]\n"
-        new = re.sub(r"(?m)^(?=all = )", lambda _: own, new, count=1)
+            count=1,
+        )
         has = tomllib.loads(new)["project"]["optional-dependencies"]
+        nothing: list[str] = []
+        wanted = {**had, extra: nothing, "all": [*had["all"], f"{name}[{extra}]"]}
+        in_dev = f"{name}[all]" in had["dev"]
     except (tomllib.TOMLDecodeError, LookupError) as error:
         raise errors.PermanentError(unknown) from error
-    is_part = re.search(rf"[\[,]{extra}[,\]]", " ".join(has.get("all", [])))
-    if not is_part or {**has, "all": 0, "dev": 0} != {**had, extra: [], "all": 0, "dev": 0}:
+    if has != wanted or not in_dev:
         raise errors.PermanentError(unknown)
     return new
 
