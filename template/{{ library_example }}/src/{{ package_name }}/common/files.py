@@ -19,7 +19,7 @@ URL = "([A-Za-z][A-Za-z0-9+.-]+):/"  # a Path makes one slash of two
 
 
 def public_name(source: str | Path) -> str:
-    """Return a URL or path without what may be secret: user, password, query and fragment."""
+    """Return a URL or path without what may be secret: login, parameters, query, fragment."""
     text = re.split("[?#]", str(source), maxsplit=1)[0]
     url = re.fullmatch(f"(?s)(?:.*::)?{URL}/*([^/]*)(.*)", text)
     if url is None:
@@ -28,7 +28,8 @@ def public_name(source: str | Path) -> str:
     plain = re.fullmatch(r"([\w.-]*|\[[\da-fA-F:.]+\])(:\d*)?", place)
     # A password with a slash or question mark in it looks like a port and a path.
     hide = plain is None or (plain[2] and "@" in url[3])
-    return f"{url[1]}://{'...' if hide else place + url[3]}"
+    # Behind a semicolon are parameters, such as a signature.
+    return f"{url[1]}://{'...' if hide else place + re.sub(';[^/]*', '', url[3])}"
 
 
 @contextlib.contextmanager

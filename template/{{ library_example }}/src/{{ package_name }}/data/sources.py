@@ -16,6 +16,7 @@ import threading
 import zlib
 from concurrent.futures import Future
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
@@ -51,12 +52,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Refuse what is no limit, such as NaN."""
-        if not self.max_bytes >= 0:
-            raise errors.PermanentError(f"max_bytes is {self.max_bytes}: give 0 or more.")
+        if not (isinstance(self.max_bytes, Real) and self.max_bytes >= 0):
+            raise errors.PermanentError(f"max_bytes is {self.max_bytes!r}: give 0 or more.")
         for name in ("timeout_seconds", "deadline_seconds"):
             value: float = getattr(self, name)
-            if not 0 < value <= WEEK_SECONDS:
-                message = f"{name} is {value:g}: give more than 0, and at most {WEEK_SECONDS:,}."
+            if not (isinstance(value, Real) and 0 < value <= WEEK_SECONDS):
+                message = f"{name} is {value!r}: give more than 0, and at most {WEEK_SECONDS:,}."
                 raise errors.PermanentError(message)
 
 
@@ -64,6 +65,8 @@ def fetch(
     source: str | Path, target: Path, limits: Limits, token: SecretStr | None, *, known: bool
 ) -> tuple[int, str]:
     """Copy a source into a file, and return its size and checksum, which may be `known` before."""
+    if isinstance(token, str):
+        raise errors.PermanentError("token is a plain text: make it a SecretStr, which hides it.")
     transfer = _Transfer(source, target, limits, known=known)
     token_text = None if token is None else secrets.reveal(token)
     outcome: Future[tuple[int, str]] = Future()
@@ -180,7 +183,7 @@ class _Transfer:
         # As it is sent: httpx would take a cut gzip body for a whole one.
         chunks = self.bounded(response.iter_raw())
         packing = headers.get("Content-Encoding", "identity").strip().lower()
-        if packing == "gzip":
+        if packing in {"gzip", "x-gzip"}:
             return self.write(self.bounded(self.unpacked(chunks)))
         if packing != "identity":
             raise errors.PermanentError(f"{self.name} is packed by {packing[:20]!r}.")
@@ -243,7 +246,9 @@ class _Transfer:
             for chunk in chunks:
                 rest = chunk
                 while rest:
-                    if unpacker.eof:  # a body may have several parts
+                    if unpacker.eof:  # a body may have several parts, and zeros behind them
+                        if not (rest := rest.lstrip(b"\0")):
+                            break
                         unpacker = zlib.decompressobj(wbits=31)
                     yield unpacker.decompress(rest, CHUNK_BYTES)
                     rest = unpacker.unconsumed_tail or unpacker.unused_data

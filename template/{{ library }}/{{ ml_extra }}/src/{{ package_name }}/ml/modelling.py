@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -39,10 +40,11 @@ def train(
     """Do what `train_model` says."""
     if problem not in get_args(Problem):
         raise errors.PermanentError(f"problem must be one of {', '.join(get_args(Problem))}.")
-    if not 0 < holdout < 1:
-        raise errors.PermanentError(f"holdout is {holdout:g}: it must be between 0 and 1.")
-    if not 0 <= seed < 1 << 32:
-        raise errors.PermanentError(f"seed is {seed}: it must be between 0 and {(1 << 32) - 1:,}.")
+    if not (isinstance(holdout, Real) and 0 < holdout < 1):
+        raise errors.PermanentError(f"holdout is {holdout!r}: it must be between 0 and 1.")
+    if not (isinstance(seed, Integral) and 0 <= seed < 1 << 32):
+        message = f"seed is {seed!r}: it must be whole, from 0 to {(1 << 32) - 1:,}."
+        raise errors.PermanentError(message)
     if isinstance(features, str) or not features or len({target, *features}) <= len(features):
         raise errors.PermanentError("features must be a list of columns, once, without the target.")
     columns = list(table.columns)

@@ -71,6 +71,10 @@ class Cleaning:
             values = self.source.table[name].combine_chunks()
             try:
                 result = reading.exact(values, _arrow_type(kind) or values.type)
+            except reading.UnfitError as error:
+                line = self.source.lines({error.row})[error.row]
+                message = f"column {name}: {error}, first in line {line:,}. Check the schema"
+                raise self.refusal([message]) from None
             except errors.PermanentError as error:
                 raise self.refusal([f"column {name}: {error}"]) from None
             if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
@@ -80,10 +84,13 @@ class Cleaning:
                 lost = np.asarray(result.is_null()) & np.asarray(values.is_valid())
                 bad |= self.noted(name, f"not {kind}", lost)
             if values.null_count and isinstance(dtype, np.dtype) and dtype.kind in "biu":
-                if rule is not None and rule.nullable:
+                if rule is not None and rule.default is not None:  # pandera fills it in, but later
+                    result = reading.pc.fill_null(result, rule.default)
+                elif rule is not None and rule.nullable:
                     message = f"column {name}: {dtype} holds no nulls. Use Int64, boolean or such"
                     raise self.refusal([message])
-                bad |= self.noted(name, "not_nullable", np.asarray(values.is_null()))
+                else:
+                    bad |= self.noted(name, "not_nullable", np.asarray(values.is_null()))
             columns[name] = result, dtype
         if self.violations and not self.drop:
             raise self.refusal([])

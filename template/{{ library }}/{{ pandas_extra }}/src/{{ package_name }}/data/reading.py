@@ -41,6 +41,12 @@ FAILURES = 10_000
 """So many values of a column do not fit: it is the schema that is wrong."""
 
 
+class UnfitError(errors.PermanentError):
+    """Too many values of a column do not fit its type; the first is in `row`, from 0."""
+
+    row: int
+
+
 class Source:
     """A CSV or Parquet file, as a table of Arrow; what a CSV file holds is text."""
 
@@ -193,24 +199,26 @@ def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
 
 def _cast(values: pa.Array, to: pa.DataType) -> pa.Array:
     """Cast by halves until only values that fail are alone."""
-    failures = 0
+    failures: list[int] = []
 
-    def halves(part: pa.Array) -> list[pa.Array]:
-        nonlocal failures
+    def halves(part: pa.Array, row: int) -> list[pa.Array]:
         try:
             return [pc.cast(part, to)]
         except pa.ArrowInvalid:
-            failures += len(part) == 1
-            if failures > FAILURES:
-                message = f"more than {FAILURES:,} values are not {to}. Check the schema"
-                raise errors.PermanentError(message) from None
             middle = len(part) // 2
-            return [*halves(part[:middle]), *halves(part[middle:])] if middle else [pa.nulls(1, to)]
+            if middle:
+                return [*halves(part[:middle], row), *halves(part[middle:], row + middle)]
+            failures.append(row)
+            if len(failures) > FAILURES:
+                error = UnfitError(f"more than {FAILURES:,} values are not {to}")
+                error.row = failures[0]
+                raise error from None
+            return [pa.nulls(1, to)]
         except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
             message = f"there is no way from {values.type} to {to}. Check the schema"
             raise errors.PermanentError(message) from None
 
-    return pa.concat_arrays(halves(values))
+    return pa.concat_arrays(halves(values, 0))
 
 
 def _judged(

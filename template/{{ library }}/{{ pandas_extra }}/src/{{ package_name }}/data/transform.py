@@ -117,7 +117,11 @@ def transform_data(
             if Path(target).suffix == ".csv":
                 cleaned.table.to_csv(partial, index=False)
             else:
-                cleaned.table.to_parquet(partial, index=False)
+                try:
+                    cleaned.table.to_parquet(partial, index=False)
+                except (TypeError, ValueError) as error:  # Arrow's; the last argument is its place
+                    message = f"{files.public_name(target)}: {error.args[-1]}. Give it one type"
+                    raise errors.PermanentError(f"{message} by the schema.") from None
     logger = reporting.logger(__name__)
     logger.info("%s: %s of %s rows kept", name, f"{cleaned.kept:,}", f"{cleaned.read:,}")
     for finding in cleaned.findings:
