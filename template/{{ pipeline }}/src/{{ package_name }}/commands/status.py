@@ -78,14 +78,17 @@ def _look_at_tables() -> dict[str, Any]:
 
 
 def _look_at_server() -> dict[str, Any]:
-    from ..common import prefect_file, server, settings
+    from ..common import errors, prefect_file, server, settings
 
     with server.connect() as client:
         there = server.read_deployments(client)
         found = {key: one for key, one in sorted(there.items()) if server.is_tagged(one)}
-        orphans = prefect_file.orphans(found)
+        try:
+            listed = {entry.key for entry in prefect_file.read(client, {})}
+        except errors.PermanentError:  # the file is not here, or has mistakes
+            listed = {*found}
         rows = [
-            _describe(client, "/".join(key), deployment) | {"orphaned": key in orphans}
+            _describe(client, "/".join(key), deployment) | {"orphaned": key not in listed}
             for key, deployment in found.items()
         ]
         advice = _find_stuck(client)

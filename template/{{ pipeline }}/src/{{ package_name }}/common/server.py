@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_client
 from prefect.client.schemas.filters import (
@@ -22,8 +22,7 @@ from prefect.settings import (
 from . import errors, prefect_api, runs, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-    from uuid import UUID
+    from collections.abc import Callable, Generator, Iterable
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
@@ -88,19 +87,24 @@ def read_deployments(
         tags=DeploymentFilterTags(all_=[runs.deployment_name()]),
         name=DeploymentFilterName(any_=[*names]),
     )
-    found: list[DeploymentResponse] = []
     # By time: many share a name, and what is sorted by it may move between pages.
-    sort = DeploymentSort.CREATED_DESC
-    while page := client.read_deployments(
-        deployment_filter=wanted, sort=sort, limit=_PAGE, offset=len(found)
-    ):
+    sort, of_flows = DeploymentSort.CREATED_DESC, FlowSort.NAME_ASC
+    found = _read_all(client.read_deployments, deployment_filter=wanted, sort=sort)
+    flows = _read_all(client.read_flows, deployment_filter=wanted, sort=of_flows)
+    names = {flow.id: flow.name for flow in flows}
+    return {(names[one.flow_id], one.name): one for one in found if one.flow_id in names}
+
+
+def read_automations(client: SyncPrefectClient) -> list[Automation]:
+    """Return all automations of the server: it cannot be asked whose they are."""
+    return _read_all(client.read_automations, sort=AutomationSort.CREATED_DESC)
+
+
+def _read_all(read: Callable[..., list[Any]], **options: object) -> list[Any]:
+    found: list[Any] = []
+    while page := read(limit=_PAGE, offset=len(found), **options):
         found += page
-    flows: dict[UUID, str] = {}
-    while named := client.read_flows(
-        deployment_filter=wanted, sort=FlowSort.NAME_ASC, limit=_PAGE, offset=len(flows)
-    ):
-        flows |= {flow.id: flow.name for flow in named}
-    return {(flows[one.flow_id], one.name): one for one in found if one.flow_id in flows}
+    return found
 
 
 def is_tagged(deployment: DeploymentResponse) -> bool:
@@ -114,12 +118,3 @@ def is_ours(deployment: DeploymentResponse) -> bool:
     return settings.PROJECT in deployment.tags or f"{deployment.entrypoint}".startswith(
         f"{package}."
     )
-
-
-def read_automations(client: SyncPrefectClient) -> list[Automation]:
-    """Return all automations of the server: it cannot be asked whose they are."""
-    found: list[Automation] = []
-    sort = AutomationSort.CREATED_DESC
-    while page := client.read_automations(sort=sort, limit=_PAGE, offset=len(found)):
-        found += page
-    return found
