@@ -324,7 +324,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "build": ({"build": [{"a": {}}]}, "nothing uses 'build'"),
     "pool-key": ({"work_pool": {"name": "nowhere", "pool": 1}}, "nothing uses 'pool'"),
     "pool": ({"work_pool": {"name": "nowhere"}}, "there is no work pool nowhere"),
-    "poolless": ({"work_pool": None}, "work_pool is missing"),
+    "poolless": ({"work_pool": None}, "no work pool"),
     "pull": ({"pull": None}, "pull is missing"),
     "limit": ({"concurrency_limit": {"limit": 1, "strategy": 1}}, "nothing uses 'strategy'"),
     "strategy": (
@@ -365,6 +365,7 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
             full = given | ({"work_pool": pool} if given.get("work_pool") else {})
             entries.append(plain | {"name": name} | full)
         entries += [plain | {"name": "twin"}, plain | {"name": "twin"}, {"name": "unfinished"}]
+        entries += ["text", plain | {"name": "pool-text", "work_pool": "text"}]
 
     edit(tmp_path, spoil)
     text = deploy("--plan", code=1)
@@ -372,12 +373,12 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
     assert deployed() == {}
     lines = text.splitlines()
     assert "prefect.yaml has mistakes; nothing was changed." in lines.pop(0)
-    assert len(lines) == len(MISTAKES) + 2
+    assert len(lines) == len(MISTAKES) + 4
     for name, (given, words) in MISTAKES.items():
         (line,) = [line for line in lines if line.startswith(f"- {name} of ")]
         assert f" of {given.get('entrypoint', TRANSFORM)}: " in line
         assert words in line, line
-    assert "- unfinished of None: entrypoint, work_pool is missing" in lines
+    assert "- unfinished of None: entrypoint is missing" in lines
     assert "- 2 entries are transform/twin" in lines
 
 

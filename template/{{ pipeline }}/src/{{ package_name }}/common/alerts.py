@@ -42,6 +42,11 @@ def compare(
             raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
     webhook, note = _wanted_webhook(config)
     saved_id, saved = _read_webhook(client)
+
+    def write(name: str, old: Collection[Automation]) -> None:
+        id_ = _read_webhook(client)[0] if webhook else None  # it is saved by now
+        deployments.replace(client, _wanted(config, id_).get(name, []), old)
+
     items: list[Item] = []
     if webhook:
         block = _webhook_name()
@@ -56,24 +61,12 @@ def compare(
     for name, old in found.items():
         new = wanted.get(name, [])
         fields = deployments.differences(new, old) if new and old else ["deleted"] * len(old)
-        write = functools.partial(_write, client, config, name, old, posts=webhook is not None)
         if old or new:
             state = "create" if not old else "change" if fields else "unchanged"
-            items.append(Item("automation", name, state, write, fields))
+            items.append(
+                Item("automation", name, state, functools.partial(write, name, old), fields)
+            )
     return items, note
-
-
-def _write(
-    client: SyncPrefectClient,
-    config: settings.Settings,
-    name: str,
-    old: Collection[Automation],
-    *,
-    posts: bool,
-) -> None:
-    """Put an automation in the place of others, once the block is saved."""
-    new = _wanted(config, _read_webhook(client)[0] if posts else None)
-    deployments.replace(client, new.get(name, []), old)
 
 
 def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[AutomationCore]]:

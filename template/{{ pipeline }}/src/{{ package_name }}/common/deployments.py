@@ -71,8 +71,21 @@ def compare_deployments(
     Raises:
         PermanentError: A deployment is another project's.
     """
-    there = server.read_deployments(client, {name for _, name in (one.key for one in entries)})
     create_flow = functools.cache(client.create_flow_from_name)
+
+    def write(entry: prefect_file.Entry, old: Collection[Automation]) -> None:
+        # Prefect's server updates one of the same flow and name, at once.
+        id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
+        if differences(new := _triggers(entry, id_), old):
+            replace(client, (), old)
+            client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+            replace(client, new, ())
+
+    def delete(id_: UUID) -> None:
+        client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+        client.delete_deployment(id_)
+
+    there = server.read_deployments(client, {entry.request["name"] for entry in entries})
     version, items = prefect_file.code_version(), list[Item]()
     for entry in entries:
         item = Item("deployment", "/".join(entry.key), "create")
@@ -91,13 +104,13 @@ def compare_deployments(
                 item.fields.remove("version")
                 item.version = old.version or "none"
             item.state = "change" if item.fields else "unchanged"
-        item.apply = functools.partial(_write, client, entry, create_flow, triggers)
+        item.apply = functools.partial(write, entry, triggers)
         items.append(item)
-    for key, old in there.items():
-        if server.is_tagged(old):
-            delete = functools.partial(_delete, client, old.id)
-            items.append(Item("deployment", "/".join(key), "orphaned", delete))
-    return items
+    return items + [
+        Item("deployment", "/".join(key), "orphaned", functools.partial(delete, old.id))
+        for key, old in there.items()
+        if server.is_tagged(old)
+    ]
 
 
 def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
@@ -121,26 +134,6 @@ def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
         both["tags"].sort()
         both["schedules"].sort(key=functools.partial(json.dumps, sort_keys=True))
     return [name for name in sorted(request) if request[name] != has[name]]
-
-
-def _write(
-    client: SyncPrefectClient,
-    entry: prefect_file.Entry,
-    create_flow: Callable[[str], UUID],
-    old: Collection[Automation],
-) -> None:
-    """Create or change a deployment, and then what starts it."""
-    # Prefect's server updates one of the same flow and name, at once.
-    id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
-    if differences(new := _triggers(entry, id_), old):
-        replace(client, (), old)
-        client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
-        replace(client, new, ())
-
-
-def _delete(client: SyncPrefectClient, id_: UUID) -> None:
-    client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
-    client.delete_deployment(id_)
 
 
 def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCore]:

@@ -17,7 +17,8 @@ from uuid import UUID
 import pydantic_core
 import yaml
 from prefect import Flow, events, exceptions, flows, get_client
-from prefect.client.schemas import actions, schedules
+from prefect.client.schemas import actions
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.utilities import schema_tools, templating
 from prefect.utilities.callables import parameter_schema
 from pydantic import TypeAdapter, ValidationError
@@ -36,16 +37,12 @@ TIMING = {"schedule", "active", "parameters", "slug"}
 # Prefect ignores a key that it does not know, so a typing error would go unseen.
 _KEYS = {
     *("description", "tags", "version", "parameters", "enforce_parameter_schema", "schedules"),
-    *("paused", "flow_name", "concurrency_limit", "triggers"),
+    *("paused", "flow_name", "concurrency_limit", "work_pool", "triggers"),
 }
-_REQUIRED = {"name", "entrypoint", "work_pool", "pull"}
+_REQUIRED = {"name", "entrypoint", "pull"}
 _POOL = {"name", "work_queue_name", "job_variables"}
 _LIMIT = {"limit", "collision_strategy", "grace_period_seconds"}
-_SCHEDULES = {
-    "cron": schedules.CronSchedule,
-    "interval": schedules.IntervalSchedule,
-    "rrule": schedules.RRuleSchedule,
-}
+_SCHEDULES = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
 _TRIGGER: TypeAdapter[events.DeploymentTriggerTypes] = TypeAdapter(events.DeploymentTriggerTypes)
 
 
@@ -54,9 +51,7 @@ class Entry:
     """What an entry asks of Prefect's server."""
 
     key: tuple[str, str]  # names of its flow and its own, by which the server knows a deployment
-    request: dict[
-        str, Any
-    ]  # for the deployment; without the id of the flow, and the version if it has no own
+    request: dict[str, Any]  # for the deployment, but for the flow's id and a version by default
     triggers: list[events.DeploymentTriggerTypes]
 
 
@@ -89,7 +84,8 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
         raise errors.PermanentError(f"{message}: run the command in the project's folder.")
     content = pydantic_core.to_jsonable_python(content)  # dates become text, as Prefect has it
     steps = {key: content.get(key) for key in ("build", "push", "pull")}
-    written = [steps | entry for entry in content.get("deployments") or []]
+    listed = content.get("deployments") or []
+    written = [steps | entry if isinstance(entry, dict) else steps for entry in listed]
     found, mistakes = list[Entry](), list[str]()
 
     @functools.cache
@@ -100,7 +96,7 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
     for given in asyncio.run(_fill_in(written)):
         try:
             found.append(_read_entry(given, job_schema))
-        except ValueError as error:
+        except (AttributeError, TypeError, ValueError) as error:  # a text for a mapping, and so on
             text = str(error)
             if isinstance(error, ValidationError):  # without the values, which may be secrets
                 all_ = error.errors(include_url=False, include_context=False, include_input=False)
@@ -124,17 +120,16 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             and await client.read_variable_by_name(mark.name.rpartition(".")[2]) is None
         }
         try:
-            filled: Any = await templating.resolve_block_document_references(given, client=client)
+            made: Any = await templating.resolve_block_document_references(given, client=client)
         except (ValueError, exceptions.ObjectNotFound) as error:
             raise errors.PermanentError(f"{PATH}: {error}") from error
-        filled = await templating.resolve_variables(filled, client=client)
-    filled = _apply(filled)
+        made = await templating.resolve_variables(made, client=client)
+    filled: Any = templating.apply_values(made, {}, remove_notset=False)
     # An event fills in the rest of a trigger, a worker what begins with `ctx.`.
     now = templating.find_placeholders([{**one, "triggers": None} for one in filled])
     for mark in templating.find_placeholders(filled):
-        if mark.type is templating.PlaceholderType.ENV_VAR or (
-            mark in now and mark.name[:4] != "ctx."
-        ):
+        later = mark not in now or mark.name.startswith("ctx.")
+        if mark.type is templating.PlaceholderType.ENV_VAR or not later:
             unknown.add(mark.full_match)
     if unknown:
         message = f"{PATH}: nothing fills in {', '.join(sorted(unknown))}."
@@ -142,27 +137,25 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one | {"pull": old["pull"]} for one, old in zip(filled, entries, strict=True)]
 
 
-def _apply(template: Any) -> Any:
-    return templating.apply_values(template, {}, remove_notset=False)
-
-
 def _read_entry(given: dict[str, Any], job_schema: Callable[[str], dict[str, Any]]) -> Entry:
     entry = {key: value for key, value in given.items() if value is not None}
     if missing := _REQUIRED - entry.keys():
         raise ValueError(f"{', '.join(sorted(missing))} is missing")
-    (flow, schema), pool = _load_flow(entry["entrypoint"]), entry["work_pool"]
-    limit: Any = entry.get("concurrency_limit")
+    (flow, schema), limit = _load_flow(entry["entrypoint"]), entry.get("concurrency_limit")
+    pool = entry.get("work_pool", {})
     limit = limit if isinstance(limit, dict) else {"limit": limit}
     ignored = [*entry.keys() - _KEYS - _REQUIRED, *pool.keys() - _POOL, *limit.keys() - _LIMIT]
     triggers: list[events.DeploymentTriggerTypes] = []
     for number, one in enumerate(entry.get("triggers", ()), start=1):
-        name = {"name": f"{entry['name']}__automation_{number}"}
-        triggers.append(_TRIGGER.validate_python(name | one))
+        named = {"name": f"{entry['name']}__automation_{number}"} | one
+        triggers.append(_TRIGGER.validate_python(named))
         ignored += one.keys() - type(triggers[-1]).model_fields.keys()
         ignored += one.get("parameters", {}).keys() - schema.get("properties", {}).keys()
     if ignored:
         raise ValueError(f"nothing uses {', '.join(map(repr, sorted(ignored)))}")
     options: Any = {key: limit[key] for key in limit if key != "limit"} or None
+    # What they leave open, a run fills in.
+    pull: Any = templating.apply_values(entry["pull"], {}, remove_notset=False)
     timings = [_schedule(one) for one in entry.get("schedules", ())]
     made = actions.DeploymentCreate(
         flow_id=UUID(int=0),
@@ -178,25 +171,25 @@ def _read_entry(given: dict[str, Any], job_schema: Callable[[str], dict[str, Any
         paused=entry.get("paused", False),
         concurrency_limit=limit.get("limit"),
         concurrency_options=options,
-        work_pool_name=pool["name"],
+        work_pool_name=pool.get("name"),
         work_queue_name=pool.get("work_queue_name") or "default",
         job_variables=pool.get("job_variables") or {},
-        # What they leave open, a run fills in.
-        pull_steps=_apply(entry["pull"]),
+        pull_steps=pull,
     )
     request = made.model_dump(mode="json", include=made.model_fields_set - {"flow_id"})
     found: list[str] = []
     if missing := {settings.PROJECT, runs.deployment_name()} - {*request["tags"]}:
         found.append(f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
     if request["enforce_parameter_schema"]:
-        given_, strict = request["parameters"], schema | {"additionalProperties": False}
-        found += _misfits(given_, strict)
+        parameters, strict = request["parameters"], schema | {"additionalProperties": False}
+        found += _misfits(parameters, strict)
         for one in timings:
-            found += _misfits(given_ | one["parameters"], strict, required=True)
+            found += _misfits(parameters | one["parameters"], strict, required=True)
+    name = request["work_pool_name"]
     try:
-        found += _misfits(request["job_variables"], job_schema(request["work_pool_name"]))
+        found += _misfits(request["job_variables"], job_schema(name)) if name else ["no work pool"]
     except exceptions.ObjectNotFound:
-        found.append(f"there is no work pool {request['work_pool_name']}")
+        found.append(f"there is no work pool {name}")
     if found:
         raise ValueError("; ".join(found))
     # `schedules: null` keeps those that are on the server.

@@ -76,12 +76,7 @@ def local_server() -> Generator[None]:
 def read_deployments(
     client: SyncPrefectClient, names: Iterable[str] = ()
 ) -> dict[tuple[str, str], DeploymentResponse]:
-    """Return deployments by the name of their flow and their own.
-
-    Args:
-        client: Prefect's server.
-        names: Names of deployments to read besides those with this environment's tag.
-    """
+    """Return those with this environment's tag or such a name, by their flow's and their own."""
     wanted = DeploymentFilter(
         operator=Operator.or_,
         tags=DeploymentFilterTags(all_=[runs.deployment_name()]),
