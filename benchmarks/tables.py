@@ -3,10 +3,10 @@
     uv run benchmarks/tables.py [--times 3] [--sizes 5 50 500] [--no-ingestion]
 
 One generated project gets that many tables of ten rows each, and is measured beside itself with
-the fewest: importing its flows, deploying it (as it is, without an entry for any table, and with
-one for each) and the run that ingests all, at first and with nothing new. Memory is the peak of
-the measured process. A Prefect server of its own on SQLite answers; its CPU time for the runs is
-told by itself, and its pace shows in the wall time.
+the fewest: importing its flows, `deploy` (with an entry for each table, the first time and with
+nothing new; and without an entry for any) and the run that ingests all, the first time and with
+nothing new. Memory is the peak of the measured process. A Prefect server of its own on SQLite
+answers; its CPU time is told by itself, and its pace shows in the wall time.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ INGEST = "from my_data_project.flows import ingestion_flow as flows; flows.inges
 ENTRY = """
   - name: *name
     entrypoint: my_data_project.flows.ingestion_flow.ingest_{name}
+    tags: *tags
     work_pool: *work_pool
 """
 
@@ -106,9 +107,10 @@ def prepare(project: Path, tables: int) -> None:
         f"from ..common.table import Table\n\nTABLES: tuple[Table, ...] = (\n{entries})\n"
     )
     start, _, _ = (project / "prefect.original").read_text().partition("  # No table needs")
-    (project / "shared.yaml").write_text(start)
     with_tables = start + "".join(ENTRY.replace("{name}", name) for name in names)
-    (project / "prefect.yaml").write_text(with_tables)
+    for folder, text in (("shared", start), ("each", with_tables)):
+        (project / folder).mkdir(exist_ok=True)
+        (project / folder / "prefect.yaml").write_text(text)
     source = project / "data" / "source.db"
     source.parent.mkdir(exist_ok=True)
     for old in source.parent.iterdir():
@@ -175,7 +177,7 @@ def rounds(project: Path, api: str, server: int, options: argparse.Namespace) ->
         server: Its process.
         options: Arguments of the command.
     """
-    python, prefect = (project / ".venv" / "bin" / tool for tool in ("python", "prefect"))
+    python = project / ".venv" / "bin" / "python"
     env = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     env |= {
@@ -188,16 +190,17 @@ def rounds(project: Path, api: str, server: int, options: argparse.Namespace) ->
         key, equals, value = line.partition("=")
         if equals and key.startswith(PREFIX):
             env[key] = value.strip('"').replace("${PWD}", str(project))
-    measure.run(python.with_name("my-data-project"), "deploy", cwd=project, **env)
-    deploy = (prefect, "--no-prompt", "deploy", "--all", "--prefect-file")
+    command = python.with_name("my-data-project")
+
+    def deploy(folder: str, *words: str) -> Taken:
+        return take(command, "deploy", *words, cwd=project / folder, env=env)
+
     sides: dict[str, Callable[[], Taken]] = {
         "import the flows": lambda: take(python, "-c", IMPORT, cwd=project, env=env),
-        "deploy, an entry for each table": lambda: take(
-            *deploy, "prefect.yaml", cwd=project, env=env
-        ),
-        "deploy, no entry for any table": lambda: take(
-            *deploy, "shared.yaml", cwd=project, env=env
-        ),
+        "deploy, an entry for each table, the first time": lambda: deploy("each"),
+        "deploy, an entry for each table, with nothing new": lambda: deploy("each"),
+        "deploy --prune, no entry for any table": lambda: deploy("shared", "--prune"),
+        "deploy, no entry for any table": lambda: deploy("shared"),
     }
     if not options.no_ingestion:
         for run in ("at first", "with nothing new"):
@@ -213,6 +216,7 @@ def rounds(project: Path, api: str, server: int, options: argparse.Namespace) ->
                 found[what][tables].append(side())
                 if what.startswith("ingest"):
                     time.sleep(2 + tables / 10)  # it digests the events of the run
+                if what.startswith(("ingest", "deploy")):
                     spent = (cpu_of(server) - before) / tables
                     print(f"{what}, {tables} tables: server {spent:.3f} CPU s a table", flush=True)
     for what, sizes in found.items():

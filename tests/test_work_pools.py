@@ -67,6 +67,14 @@ def test_the_worker_takes_the_job_variables(
     printed = projects.run(*words, "python", "-c", code, cwd=folder, PREFECT_API_URL=prefect_api)
     made = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert made
+    # `deploy` creates the pool as Prefect would, and holds each entry against its template.
+    own = {"LOADS_ENVIRONMENT": type_, "LOADS_WORK_POOL": f"own-{type_}"}
+    deploy = (*words[:2], "--no-sync", *words[4:], name, "deploy", "--json")
+    printed = projects.run(*deploy, cwd=folder, PREFECT_API_URL=prefect_api, **own)
+    items = json.loads(printed)["items"]
+    assert ("work pool", f"own-{type_}") == (items[0]["what"], items[0]["name"])
+    assert {item["state"] for item in items} == {"create"}
+    projects.run(*deploy, "--plan", cwd=folder, PREFECT_API_URL=prefect_api, **own)
     for job in made:
         if type_ == "docker":
             assert job["image"] == f"{image}:latest"

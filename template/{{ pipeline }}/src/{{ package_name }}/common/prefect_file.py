@@ -133,7 +133,9 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             unknown.add(mark.full_match)
     if unknown:
         message = f"{PATH}: nothing fills in {', '.join(sorted(unknown))}."
-        raise errors.PermanentError(f"{message} Name the environment's file.")
+        raise errors.PermanentError(
+            f"{message} Name an environment: --env-file environments/NAME.env."
+        )
     return [one | {"pull": old["pull"]} for one, old in zip(filled, entries, strict=True)]
 
 
