@@ -1,0 +1,558 @@
+"""From a merge to production and back: the delivery of a pipeline, run as the forge runs it.
+
+The workflows' own commands run, with what their expressions give, in clones of a repository on this
+machine, against a real Prefect server and a real worker. `docker` and `gh` are programs that keep
+what they are told; in the large run `docker` is a real engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import child_processes
+import engine as engines
+import projects
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from environments import Environments
+    from projects import Render
+
+NAME = "my-data-project"
+REPOSITORY = "Acme/My-Data"
+IMAGE = "ghcr.io/acme/my-data"
+SECRET = "hunter2:not-in-a-log"
+MARK = f"<!-- plan of {NAME} -->"
+
+DOCKER = """#!{python} -IS
+# A registry with the images that were pushed, in the file that $IMAGES names.
+import json, os, pathlib, sys
+
+file = pathlib.Path(os.environ["IMAGES"])
+state = json.loads(file.read_text())
+match sys.argv[1:]:
+    case ["login", "ghcr.io", "--username", "somebody", "--password-stdin"]:
+        state["token"] = sys.stdin.read().strip()
+    case ["manifest", "inspect", image] if state["token"]:
+        if image not in state["pushed"]:
+            sys.exit("manifest unknown")
+    case ["build", "--tag", image, "--build-arg", version, "."]:
+        assert pathlib.Path("Dockerfile").is_file()
+        state["built"].append([image, version])
+    case ["push", image] if state["token"] and [image] == [name for name, _ in state["built"]][-1:]:
+        state["pushed"].append(image)
+    case other:
+        sys.exit(f"docker {{other}}")
+file.write_text(json.dumps(state))
+"""
+
+REAL_DOCKER = """#!/bin/sh
+# An engine without a registry: what is built is there.
+case $1 in
+  login) cat > /dev/null ;;
+  manifest) exec {docker} image inspect "$3" ;;
+  push) exec {docker} image inspect "$2" ;;
+  *) exec {docker} "$@" ;;
+esac
+"""
+
+GH = """#!{python} -IS
+# The comments of one pull request, in the file that $COMMENTS names.
+import json, os, pathlib, sys
+
+file = pathlib.Path(os.environ["COMMENTS"])
+comments = json.loads(file.read_text())
+place = "repos/" + os.environ["GITHUB_REPOSITORY"] + "/issues/7/comments"
+assert os.environ["GH_TOKEN"] == "its-own"
+match sys.argv[1:]:
+    case ["api", "--paginate", url, "--jq", query] if url == place:
+        start = query.partition('startswith("')[2].partition('")')[0]
+        assert query == f'.[] | select(.body | startswith("{{start}}")) | .url'
+        for number, body in enumerate(comments):
+            if body.startswith(start):
+                print(f"https://api.github.com/comments/{{number}}")
+    case ["api", "--silent", "--method", "PATCH", url, "--field", body]:
+        at = int(url.rpartition("/")[2])
+        comments[at] = pathlib.Path(body.removeprefix("body=@")).read_text()
+    case ["api", "--silent", url, "--field", body] if url == place:
+        comments.append(pathlib.Path(body.removeprefix("body=@")).read_text())
+    case other:
+        sys.exit(f"gh {{other}}")
+file.write_text(json.dumps(comments))
+"""
+
+
+def evaluate(expression: str, found: dict[str, Any]) -> Any:
+    """Return what an expression of GitHub's gives, with what its names stand for."""
+    parts = re.split(r"('[^']*')", expression)
+    for at in range(0, len(parts), 2):
+        text = parts[at].replace("&&", " and ").replace("||", " or ")
+        text = re.sub(r"!(?!=)", " not ", text)
+        parts[at] = re.sub(r"\b[a-z_]+(\.\w+)+", lambda name: f"get({name[0]!r})", text)
+
+    def get(name: str) -> Any:
+        value: Any = found
+        for word in name.split("."):
+            value = value.get(word, "") if isinstance(value, dict) else ""
+        return value
+
+    status = {"failure": lambda: "failure" in found["results"], "cancelled": lambda: False}
+    return eval("".join(parts).strip(), {"get": get, "format": str.format, **status})
+
+
+def fill_in(text: Any, found: dict[str, Any]) -> str:
+    """Replace the expressions in a text."""
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda part: str(evaluate(part[1], found)), str(text))
+
+
+@dataclass
+class Forge:
+    """A repository at GitHub, with what is set up there, and its runners."""
+
+    top: Path
+    name: str
+    environments: Environments
+    api: str
+    variables: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    printed: str = ""
+
+    @property
+    def project(self) -> Path:
+        """Where somebody works on it."""
+        return self.top / "user"
+
+    def git(self, *words: str) -> str:
+        """Run git where somebody works."""
+        return projects.run("git", *words, cwd=self.project).strip()
+
+    def merge(self, tag: str = "") -> str:
+        """Commit and push what is there; the commit."""
+        self.git("add", "--all")
+        self.git("commit", "-q", "--allow-empty", "-m", f"Make {tag}")
+        if tag:
+            self.git("tag", tag)
+        self.git("push", "-q", "--tags", "origin", "HEAD:main")
+        return self.git("rev-parse", "HEAD")
+
+    def state(self, name: str) -> Any:
+        """Return what a stand-in keeps."""
+        return json.loads((self.top / name).read_text())
+
+    def run(self, workflow: str, event: str, sha: str, **given: Any) -> dict[str, str]:
+        """Run a workflow as it is on the main branch.
+
+        Args:
+            workflow: Its name.
+            event: What starts it.
+            sha: The commit that GitHub names.
+            **given: `inputs`, or `details` of a pull request.
+
+        Returns:
+            What became of each job.
+        """
+        file = self.git("show", f"origin/main:.github/workflows/{workflow}.yml")
+        document = yaml.safe_load(file)
+        assert event in document[True]
+        github = {
+            "workflow": document["name"],
+            "event_name": event,
+            "ref": "refs/pull/7/merge" if event == "pull_request" else "refs/heads/main",
+            "sha": sha,
+            "repository": REPOSITORY,
+            "token": "its-own",
+            "event": given.get("details", {}),
+        }
+        found: dict[str, Any] = {
+            "github": github,
+            "vars": self.variables,
+            "secrets": {"PREFECT_API_AUTH_STRING": SECRET},
+            "inputs": given.get("inputs", {}),
+        }
+        results: dict[str, str] = {}
+        outputs: dict[str, Any] = {}
+        self.printed = ""
+        for name, job in document["jobs"].items():
+            needs = job.get("needs", [])
+            needs = [needs] if isinstance(needs, str) else needs
+            found["results"] = [results[need] for need in needs]
+            found["needs"] = {need: {"outputs": outputs.get(need, {})} for need in needs}
+            condition = job.get("if", "True")
+            wanted = "failure()" in condition or {*found["results"]} <= {"success"}
+            if not wanted or not evaluate(condition, found):
+                results[name] = "skipped"
+            elif name == "tests":  # other tests run a project's own
+                results[name] = "success"
+            else:
+                results[name] = self.do(job, found)
+                outputs[name] = {k: fill_in(v, found) for k, v in job.get("outputs", {}).items()}
+        assert SECRET not in self.printed
+        return results
+
+    def do(self, job: dict[str, Any], found: dict[str, Any]) -> str:
+        """Run the steps of a job."""
+        work, output = self.top / "runner", self.top / "output"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        github, found["steps"] = found["github"], {}
+        for step in job["steps"]:
+            if not evaluate(step.get("if", "True"), found):
+                continue
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["fetch-depth"] == 0
+                ref = fill_in(step["with"].get("ref") or github["sha"], found)
+                projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
+                projects.run("git", "checkout", "-q", "--detach", ref, cwd=work)
+                self.environments.sync(work)
+            if "run" not in step:
+                continue
+            output.write_text("")
+            env = {
+                **self.env,
+                "GITHUB_ACTOR": "somebody",
+                "GITHUB_EVENT_NAME": github["event_name"],
+                "GITHUB_OUTPUT": str(output),
+                "GITHUB_REPOSITORY": REPOSITORY,
+                "GITHUB_SHA": github["sha"],
+                "PATH": f"{self.top / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                "PREFECT_HOME": str(self.top / "home"),
+                "UV_PYTHON": "3.11",
+                **{name: fill_in(text, found) for name, text in step.get("env", {}).items()},
+            }
+            done = projects.complete(
+                ("bash", "-e", "-c", step["run"]),
+                cwd=work,
+                env=projects.clean_environment(**env),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            self.printed += done.stdout
+            if done.returncode:
+                return "failure"
+            found["steps"][step.get("id", "")] = {"outputs": read_outputs(output.read_text())}
+        return "success"
+
+    def ask(self, path: str, **body: object) -> Any:
+        """Ask Prefect's server."""
+        request = urllib.request.Request(
+            f"{self.api}/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=180) as response:
+            return json.load(response)
+
+    def deployed(self, environment: str) -> dict[str, Any]:
+        """Return the deployments of an environment, by the name of their flow."""
+        wanted = {"deployments": {"tags": {"all_": [f"{self.name}-{environment}"]}}}
+        flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter")}
+        found = self.ask("deployments/filter", **wanted)
+        return {flows[one["flow_id"]] + one["name"].partition(environment)[2]: one for one in found}
+
+    def versions(self, environment: str) -> set[str]:
+        """Return the versions of an environment's deployments."""
+        return {one["version"] for one in self.deployed(environment).values()}
+
+
+def read_outputs(text: str) -> dict[str, str]:
+    """Read what a step has written for later ones."""
+    pattern = r"^(\w+)(?:=([^\n]*)|<<(\w+)\n(.*?)\n\3)$"
+    found = re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
+    return {one[1]: one[4] if one[3] else one[2] for one in found}
+
+
+@pytest.fixture(scope="module")
+def make(
+    render: Render,
+    environments: Environments,
+    prefect_api: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """Put a project into a repository at GitHub, with its first version, v1.0.0."""
+
+    def made(name: str, **answers: object) -> Forge:
+        top = tmp_path_factory.mktemp("forge")
+        forge = Forge(top, name, environments, prefect_api)
+        shutil.copytree(render(project_name=name, **answers), forge.project)
+        environments.sync(forge.project)
+        projects.run("git", "init", "-q", "--bare", "-b", "main", top / "origin.git", cwd=top)
+        forge.git("init", "-q", "-b", "main")
+        forge.git("remote", "add", "origin", str(top / "origin.git"))
+        forge.merge("v1.0.0")
+        (top / "bin").mkdir()
+        for name, text in (("docker", DOCKER), ("gh", GH)):
+            (top / "bin" / name).write_text(text.format(python=sys.executable))
+            (top / "bin" / name).chmod(0o755)
+        forge.env |= {"IMAGES": str(top / "images.json"), "COMMENTS": str(top / "comments.json")}
+        (top / "images.json").write_text(json.dumps({"token": "", "built": [], "pushed": []}))
+        (top / "comments.json").write_text('["Looks good."]')
+        return forge
+
+    return made
+
+
+def pull_request(repository: str = REPOSITORY, user: str = "somebody") -> dict[str, Any]:
+    """Return what GitHub says of a pull request."""
+    head = {"repo": {"full_name": repository}}
+    return {"pull_request": {"number": 7, "head": head, "user": {"login": user}}}
+
+
+def version_of(tag: str, forge: Forge) -> str:
+    """Return the version that the deployments of a tag carry."""
+    return f"{tag.removeprefix('v')}+g{forge.git('rev-parse', tag)[:8]}"
+
+
+def edit(forge: Forge, **changes: Any) -> None:
+    """Change prefect.yaml: texts by others, given by name."""
+    file = forge.project / "prefect.yaml"
+    text = file.read_text()
+    for old, new in changes["texts"]:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def process(make: Any) -> Iterator[Forge]:
+    """A pipeline whose runs are processes, with a worker for staging."""
+    forge = make(NAME)
+    worker = forge.top / "worker"
+    environment = {"UV_PROJECT_ENVIRONMENT": str(worker / ".venv"), "UV_PYTHON": "3.11"}
+    words = ("uv", "sync", "-q", "--no-dev", "--no-editable")
+    projects.run(*words, cwd=forge.project, **environment)
+    build = (
+        "import sys; from pathlib import Path; from my_data_project import demo_source;"
+        "demo_source.build_source(Path('tests/data'), Path(sys.argv[1]));"
+        "from prefect.blocks.system import Secret;"
+        "name = 'my-data-project-staging-';"
+        "Secret(value=f'sqlite:///{sys.argv[1]}').save(name + 'source-url', overwrite=True);"
+        "Secret(value=f'duckdb:///{sys.argv[2]}').save(name + 'warehouse-url', overwrite=True)"
+    )
+    code = ("python", "-c", build, worker / "source.db", worker / "warehouse.duckdb")
+    home = {"PREFECT_API_URL": forge.api, "PREFECT_HOME": str(worker / "home")}
+    projects.run("uv", "run", "--no-sync", *code, cwd=forge.project, **home)
+    command = [worker / ".venv/bin/prefect", "worker", "start", "--type", "process"]
+    command += ["--pool", f"{NAME}-staging"]
+    env = projects.clean_environment(**home, PREFECT_WORKER_QUERY_SECONDS="1")
+    with (worker / "log").open("wb") as log:
+        started = child_processes.start(
+            command, cwd=worker, env=env, stdout=log, stderr=subprocess.STDOUT
+        )
+    yield forge
+    child_processes.stop(started, 60)
+
+
+def test_nothing_runs_where_no_server_is_named(process: Forge) -> None:
+    sha = process.git("rev-parse", "HEAD")
+    jobs = {"tests", "staging", "production"}
+    assert process.run("deploy", "push", sha) == dict.fromkeys(jobs, "skipped")
+    again = process.run("deploy", "workflow_dispatch", sha, inputs={"version": "v1.0.0"})
+    assert again == dict.fromkeys(jobs, "skipped")
+    found = process.run("plan", "pull_request", sha, details=pull_request())
+    assert found == {"plan": "skipped", "comment": "skipped"}
+
+
+def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
+    process.variables |= {
+        "STAGING_API_URL": process.api,
+        "PRODUCTION_API_URL": process.api,
+        "WORKER_ENVIRONMENT": str(process.top / "worker/.venv"),
+    }
+    sha = process.git("rev-parse", "HEAD")
+    done = process.run("deploy", "push", sha)
+    assert done == dict.fromkeys(("tests", "staging", "production"), "success"), process.printed
+    version = version_of("v1.0.0", process)
+    assert process.versions("staging") == process.versions("prod") == {version}
+    # A worker has run it, and the run says so.
+    manual = process.deployed("staging")["ingest-all-manual"]
+    (run,) = process.ask(
+        "flow_runs/filter", deployments={"id": {"any_": [manual["id"]]}}, sort="START_TIME_DESC"
+    )
+    assert (run["state_type"], run["deployment_version"]) == ("COMPLETED", version)
+    assert installed(process) == "1.0.0"
+    assert "finished successfully" in process.printed
+
+
+def installed(forge: Forge) -> str:
+    """Return the version that the worker has."""
+    command = forge.top / "worker/.venv/bin" / NAME
+    return projects.run(command, "--version", cwd=forge.top).strip()
+
+
+def test_a_pull_request_shows_its_plan(process: Forge) -> None:
+    edit(process, texts=[("    description: Rebuilds", "    description: Makes")])
+    file = process.project / "prefect.yaml"
+    text = file.read_text()
+    own = text.index("  # No table needs an entry")
+    file.write_text(text[:own])
+    process.git("add", "--all")
+    process.git("commit", "-q", "-m", "Propose")
+    sha = process.git("rev-parse", "HEAD")
+    process.git("push", "-q", "origin", "HEAD:proposal")
+    for _ in range(2):
+        found = process.run("plan", "pull_request", sha, details=pull_request())
+        assert found == {"plan": "success", "comment": "success"}, process.printed
+    # One comment, which changes.
+    first, plan = process.state("comments.json")
+    assert (first, plan.startswith(f"{MARK}\n```\n")) == ("Looks good.", True)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in plan.splitlines()]
+    assert ["deployment", f"transform/{NAME}-staging", "change", "description"] in rows
+    assert ["deployment", f"ingest-flights/{NAME}-staging", "orphaned", "-"] in rows
+    assert f"g{sha[:8]} replaces {version_of('v1.0.0', process)}" in plan
+    assert {one["description"] for one in process.deployed("staging").values()} >= {
+        "Rebuilds the derived tables."
+    }
+
+    # Who may not have secrets gets none; a mistake is red.
+    for details in (pull_request("else/where"), pull_request(user="dependabot[bot]")):
+        found = process.run("plan", "pull_request", sha, details=details)
+        assert found == {"plan": "skipped", "comment": "skipped"}
+    edit(process, texts=[("    tags: *tags", "    tgas: *tags")])
+    process.git("commit", "-q", "-a", "-m", "Mistake")
+    sha = process.git("rev-parse", "HEAD")
+    process.git("push", "-q", "origin", "HEAD:proposal")
+    found = process.run("plan", "pull_request", sha, details=pull_request())
+    assert found == {"plan": "failure", "comment": "skipped"}
+    assert "Prefect ignores the key 'tgas'" in process.printed
+    process.git("reset", "-q", "--hard", "HEAD~1")
+
+
+def test_older_ones_do_not_come_after_newer_ones(process: Forge) -> None:
+    first = process.git("rev-parse", "v1.0.0")
+    sha = process.merge("v1.1.0")
+    done = process.run("deploy", "push", sha)
+    assert {*done.values()} == {"success"}, process.printed
+    assert (
+        process.versions("staging") == process.versions("prod") == {version_of("v1.1.0", process)}
+    )
+    assert not {"ingest-flights"} & {*process.deployed("staging"), *process.deployed("prod")}
+    assert installed(process) == "1.1.0"
+
+    done = process.run("deploy", "push", first)
+    assert done == {"tests": "success", "staging": "failure", "production": "skipped"}
+    assert f"{sha[:8]} is deployed, and newer" in process.printed
+    assert process.versions("staging") == {version_of("v1.1.0", process)}
+
+
+def test_one_dispatch_goes_back(process: Forge) -> None:
+    head = process.git("rev-parse", "HEAD")
+    done = process.run("deploy", "workflow_dispatch", head, inputs={"version": "v1.0.0"})
+    assert done == {"tests": "skipped", "staging": "skipped", "production": "success"}
+    assert process.versions("prod") == {version_of("v1.0.0", process)}
+    found = process.deployed("prod")
+    assert "ingest-flights" in found
+    assert found["transform"]["description"] == "Rebuilds the derived tables."
+    assert process.versions("staging") == {version_of("v1.1.0", process)}
+    assert installed(process) == "1.0.0"
+    # The next merge goes on from there.
+    process.merge("v1.2.0")
+    assert {*process.run("deploy", "push", process.git("rev-parse", "HEAD")).values()} == {
+        "success"
+    }
+    assert process.versions("prod") == {version_of("v1.2.0", process)}
+
+
+def test_a_run_that_fails_stops_before_production(process: Forge) -> None:
+    source = process.top / "worker/source.db"
+    source.rename(source.with_suffix(".away"))
+    try:
+        sha = process.merge("v1.3.0")
+        done = process.run("deploy", "push", sha)
+    finally:
+        source.unlink(missing_ok=True)
+        source.with_suffix(".away").rename(source)
+    assert done == {"tests": "success", "staging": "failure", "production": "skipped"}
+    assert process.versions("prod") == {version_of("v1.2.0", process)}
+
+
+def deliver_images(forge: Forge) -> list[str]:
+    """Deliver two versions and go back; the images that production had."""
+    forge.variables["PRODUCTION_API_URL"] = forge.api
+    ways = [
+        ("push", {}),
+        ("push", {}),
+        ("workflow_dispatch", {"version": "v1.0.0"}),
+    ]
+    images = []
+    for number, (event, inputs) in enumerate(ways):
+        if number == 1:
+            forge.merge("v1.1.0")
+        head = forge.git("rev-parse", "HEAD")
+        done = forge.run("deploy", event, head, inputs=inputs)
+        assert (done["staging"], done["production"]) == ("skipped", "success"), forge.printed
+        (image,) = {one["job_variables"]["image"] for one in forge.deployed("prod").values()}
+        (version,) = forge.versions("prod")
+        assert image == f"{IMAGE}:{version.replace('+', '-')}"
+        images.append(image)
+    assert images[0] == images[2] != images[1]
+    return images[:2]
+
+
+@pytest.mark.parametrize("type_", ["docker", "kubernetes"])
+def test_each_version_has_an_image(type_: str, make: Any) -> None:
+    forge = make(f"its-{type_}", work_pool_type=type_, package_name="loads")
+    images = deliver_images(forge)
+    state = forge.state("images.json")
+    # Each is built once: what goes back finds it.
+    versions = [version_of(tag, forge) for tag in ("v1.0.0", "v1.1.0")]
+    assert state == {
+        "token": "its-own",
+        "built": [[i, f"VERSION={v}"] for i, v in zip(images, versions, strict=True)],
+        "pushed": images,
+    }
+
+    # The image that is deployed is no difference in a plan.
+    words = (
+        "uv",
+        "run",
+        "--no-sync",
+        "--env-file",
+        "environments/staging.env",
+        forge.name,
+        "deploy",
+    )
+    projects.run(*words, cwd=forge.project, PREFECT_API_URL=forge.api, LOADS_IMAGE=images[1])
+    forge.variables["STAGING_API_URL"] = forge.api
+    edit(forge, texts=[("    description: Rebuilds", "    description: Makes")])
+    sha = forge.merge()
+    found = forge.run("plan", "pull_request", sha, details=pull_request())
+    assert found == {"plan": "success", "comment": "success"}, forge.printed
+    plan = forge.state("comments.json")[1]
+    assert (plan.count(" change "), "job_variables" in plan) == (1, False)
+    assert f"replaces {versions[1]}" in plan
+
+    # A project of before, whose prefect.yaml names one image for all versions.
+    edit(forge, texts=[("{{ $LOADS_IMAGE }}", "loads:latest")])
+    done = forge.run("deploy", "push", forge.merge())
+    assert done == {
+        "tests": "success",
+        "image": "failure",
+        "staging": "skipped",
+        "production": "skipped",
+    }
+    assert "prefect.yaml does not take its image from LOADS_IMAGE" in forge.printed
+
+
+@pytest.mark.large("containers")
+def test_images_are_built_for_real(make: Any, tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    with engines.start(tmp_path) as engine:
+        forge = make("its-images", work_pool_type="docker", package_name="loads")
+        forge.env |= engine.env
+        (forge.top / "bin/docker").write_text(REAL_DOCKER.format(docker=docker))
+        for image, tag in zip(deliver_images(forge), ("v1.0.0", "v1.1.0"), strict=True):
+            printed = engine.docker("run", "--rm", image, forge.name, "--version")
+            assert printed.strip() == version_of(tag, forge)
