@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import string
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +24,7 @@ import engine as engines
 import projects
 import pytest
 import yaml
+from hooks.conftest import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +45,7 @@ import json, os, pathlib, sys
 file = pathlib.Path(os.environ["IMAGES"])
 state = json.loads(file.read_text())
 match sys.argv[1:]:
-    case ["login", "ghcr.io", "--username", "somebody", "--password-stdin"]:
+    case ["login", "ghcr.io" | "registry.example", "--username", "somebody", "--password-stdin"]:
         state["token"] = sys.stdin.read().strip()
     case ["manifest", "inspect", image] if state["token"]:
         if image not in state["pushed"]:
@@ -69,14 +71,15 @@ esac
 """
 
 GH = """#!{python} -IS
-# The comments of one pull request, in the file that $COMMENTS names.
+# The comments of one pull request, in the file that $COMMENTS names; and what is set and started.
 import json, os, pathlib, sys
 
 file = pathlib.Path(os.environ["COMMENTS"])
 comments = json.loads(file.read_text())
-place = "repos/" + os.environ["GITHUB_REPOSITORY"] + "/issues/7/comments"
-assert os.environ["GH_TOKEN"] == "its-own"
+place = "repos/" + os.environ.get("GITHUB_REPOSITORY", "") + "/issues/7/comments"
 match sys.argv[1:]:
+    case ["api", *_] if os.environ["GH_TOKEN"] != "its-own":
+        sys.exit("HTTP 401")
     case ["api", "--paginate", url, "--jq", query] if url == place:
         start = query.partition('startswith("')[2].partition('")')[0]
         assert query == f'.[] | select(.body | startswith("{{start}}")) | .url'
@@ -88,6 +91,9 @@ match sys.argv[1:]:
         comments[at] = pathlib.Path(body.removeprefix("body=@")).read_text()
     case ["api", "--silent", url, "--field", body] if url == place:
         comments.append(pathlib.Path(body.removeprefix("body=@")).read_text())
+    case ["variable" | "secret" | "workflow", *_] as words:
+        with pathlib.Path(os.environ["COMMENTS"]).with_name("told.jsonl").open("a") as told:
+            print(json.dumps(words), file=told)
     case other:
         sys.exit(f"gh {{other}}")
 file.write_text(json.dumps(comments))
@@ -110,6 +116,13 @@ def evaluate(expression: str, found: dict[str, Any]) -> Any:
 
     status = {"failure": lambda: "failure" in found["results"], "cancelled": lambda: False}
     return eval("".join(parts).strip(), {"get": get, "format": str.format, **status})
+
+
+def applies(rule: str, variables: dict[str, str]) -> bool:
+    """Tell whether a rule of GitLab's lets a job run."""
+    text = rule.replace("&&", " and ").replace("||", " or ")
+    text = re.sub(r"\$(\w+)", lambda name: repr(variables.get(name[1], "")), text)
+    return bool(eval(text))
 
 
 def fill_in(text: Any, found: dict[str, Any]) -> str:
@@ -146,6 +159,16 @@ class Forge:
             self.git("tag", tag)
         self.git("push", "-q", "--tags", "origin", "HEAD:main")
         return self.git("rev-parse", "HEAD")
+
+    def follow(self, name: str, **env: str) -> list[list[str]]:
+        """Run commands of docs/operate.md where somebody works; what `gh` was told."""
+        told = self.top / "told.jsonl"
+        told.write_text("")
+        self.printed = ""
+        self.do_script(
+            command("operate.md", name), self.project, {"PREFECT_API_URL": self.api, **env}
+        )
+        return [json.loads(line) for line in told.read_text().splitlines()]
 
     def state(self, name: str) -> Any:
         """Return what a stand-in keeps."""
@@ -204,8 +227,6 @@ class Forge:
     def do(self, job: dict[str, Any], found: dict[str, Any]) -> str:
         """Run the steps of a job."""
         work, output = self.top / "runner", self.top / "output"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
         github, found["steps"] = found["github"], {}
         for step in job["steps"]:
             if not evaluate(step.get("if", "True"), found):
@@ -213,37 +234,105 @@ class Forge:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["fetch-depth"] == 0
                 ref = fill_in(step["with"].get("ref") or github["sha"], found)
-                projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
-                projects.run("git", "checkout", "-q", "--detach", ref, cwd=work)
-                self.environments.sync(work)
+                self.check_out(ref)
             if "run" not in step:
                 continue
             output.write_text("")
             env = {
-                **self.env,
                 "GITHUB_ACTOR": "somebody",
                 "GITHUB_EVENT_NAME": github["event_name"],
                 "GITHUB_OUTPUT": str(output),
                 "GITHUB_REPOSITORY": REPOSITORY,
                 "GITHUB_SHA": github["sha"],
-                "PATH": f"{self.top / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                "PREFECT_HOME": str(self.top / "home"),
-                "UV_PYTHON": "3.11",
                 **{name: fill_in(text, found) for name, text in step.get("env", {}).items()},
             }
-            done = projects.complete(
-                ("bash", "-e", "-c", step["run"]),
-                cwd=work,
-                env=projects.clean_environment(**env),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            self.printed += done.stdout
-            if done.returncode:
+            if not self.do_script(step["run"], work, env):
                 return "failure"
             found["steps"][step.get("id", "")] = {"outputs": read_outputs(output.read_text())}
         return "success"
+
+    def check_out(self, ref: str) -> Path:
+        """Clone the repository for a job."""
+        work = self.top / "runner"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(exist_ok=True)  # a job without a clone has one as well
+        if ref:
+            projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
+            projects.run("git", "checkout", "-q", "--detach", ref, cwd=work)
+            self.environments.sync(work)
+        return work
+
+    def do_script(self, script: str, work: Path, env: dict[str, str], *options: str) -> bool:
+        """Run commands in the shell; whether they end well."""
+        env = {
+            **self.env,
+            "PATH": f"{self.top / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PREFECT_HOME": str(self.top / "home"),
+            "UV_PYTHON": "3.11",
+            **env,
+        }
+        done = projects.complete(
+            ("bash", "-e", *options, "-c", script),
+            cwd=work,
+            env=projects.clean_environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.printed += done.stdout
+        return done.returncode == 0
+
+    def pipeline(self, file: Path, source: str, sha: str, *jobs: str, **given: str) -> list[str]:
+        """Run jobs of a pipeline of GitLab.
+
+        Args:
+            file: Where it is.
+            source: What starts it.
+            sha: The commit.
+            *jobs: The jobs to run, those that are started by hand too.
+            **given: More variables.
+
+        Returns:
+            Those that ran and ended well.
+        """
+        document = yaml.safe_load(file.read_text())
+        known = {
+            **self.variables,
+            "CI_COMMIT_BRANCH": "main" if source == "push" else "",
+            "CI_COMMIT_SHA": sha,
+            "CI_COMMIT_SHORT_SHA": sha[:8],
+            "CI_DEFAULT_BRANCH": "main",
+            "CI_PIPELINE_SOURCE": source,
+            "CI_REGISTRY": "registry.example",
+            "CI_REGISTRY_IMAGE": "registry.example/acme/my-data",
+            "CI_REGISTRY_PASSWORD": "its-own",
+            "CI_REGISTRY_USER": "somebody",
+            "PREFECT_API_AUTH_STRING": SECRET,
+            **given,
+        }
+        ended: list[str] = []
+        self.printed = ""
+        for name in jobs:
+            job = document[name]
+            base = document.get(job.get("extends", ""), {})
+            if not any(applies(rule["if"], known) for rule in [*job["rules"]]):
+                continue
+            environment = job.get("environment", "")
+            if isinstance(environment, dict):
+                assert environment["action"] == "verify"
+                environment = environment["name"]
+            variables = {**base.get("variables", {}), **job.get("variables", {})}
+            variables.pop("UV_CACHE_DIR", None)  # what is there need not be fetched
+            filled = {k: string.Template(str(v)).substitute(known) for k, v in variables.items()}
+            work = self.check_out(sha)
+            if "build" in job.get("dependencies", ()):
+                projects.run("uv", "build", "-q", "--out-dir", "dist", cwd=work)
+            script = "\n".join({**base, **job}["script"])
+            env = {**known, **filled, "CI_ENVIRONMENT_NAME": environment}
+            if self.do_script(script, work, env, "-o", "pipefail"):
+                ended.append(name)
+        assert SECRET not in self.printed
+        return ended
 
     def ask(self, path: str, **body: object) -> Any:
         """Ask Prefect's server."""
@@ -344,12 +433,12 @@ def process(make: Any) -> Iterator[Forge]:
     code = ("python", "-c", build, worker / "source.db", worker / "warehouse.duckdb")
     home = {"PREFECT_API_URL": forge.api, "PREFECT_HOME": str(worker / "home")}
     projects.run("uv", "run", "--no-sync", *code, cwd=forge.project, **home)
-    command = [worker / ".venv/bin/prefect", "worker", "start", "--type", "process"]
-    command += ["--pool", f"{NAME}-staging"]
+    start = [worker / ".venv/bin/prefect", "worker", "start", "--type", "process"]
+    start += ["--pool", f"{NAME}-staging"]
     env = projects.clean_environment(**home, PREFECT_WORKER_QUERY_SECONDS="1")
     with (worker / "log").open("wb") as log:
         started = child_processes.start(
-            command, cwd=worker, env=env, stdout=log, stderr=subprocess.STDOUT
+            start, cwd=worker, env=env, stdout=log, stderr=subprocess.STDOUT
         )
     yield forge
     child_processes.stop(started, 60)
@@ -366,11 +455,16 @@ def test_nothing_runs_where_no_server_is_named(process: Forge) -> None:
 
 
 def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
-    process.variables |= {
-        "STAGING_API_URL": process.api,
-        "PRODUCTION_API_URL": process.api,
-        "WORKER_ENVIRONMENT": str(process.top / "worker/.venv"),
-    }
+    addresses = dict.fromkeys(("STAGING_API_URL", "PRODUCTION_API_URL"), process.api)
+    secrets = dict.fromkeys(("STAGING_AUTH_STRING", "PRODUCTION_AUTH_STRING"), SECRET)
+    told = process.follow("delivery", **addresses, **secrets)
+    process.variables |= {words[2]: words[4] for words in told if words[0] == "variable"}
+    assert process.variables == addresses
+    assert [words[2:] for words in told if words[0] == "secret"] == [
+        ["PREFECT_API_AUTH_STRING", "--env", environment, "--body", SECRET]
+        for environment in ("staging", "production")
+    ]
+    process.variables["WORKER_ENVIRONMENT"] = str(process.top / "worker/.venv")
     sha = process.git("rev-parse", "HEAD")
     done = process.run("deploy", "push", sha)
     assert done == dict.fromkeys(("tests", "staging", "production"), "success"), process.printed
@@ -378,9 +472,7 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
     assert process.versions("staging") == process.versions("prod") == {version}
     # A worker has run it, and the run says so.
     manual = process.deployed("staging")["ingest-all-manual"]
-    (run,) = process.ask(
-        "flow_runs/filter", deployments={"id": {"any_": [manual["id"]]}}, sort="START_TIME_DESC"
-    )
+    (run,) = process.ask("flow_runs/filter", deployments={"id": {"any_": [manual["id"]]}})
     assert (run["state_type"], run["deployment_version"]) == ("COMPLETED", version)
     assert installed(process) == "1.0.0"
     assert "finished successfully" in process.printed
@@ -388,8 +480,8 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
 
 def installed(forge: Forge) -> str:
     """Return the version that the worker has."""
-    command = forge.top / "worker/.venv/bin" / NAME
-    return projects.run(command, "--version", cwd=forge.top).strip()
+    program = forge.top / "worker/.venv/bin" / NAME
+    return projects.run(program, "--version", cwd=forge.top).strip()
 
 
 def test_a_pull_request_shows_its_plan(process: Forge) -> None:
@@ -430,39 +522,59 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     process.git("reset", "-q", "--hard", "HEAD~1")
 
 
-def test_older_ones_do_not_come_after_newer_ones(process: Forge) -> None:
+def test_older_ones_do_not_come_after_newer_ones(
+    process: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one server only, as some have it."""
+    monkeypatch.delitem(process.variables, "STAGING_API_URL")
     first = process.git("rev-parse", "v1.0.0")
     sha = process.merge("v1.1.0")
     done = process.run("deploy", "push", sha)
-    assert {*done.values()} == {"success"}, process.printed
-    assert (
-        process.versions("staging") == process.versions("prod") == {version_of("v1.1.0", process)}
-    )
-    assert not {"ingest-flights"} & {*process.deployed("staging"), *process.deployed("prod")}
+    assert done == {"tests": "success", "staging": "skipped", "production": "success"}
+    assert process.versions("prod") == {version_of("v1.1.0", process)}
+    # It was in the plan: what is not in the file goes.
+    assert "ingest-flights" not in process.deployed("prod")
     assert installed(process) == "1.1.0"
 
     done = process.run("deploy", "push", first)
-    assert done == {"tests": "success", "staging": "failure", "production": "skipped"}
+    assert done == {"tests": "success", "staging": "skipped", "production": "failure"}
     assert f"{sha[:8]} is deployed, and newer" in process.printed
-    assert process.versions("staging") == {version_of("v1.1.0", process)}
+    assert process.versions("prod") == {version_of("v1.1.0", process)}
 
 
-def test_one_dispatch_goes_back(process: Forge) -> None:
+def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     head = process.git("rev-parse", "HEAD")
-    done = process.run("deploy", "workflow_dispatch", head, inputs={"version": "v1.0.0"})
+    (words,) = process.follow("back")
+    *start, given = words
+    assert start == ["workflow", "run", "deploy.yml", "-f"]
+    inputs = dict([given.split("=")])
+    done = process.run("deploy", "workflow_dispatch", head, inputs=inputs)
     assert done == {"tests": "skipped", "staging": "skipped", "production": "success"}
     assert process.versions("prod") == {version_of("v1.0.0", process)}
     found = process.deployed("prod")
     assert "ingest-flights" in found
     assert found["transform"]["description"] == "Rebuilds the derived tables."
-    assert process.versions("staging") == {version_of("v1.1.0", process)}
     assert installed(process) == "1.0.0"
     # The next merge goes on from there.
-    process.merge("v1.2.0")
-    assert {*process.run("deploy", "push", process.git("rev-parse", "HEAD")).values()} == {
-        "success"
-    }
+    monkeypatch.delitem(process.variables, "STAGING_API_URL")
+    done = process.run("deploy", "push", process.merge("v1.2.0"))
+    assert done["production"] == "success", process.printed
     assert process.versions("prod") == {version_of("v1.2.0", process)}
+
+
+def test_what_is_deployed_and_back_by_hand(process: Forge) -> None:
+    process.git("fetch", "-q")
+    process.follow("deployed")
+    assert f"'version': '{version_of('v1.2.0', process)}'" in process.printed
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in process.printed.splitlines()
+    ]
+    assert {row[2] for row in rows if row} == {"unchanged"}
+    process.follow("back-by-hand")
+    assert process.versions("prod") == {version_of("v1.0.0", process)}
+    assert process.git("branch", "--show-current") == "main"
+    process.follow("deployed")
+    assert f"replaces {version_of('v1.0.0', process)}" in process.printed
 
 
 def test_a_run_that_fails_stops_before_production(process: Forge) -> None:
@@ -475,6 +587,30 @@ def test_a_run_that_fails_stops_before_production(process: Forge) -> None:
         source.unlink(missing_ok=True)
         source.with_suffix(".away").rename(source)
     assert done == {"tests": "success", "staging": "failure", "production": "skipped"}
+    assert process.versions("prod") == {version_of("v1.0.0", process)}
+
+
+def test_gitlab(process: Forge, render: Render) -> None:
+    file = render(project_name=NAME, ci="gitlab") / ".gitlab-ci.yml"
+    names = ("STAGING_API_URL", "PRODUCTION_API_URL")
+    addresses = {name: process.variables.pop(name) for name in names}
+    jobs = ("plan", "staging", "production")
+    sha = process.merge("v1.4.0")
+    for source in ("push", "merge_request_event", "schedule"):
+        assert process.pipeline(file, source, sha, *jobs) == []
+    process.variables |= addresses
+    assert process.pipeline(file, "schedule", sha, *jobs) == []
+    assert process.pipeline(file, "merge_request_event", sha, *jobs) == ["plan"], process.printed
+    shown = (process.top / "runner/plan.txt").read_text()
+    assert f"The version {version_of('v1.4.0', process)} replaces" in shown
+
+    assert process.pipeline(file, "push", sha, *jobs) == ["staging", "production"], process.printed
+    version = version_of("v1.4.0", process)
+    assert process.versions("staging") == process.versions("prod") == {version}
+    assert installed(process) == "1.4.0"
+    # An environment's rollback is the job of an older pipeline.
+    older = process.git("rev-parse", "v1.2.0")
+    assert process.pipeline(file, "push", older, "production") == ["production"], process.printed
     assert process.versions("prod") == {version_of("v1.2.0", process)}
 
 
@@ -501,7 +637,9 @@ def deliver_images(forge: Forge) -> list[str]:
     return images[:2]
 
 
-@pytest.mark.parametrize("type_", ["docker", "kubernetes"])
+@pytest.mark.parametrize(
+    "type_", ["docker", pytest.param("kubernetes", marks=pytest.mark.large("containers"))]
+)
 def test_each_version_has_an_image(type_: str, make: Any) -> None:
     forge = make(f"its-{type_}", work_pool_type=type_, package_name="loads")
     images = deliver_images(forge)
@@ -531,7 +669,7 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
     found = forge.run("plan", "pull_request", sha, details=pull_request())
     assert found == {"plan": "success", "comment": "success"}, forge.printed
     plan = forge.state("comments.json")[1]
-    assert (plan.count(" change "), "job_variables" in plan) == (1, False)
+    assert (plan.count(" change "), "job_variables" in plan) == (1, False), plan
     assert f"replaces {versions[1]}" in plan
 
     # A project of before, whose prefect.yaml names one image for all versions.
@@ -544,6 +682,20 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
         "production": "skipped",
     }
     assert "prefect.yaml does not take its image from LOADS_IMAGE" in forge.printed
+
+
+def test_gitlab_s_images(make: Any) -> None:
+    forge = make("at-gitlab", work_pool_type="docker", package_name="loads", ci="gitlab")
+    file = forge.project / ".gitlab-ci.yml"
+    forge.variables["PRODUCTION_API_URL"] = forge.api
+    jobs = ("container-image", "production")
+    sha = forge.git("rev-parse", "HEAD")
+    for _ in range(2):
+        assert forge.pipeline(file, "push", sha, *jobs) == [*jobs], forge.printed
+    image = f"registry.example/acme/my-data:1.0.0-g{sha[:8]}"
+    built = [[image, f"VERSION={version_of('v1.0.0', forge)}"]]
+    assert forge.state("images.json") == {"token": "its-own", "built": built, "pushed": [image]}
+    assert {d["job_variables"]["image"] for d in forge.deployed("prod").values()} == {image}
 
 
 @pytest.mark.large("containers")

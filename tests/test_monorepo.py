@@ -143,7 +143,8 @@ def steps(file: Path, job: str, top: Path, containing: str = "", **env: str) -> 
 def test_workflows_run_at_the_top(repository: Path) -> None:
     workflows = repository / ".github/workflows"
     names = {f"{name}-{file}.yml" for name in ("sales", "toolbox") for file in ("ci", "scheduled")}
-    assert {path.name for path in workflows.iterdir()} == names | {"toolbox-release.yml"}
+    names |= {"sales-plan.yml", "sales-deploy.yml", "toolbox-release.yml"}
+    assert {path.name for path in workflows.iterdir()} == names
     (repository / ".github/dependabot.yml").write_text(document(".github/dependabot.yml"))
     checks.github(repository)
     rules = yaml.safe_load(document(".github/dependabot.yml"))["updates"][1]["ignore"]
