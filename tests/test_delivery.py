@@ -252,14 +252,14 @@ class Forge:
         return "success"
 
     def check_out(self, ref: str) -> Path:
-        """Clone the repository for a job."""
+        """Bring a commit to the runner, a machine of its owner's: what did not change stays."""
         work = self.top / "runner"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(exist_ok=True)  # a job without a clone has one as well
-        if ref:
+        if not work.exists():
             projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
-            projects.run("git", "checkout", "-q", "--detach", ref, cwd=work)
-            self.environments.sync(work)
+        for words in (("fetch", "-q", "--tags"), ("checkout", "-q", "--detach", ref)):
+            projects.run("git", *words, cwd=work)
+        projects.run("git", "clean", "-ffdxq", cwd=work)
+        self.environments.sync(work)
         return work
 
     def do_script(self, script: str, work: Path, env: dict[str, str], *options: str) -> bool:
