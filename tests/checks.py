@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 WINDOWS_HOSTILE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
 
 REPO_REVIEW = {
-    "PY007": "uv and the commands in CONTRIBUTING.md are the task runner",
     "PP302": "the lower bound of pytest in the dev extra is the one place for its version",
     "PP304": "pytest shows the log of a failed test at every level that was logged",
     "PC": "hooks are local, through uv: each tool's version stands in one place",

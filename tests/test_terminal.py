@@ -114,7 +114,7 @@ def test_answering_in_a_terminal(
         "user_email": "data-team@example.com",
         "ci": "gitlab",
         "extras": chosen if extras else None,
-        "features": ["container", "docs"] if kind == "pipeline" else ["docs"],
+        "features": ["container", "docs", "agents"] if kind == "pipeline" else ["docs", "agents"],
     }
     message = screen[screen.index("my-json is ready in here") :]
     assert_unbroken(message, width)

@@ -60,9 +60,9 @@ def move(ref: str, answers: dict[str, Any]) -> dict[str, str]:
 
 
 def recorded(project: Path) -> dict[str, Any]:
-    """Return what a project says of itself: its default may have changed since."""
-    name = "project_description"
-    return {name: updating.answers(project)[name]}
+    """Return answers of a project whose defaults may have changed since: it keeps what it has."""
+    given = updating.answers(project)
+    return {name: given[name] for name in ("project_description", "features")}
 
 
 def check_new(project: Path, fresh: Path) -> None:
