@@ -49,7 +49,7 @@ EVERYTHING: Answers = {
     "license": "Apache-2.0",
     "minimum_python": "3.12",
     "extras": ["postgres", "duckdb", "dask", "mysql", "filesystem"],
-    "features": ["docs", "container", "agents"],
+    "features": ["docs", "container", "agents", "devcontainer"],
     "work_pool_type": "docker",
 }
 """Every part of a pipeline switched on, and no answer left at its default."""

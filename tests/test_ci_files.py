@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -131,6 +132,52 @@ def test_dependabot_leaves_to_the_template_what_the_template_pins(
         "docker": set(images),
     }
     assert ignored(yaml.safe_load((project / ".github/dependabot.yml").read_text())) == pinned
+
+
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_a_dev_container_has_the_pinned_uv(kind: str, render: Render) -> None:
+    project = render(project_kind=kind, features=["devcontainer"])
+    settings = json.loads((project / ".devcontainer" / "devcontainer.json").read_text())
+    # The one version of it that test_one_version_of_uv_is_pinned lets the template have.
+    assert re.fullmatch(r"ghcr\.io/astral-sh/uv:[\d.]+-python3\.13-trixie", settings["image"])
+    assert settings["postCreateCommand"] == "uv sync"
+    # Not in the folder that it shares with the machine, whose own environment is there.
+    environment = settings["containerEnv"]["UV_PROJECT_ENVIRONMENT"]
+    editor = settings["customizations"]["vscode"]["settings"]
+    assert editor["python.defaultInterpreterPath"] == f"{environment}/bin/python"
+    assert environment.startswith(f"/home/{settings['remoteUser']}/")
+
+
+POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+"""Modules of the standard library that Windows has not."""
+
+
+@pytest.mark.parametrize("kind", projects.KINDS[1:])
+def test_what_runs_on_other_systems(kind: str, project: Render) -> None:
+    """The step, on this one; it can fail; and nothing needs a module that Windows has not."""
+    extras = projects.choices(projects.questions()["extras"], kind)
+    folder = project(project_kind=kind, extras=extras)
+    jobs = yaml.safe_load((folder / ".github/workflows/ci.yml").read_text())["jobs"]
+    (step,) = (step for step in jobs["systems"]["steps"] if "run" in step)
+    projects.run("git", "init", "-q", cwd=folder)
+    projects.run("bash", "-c", step["run"], cwd=folder)
+    for path in folder.glob("src/**/*.py"):
+        found = list(ast.walk(ast.parse(path.read_text())))
+        names = {one.name for node in found if isinstance(node, ast.Import) for one in node.names}
+        names |= {str(node.module) for node in found if isinstance(node, ast.ImportFrom)}
+        assert not names & POSIX, path
+    (folder / "pyproject.toml").touch()  # so that uv builds the wheel anew
+    next(folder.glob("src/*/common")).joinpath("broken.py").write_text("import termios.broken\n")
+    assert "ModuleNotFoundError" in projects.run("bash", "-c", step["run"], cwd=folder, check=False)
+
+
+def test_no_paid_machine_is_asked_for(render: Render) -> None:
+    for answers in (
+        {"project_kind": "pipeline"},
+        {"project_kind": "library", "license": "Proprietary"},
+    ):
+        text = (render(**answers) / ".github/workflows/ci.yml").read_text()
+        assert set(re.findall(r"runs-on: (.+)", text)) == {"ubuntu-latest"}
 
 
 def ignored(document: dict[str, Any]) -> dict[str, set[str]]:

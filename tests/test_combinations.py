@@ -48,6 +48,8 @@ def test_files(answers: Answers, render: Render) -> None:
     assert (project / "AGENTS.md").is_file() == ("agents" in given["features"])
     assert (project / ".github").is_dir() == (given["ci"] == "github")
     assert (project / ".gitlab-ci.yml").is_file() == (given["ci"] == "gitlab")
+    container = (project / ".devcontainer" / "devcontainer.json").is_file()
+    assert container == ("devcontainer" in given["features"])
 
 
 @pytest.mark.parametrize("kind", projects.KINDS)
@@ -151,18 +153,19 @@ def gates(
     projects.run("git", "add", "uv.lock", cwd=project)
     projects.run("git", "commit", "-qm", "Lock", cwd=project)
 
-    projects.tool(project, "pre-commit", "run", "--all-files")
+    projects.tool(project, "poe", "check")
     # Measuring coverage doubles the time; the gate for it needs one project of each kind.
     options = [] if row["features"] else ["--no-cov"]
     options += [] if everything else without_long_stories(project)
     if row["project_kind"] == "plugin" and row["extras"] and not everything:
         assert all((project / "tests" / f"{module}.py").is_file() for module in TOLD_ONCE)
         options += [f"--ignore=tests/{module}.py" for module in TOLD_ONCE]
-    printed = projects.tool(project, "pytest", "-q", *options, PREFECT_TEST_API_URL=prefect_api)
+    words = ("poe", "test", "-q", *options)
+    printed = projects.tool(project, *words, PREFECT_TEST_API_URL=prefect_api)
     ended = r"^\d+ passed(, \d+ (skipped|deselected))* in "
     assert re.search(ended, printed, re.MULTILINE), printed
     if (project / "mkdocs.yml").is_file():
-        projects.tool(project, "mkdocs", "build", "--strict", "-q")
+        projects.tool(project, "poe", "docs", "-q")
         assert (project / "site" / "index.html").is_file()
     assert projects.run("git", "status", "--porcelain", cwd=project) == ""
     # Now: a new plugin's own tests ask for a picture and addresses before its first release.

@@ -55,7 +55,7 @@ def test_the_demo_loads_everything_and_then_nothing(
     assert warehouse_files.ask(folder, url, f"SELECT {rows}") == [[ROWS]]
     keys = "SELECT count(*) FROM (SELECT DISTINCT origin, time_hour FROM raw.weather)"
     assert warehouse_files.ask(folder, url, keys) == [[26_115]]
-    tool(folder, "my-data-project", "demo", PREFECT_API_URL=prefect_api)
+    tool(folder, "poe", "demo", PREFECT_API_URL=prefect_api)
     assert warehouse_files.ask(folder, url, f"SELECT {rows}") == [[ROWS]]
 
 

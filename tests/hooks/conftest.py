@@ -153,6 +153,8 @@ match sys.argv[1:]:
         os.execv(sys.executable, [sys.executable, script, *words])
     case ["run", "--script", script, *words] | ["run", script, *words] if script.endswith(".py"):
         os.execvp("uvx", ["uvx", script, *words])
+    case ["run", "poe", *words]:
+        os.execvp("poe", ["poe", *words])
     case ["run", "pre-commit", "install"]:
         Path(".git/hooks/pre-commit").write_text("")
     case other:
