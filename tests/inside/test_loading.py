@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dlt
@@ -25,11 +27,13 @@ import pyarrow as pa
 import pytest
 from bench import Bench, embedded, query_sqlite, use_bench
 from my_data_project.common import (
+    checks,
     errors,
     extraction,
     failures,
     loading,
     receipts,
+    reporting,
     rules,
     settings,
     warehouse,
@@ -1297,6 +1301,80 @@ def test_receipts_of_an_older_version_are_read(
     assert "the last load" not in caplog.text
     assert bench.receipt("t").selection == MERGE.selection
     assert ids(bench) == [(1, ""), (2, "")]
+
+
+NEWER = {"bytes_loaded", "rules_met", "version", "flow_run"}
+"""What receipts of before 0.8 did not have."""
+
+
+def test_receipts_of_two_versions_stand_in_one_table(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer one adds its columns; after a rollback the older one leaves them empty."""
+
+    def ingest(number: int, *, older: bool) -> receipts.Receipt:
+        with monkeypatch.context() as patch:
+            if older:
+                fields = [name for name in receipts._FIELDS if name not in NEWER]
+                patch.setattr(receipts, "_FIELDS", fields)
+                schema = pa.schema([receipts.SCHEMA.field(name) for name in fields])
+                patch.setattr(receipts, "SCHEMA", schema)
+            bench.ingest(MERGE, [row(number, number)])
+        return bench.receipt("t")
+
+    assert ingest(1, older=True).version is None
+    assert not NEWER & {*bench.columns("_ingestions")}
+    assert ingest(2, older=False).version == receipts.version()
+    assert ingest(3, older=True).version is None
+    assert ingest(4, older=False).bytes_loaded
+    assert {*bench.columns("_ingestions")} > NEWER
+    assert ids(bench) == [(n, "") for n in range(1, 5)]
+
+
+@embedded
+def test_a_receipt_tells_code_flow_run_bytes_and_rules(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "of a worker")
+    checked = (rules.NotNull(column="id"), rules.Dropped(), rules.Unique(columns=("id",)))
+    table = dataclasses.replace(MERGE, rules=checked)
+    bench.ingest(table, [row(1, 1, "x" * 1000)])
+    receipt = bench.receipt("t")
+    assert (receipt.flow_run, receipt.rules_met) == ("of a worker", 3)
+    assert receipt.version == importlib.metadata.version("my-data-project")
+    assert (receipt.bytes_loaded or 0) > 1000
+    bench.ingest(MERGE, [])
+    assert (bench.receipt("t").bytes_loaded, bench.receipt("t").rules_met) == (0, 0)
+
+
+def test_the_report_of_a_run_is_markdown_whatever_a_message_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(reporting, "markdown_artifact", lambda *words: written.extend(words))
+    load = receipts.Receipt(
+        table_name="t",
+        mode="full",
+        loaded_at=day(1),
+        watermark="a|b",
+        rows_read=1234,
+        bytes_loaded=9,
+        load_id="1.5",
+    )
+    receipts.report("ingestion", [load])
+    assert written == []  # outside of a flow
+    run = SimpleNamespace(id="id", name="n", deployment_version="1.2.0+g1a2b3c4d")
+    context = SimpleNamespace(flow_run=run)
+    monkeypatch.setattr(receipts.FlowRunContext, "get", lambda: context)
+    old = checks.Finding(table="t", rule="id is new", severity="warn", violations=1)
+    ok = dataclasses.replace(old, violations=0)
+    reason = "a `b` |\nc"
+    receipts.report("ingestion-T_1", [load], {"t": [ok, old]}, {"u": reason})
+    key, text, _ = written
+    assert key == "ingestion-t-1"
+    assert "deployed as `1.2.0+g1a2b3c4d`, flow run `n` (`id`)" in text
+    assert r"| `t` | 1,234 | 0 | 0 | 9 | `a\|b` | 1 ok, 1 warn | 1.5 |" in text
+    assert text.endswith("`u`: `a 'b' \\| c`\n\n`t`: `id is new: 1 rows, warn`")
 
 
 def test_source_and_warehouse_may_share_a_server_but_no_table(bench: Bench) -> None:

@@ -94,6 +94,7 @@ class Extraction:
         untyped: Columns of a function's rows that hold nothing but nulls.
         adds: Whether the rows of a function go beside all that are there.
         gone: Columns of the warehouse to drop once the rows are there.
+        rules_met: Rules that the rows were checked by, and met.
     """
 
     table: Table
@@ -112,6 +113,7 @@ class Extraction:
     untyped: frozenset[str] = frozenset()
     adds: bool = False
     gone: tuple[str, ...] = ()
+    rules_met: int | None = None
 
 
 def extract(

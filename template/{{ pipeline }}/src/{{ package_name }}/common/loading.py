@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 import pyarrow as pa
 from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+from prefect import runtime
 from pyarrow import ipc
 
 from . import drift, errors, failures, receipts, settings, warehouse
@@ -80,6 +81,7 @@ class _Ticket(Future[Receipt]):
     def __init__(self, extraction: Extraction) -> None:
         super().__init__()
         self.extraction = extraction
+        self.flow_run = runtime.flow_run.id  # of this thread: another one may load
 
 
 # What keeps runs apart, from the inside out:
@@ -203,6 +205,7 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
     if not tickets:
         return
     extractions = [ticket.extraction for ticket in tickets]
+    version = receipts.version()
     done = [
         Receipt(
             table_name=extraction.table.target_name,
@@ -217,8 +220,12 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
             rows_read=extraction.rows_read,
             rows_loaded=extraction.rows,
             rows_dropped=extraction.rows_read - extraction.rows,
+            bytes_loaded=extraction.file.stat().st_size if extraction.rows else 0,
+            rules_met=extraction.rules_met,
+            version=version,
+            flow_run=ticket.flow_run,
         )
-        for extraction in extractions
+        for ticket, extraction in zip(tickets, extractions, strict=True)
     ]
     names = ", ".join(receipt.table_name for receipt in done)
     with failures.explained(f"{names} in {opened.described}"):

@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from prefect.context import FlowRunContext
 
-from . import settings, warehouse
+from . import reporting, settings, warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .checks import Finding
 
 LOAD_ID = "_dlt_load_id"
 """Column that dlt adds to every table: the load that wrote the row."""
@@ -35,6 +43,10 @@ class Receipt:
         rows_read: Rows read.
         rows_loaded: Rows written: for `full` all of them, else what was new or read again.
         rows_dropped: Rows without a key or cursor, and all but one of those with one key.
+        bytes_loaded: Size of those rows as Arrow.
+        rules_met: Rules that the rows were checked by before they were published, and met.
+        version: Version of this package, from the git tag.
+        flow_run: Id of the flow run.
         load_id: The load's `_dlt_load_id`.
     """
 
@@ -51,11 +63,16 @@ class Receipt:
     rows_read: int = 0
     rows_loaded: int = 0
     rows_dropped: int = 0
+    # Receipts that an older version wrote have none of these.
+    bytes_loaded: int | None = None
+    rules_met: int | None = None
+    version: str | None = None
+    flow_run: str | None = None
     load_id: str = ""
 
 
-_TYPES = {"rows_read": pa.int64(), "rows_loaded": pa.int64(), "rows_dropped": pa.int64()}
-_TYPES["loaded_at"] = pa.timestamp("us", "UTC")
+_NUMBERS = ("rows_read", "rows_loaded", "rows_dropped", "bytes_loaded", "rules_met")
+_TYPES = {"loaded_at": pa.timestamp("us", "UTC"), **dict.fromkeys(_NUMBERS, pa.int64())}
 _FIELDS = [field.name for field in dataclasses.fields(Receipt) if field.name != "load_id"]
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
 
@@ -98,6 +115,61 @@ def read_receipts(*names: str) -> dict[str, Receipt]:
     """Open the warehouse and return the last completed load of tables, of all or those named."""
     with warehouse.connect() as opened:
         return latest(opened, *names)
+
+
+def version() -> str:
+    """Return the version of this package as it is installed here, which is from the git tag."""
+    return metadata.version(settings.PROJECT)
+
+
+def report(
+    key: str,
+    loads: Iterable[Receipt],
+    findings: Mapping[str, Sequence[Finding]] | None = None,
+    failed: Mapping[str, str] | None = None,
+) -> None:
+    """Write the receipts of a flow run as an artifact; outside of a flow, do nothing.
+
+    Args:
+        key: Key of the artifact: that of the run before, so that Prefect keeps the history.
+        loads: What was loaded.
+        findings: What the rules found in the warehouse, by table; else what was checked before.
+        failed: Why tables failed or broke a rule, by table.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run, findings, failed = context.flow_run, findings or {}, failed or {}
+    deployed = f", deployed as {_code(run.deployment_version)}" if run.deployment_version else ""
+    lines = [
+        f"Version {_code(version())}{deployed}, flow run {_code(run.name)} ({_code(run.id)})",
+        "",
+        f"| Table | Read | Loaded | Dropped | Bytes | Watermark | Rules | {LOAD_ID} |",
+        "|---|--:|--:|--:|--:|---|---|---|",
+    ]
+    for done in loads:
+        name = done.table_name
+        found = [one.status for one in findings.get(name, ())] or ["ok"] * (done.rules_met or 0)
+        rules = ", ".join(f"{found.count(status)} {status}" for status in sorted({*found}))
+        numbers = (done.rows_read, done.rows_loaded, done.rows_dropped, done.bytes_loaded or 0)
+        cells = [_code(name), *(f"{number:,}" for number in numbers)]
+        cells += [_code(done.watermark), "failed" if name in failed else rules, done.load_id]
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = [
+        (one.table, f"{one.rule}: {one.violations:,} rows, {one.severity}")
+        for one in (one for found in findings.values() for one in found)
+        if one.violations
+    ]
+    for name, note in (*failed.items(), *notes):
+        lines += ["", f"{_code(name)}: {_code(note)}"]
+    text = "What the last ingestion did, by table"
+    reporting.markdown_artifact(reporting.artifact_key(key), "\n".join(lines), text)
+
+
+def _code(value: Any) -> str:
+    """Return a value as code in Markdown, in one line of a table."""
+    text = " ".join(str("" if value is None else value).replace("`", "'").split())
+    return f"`{text}`".replace("|", "\\|") if text else ""
 
 
 def unread(name: str, ours: dict[str, Receipt]) -> Receipt:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefect import Flow, flow
 
-from ..common import runs
+from ..common import receipts, runs
 from ..common.extraction import Window
 from ..tasks import ingestion, notifications
 
@@ -41,7 +41,9 @@ def create_ingestion_flow(table: Table, *, module: str, rows: Rows | None = None
     name = table.target_name
 
     def ingest(since: str | None = None, until: str | None = None) -> ingestion.IngestionResult:
-        return ingestion.ingest_table(table, Window.parse(since, until), rows)
+        result = ingestion.ingest_table(table, Window.parse(since, until), rows)
+        receipts.report(f"ingestion-{name}", [result.receipt])
+        return result
 
     ingest.__name__ = ingest.__qualname__ = flow_attribute(name)
     ingest.__module__ = module

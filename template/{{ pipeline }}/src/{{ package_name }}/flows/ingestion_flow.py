@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from prefect import flow, task
@@ -15,19 +14,20 @@ from ..common import (
     derived,
     errors,
     readers,
-    reporting,
     runs,
     settings,
     warehouse,
 )
 from ..common.extraction import Window
-from ..common.receipts import Receipt, read_receipts
+from ..common.receipts import Receipt, read_receipts, report
 from ..common.table import AllTables, Table, check_targets
 from ..tasks import ingestion, notifications, quality
 from . import factory, tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from ..common.checks import Finding
 
 
 FLOWS: dict[str, factory.IngestionFlow] = {}
@@ -135,9 +135,7 @@ def ingest_all(
     }
     failures |= unlisted
     results = [future.result() for name, future in futures.items() if name not in failures]
-    rows = [dataclasses.asdict(result) for result in results]
-    rows += [{"table": name, "failed": reason} for name, reason in failures.items()]
-    reporting.table_artifact("ingestion", rows, "What the last ingestion did, by table")
+    findings: dict[str, list[Finding]] = {}
     checked = [table for name, table in listed.items() if name not in failures and table.rules]
     if checked:
         with warehouse.connect():
@@ -148,6 +146,8 @@ def ingest_all(
             for name, state in states.items()
             if not state.is_completed()
         }
+        findings = {name: state.result() for name, state in states.items() if name not in failures}
+    report("ingestion", [result.receipt for result in results], findings, failures)
     # What starts the derived tables: prefect.yaml has the trigger.
     emit_event(
         event="ingestion.ended",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class IngestionResult:
         loaded: Rows written: for `full` all of them, else what was new or read again.
         dropped: Rows left out: without a key or cursor, or duplicates of a key.
         seconds: Wall time it took.
+        receipt: What is kept of it in the warehouse.
     """
 
     table: str
@@ -38,6 +40,7 @@ class IngestionResult:
     loaded: int
     dropped: int
     seconds: float
+    receipt: Receipt
 
 
 # Neither task is cached: both depend on what is in two databases, not on their arguments.
@@ -70,8 +73,7 @@ def extract_table(
     if dropped:
         text = "%s: %s rows dropped: null key or cursor, or duplicate key"
         log.warning(text, table.target_name, f"{dropped:,}")
-    checks.before(found)
-    return found
+    return dataclasses.replace(found, rules_met=len(checks.before(found)))
 
 
 @task(task_run_name="load-{found.table.target_name}", cache_policy=NO_CACHE, **retries.TRANSIENT)
@@ -127,4 +129,5 @@ def ingest_table(
         loaded=done.rows_loaded,
         dropped=done.rows_dropped,
         seconds=time.perf_counter() - start,
+        receipt=done,
     )
