@@ -1371,7 +1371,7 @@ def test_the_report_of_a_run_is_markdown_whatever_a_message_holds(
     reason = "a `b` |\nc"
     receipts.report("ingestion-T_1", [load], {"t": [ok, old]}, {"u": reason})
     key, text, _ = written
-    assert key == "ingestion-t-1"
+    assert key == "my-data-project-dev-ingestion-t-1"
     assert "deployed as `1.2.0+g1a2b3c4d`, flow run `n` (`id`)" in text
     assert r"| `t` | 1,234 | 0 | 0 | 9 | `a\|b` | 1 ok, 1 warn | 1.5 |" in text
     assert text.endswith("`u`: `a 'b' \\| c`\n\n`t`: `id is new: 1 rows, warn`")

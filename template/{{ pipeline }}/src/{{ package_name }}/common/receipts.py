@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from prefect.context import FlowRunContext
 
-from . import reporting, settings, warehouse
+from . import reporting, runs, settings, warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,7 +131,7 @@ def report(
     """Write the receipts of a flow run as an artifact; outside of a flow, do nothing.
 
     Args:
-        key: Key of the artifact: that of the run before, so that Prefect keeps the history.
+        key: Last part of the artifact's key, the same each time: Prefect keeps the history.
         loads: What was loaded.
         findings: What the rules found in the warehouse, by table; else what was checked before.
         failed: Why tables failed or broke a rule, by table.
@@ -163,7 +163,7 @@ def report(
     for name, note in (*failed.items(), *notes):
         lines += ["", f"{_code(name)}: {_code(note)}"]
     text = "What the last ingestion did, by table"
-    reporting.markdown_artifact(reporting.artifact_key(key), "\n".join(lines), text)
+    reporting.markdown_artifact(runs.artifact_key(key), "\n".join(lines), text)
 
 
 def _code(value: Any) -> str:

@@ -9,7 +9,7 @@ from prefect import runtime
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from . import errors, settings
+from . import errors, reporting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -41,6 +41,11 @@ NO_TABLE = (
 def deployment_name() -> str:
     """Return the name of the current environment's deployments in `prefect.yaml`."""
     return f"{settings.PROJECT}-{settings.load().environment}"
+
+
+def artifact_key(*parts: str) -> str:
+    """Return the key of an artifact: the projects and environments of a server share all keys."""
+    return reporting.artifact_key(deployment_name(), *parts)
 
 
 def name_run(what: str) -> str:

@@ -53,7 +53,8 @@ def transform_all(without: list[str] | None = None) -> dict[str, int]:
         {"table": name, "rows": built.get(name), "problem": failed.get(name) or skipped.get(name)}
         for name in queries
     ]
-    reporting.table_artifact("derived-tables", rows, "Derived tables, as last built")
+    key = runs.artifact_key("derived-tables")
+    reporting.table_artifact(key, rows, "Derived tables, as last built")
     for name, reason in skipped.items():
         reporting.logger(__name__).warning("%s: %s", name, reason)
     if failed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from ..common import checks, receipts, reporting, retries, warehouse
+from ..common import checks, receipts, reporting, retries, runs, warehouse
 
 if TYPE_CHECKING:
     from ..common.checks import Finding
@@ -54,7 +54,7 @@ def check_quality(table: Table) -> list[Finding]:
     if rows:
         counts = Counter(finding.status for finding in findings)
         summary = f"{counts['ok']} rules ok, {counts['warn']} warn, {counts['fail']} fail"
-        key = reporting.artifact_key("quality", name)
+        key = runs.artifact_key("quality", name)
         reporting.table_artifact(key, rows, f"`{name}`: {summary}")
     checks.refuse(name, findings)
     return findings
