@@ -31,7 +31,7 @@ from my_data_project.common import (
 from my_data_project.common.table import AllTables, Table
 from my_data_project.flows import ingestion_flow, tables
 from prefect import get_client
-from prefect.client.schemas.actions import LogCreate
+from prefect.client.schemas.actions import LogCreate, WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Pending
 
@@ -357,6 +357,9 @@ def test_status_shows_deployments_and_what_is_wrong(
     }
     content = {"name": settings.PROJECT, "pull": [], "deployments": [entry]}
     (tmp_path / "prefect.yaml").write_text(json.dumps(content))
+    assert "prefect.yaml" not in printed("status")  # its work pool is missing: `deploy` says so
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=environment, type="process"))
     assert f"{name}-old is not in prefect.yaml any more" in printed("status")
     assert f"`uv run {settings.PROJECT} deploy --prune` deletes it" in printed("status")
     pruned = [line.split() for line in printed("deploy", "--prune").splitlines()]
