@@ -1,5 +1,5 @@
 GITHUB_SHA=$(git rev-parse HEAD) && export GITHUB_SHA # this version's, not the workflow's
-# A runner of yours may have this project in its cache, as it was before.
+# uv on a runner of yours may have this project in its cache, as it was before.
 uv run --reinstall-package {{ project_name }} {{ project_name }} deploy --plan --json > plan.json || [ $? = 2 ]
 deployed=$(grep -o '+g[0-9a-f]*": [0-9]' plan.json | cut -c 3-10)
 for commit in $deployed; do
