@@ -16,7 +16,7 @@ import pytest
 import recipes
 from buckets import s3_server
 from environments import Environments
-from projects import Render, tool
+from projects import Render, run, tool
 
 PACKAGE = "src/my_data_project"
 ANSWERS = {"extras": ["filesystem"], "example": False}
@@ -53,6 +53,10 @@ class Project:
 
     def run(self, code: str, *words: str, check: bool = True) -> str:
         return tool(self.folder, "python", "-c", code, *words, check=check, **self.env)
+
+    def shell(self, commands: str) -> str:
+        """Run a block of a page as its reader does."""
+        return run("bash", "-c", commands, cwd=self.folder, UV_NO_SYNC="1", **self.env)
 
     def flow(self, module: str, *names: str, check: bool = True) -> str:
         calls = "".join(f"{module}.{name}();" for name in names)
@@ -324,3 +328,41 @@ def test_schedule(render: Render) -> None:
     lines = [line for line in entry.splitlines() if line.strip()]
     deployed = (render() / "prefect.yaml").read_text().splitlines()
     assert [line for line in lines if line not in deployed] == []
+
+
+def test_schemas(project: Project) -> None:
+    script, code = recipes.modules("schemas.md", "scripts")[0]
+    (project.folder / "scripts").mkdir()
+    (project.folder / script).write_text(code)
+    recipes.check(project.folder, [script])
+    page = recipes.read("schemas.md")
+    export = recipes.block(page, "bash", "EXPORT_SCHEMA_PATH")
+    compare = recipes.block(page, "bash", "git show")
+
+    def change(sql: str) -> list[str]:
+        """Change the source, and do what the page says; what CI prints, and how it ends."""
+        project.fill(sql)
+        project.shell(export)
+        return project.shell(f"{compare}echo exit $?").splitlines()
+
+    project.write("schemas.md")
+    project.fill(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT, n INTEGER);"
+        "INSERT INTO orders VALUES (1, 'a', 1)"
+    )
+    project.shell("git init -q")
+    project.shell(export)
+    project.shell(
+        "git commit -qm 'Commit the schema'; git update-ref refs/remotes/origin/main HEAD"
+    )
+    project.ingest()
+    assert change("UPDATE orders SET n = 2") == ["no change", "exit 0"]
+    gift = "additive: orders.gift is new"
+    assert change("ALTER TABLE orders ADD COLUMN gift TEXT") == [gift, "exit 0"]
+    # What is deployed refuses the column, until somebody decides.
+    assert "'orders' has new columns in the source: gift" in project.ingest(check=False)
+    gone = ["breaking: orders.n is gone", "breaking: orders.note is gone"]
+    drop = "ALTER TABLE orders DROP COLUMN note; ALTER TABLE orders DROP COLUMN n"
+    assert change(drop) == [gift, *gone, "exit 1"]
+    type_ = "breaking: orders.n: data_type=bigint becomes data_type=text"
+    assert change("ALTER TABLE orders ADD COLUMN n TEXT") == [gift, type_, gone[1], "exit 1"]
