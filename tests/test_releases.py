@@ -34,21 +34,21 @@ URLS = '[project.urls]\nRepository = "https://example.com/acme/places"\n'
 FILES = {
     "src/my_task_library/geo/__init__.py": """
 from .places import Place, Places, Unit, draw_map, find_place
-from .places import Finder, Open, Row, SecretStr, choose
+from .places import Finder, Open, Point, Row, SecretStr, choose
 
 __all__ = [
     "Place", "Places", "Unit", "draw_map", "find_place",
-    "Finder", "Open", "Row", "SecretStr", "choose",
+    "Finder", "Open", "Point", "Row", "SecretStr", "choose",
 ]
 """,
     "src/my_task_library/geo/places.py": """
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NotRequired, Protocol, TypedDict, overload
+from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict, overload
 
 from prefect import task
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 Unit = Literal["km", "mile"]
 DETAIL = 3
@@ -65,12 +65,22 @@ class Place:
 
 class Places(BaseModel):
     found: list[str]
-    complete: bool = True
+    complete: bool = Field(default=True, alias="all")
 
 
 @dataclass
 class Open:
     name: str
+
+    @property
+    def unit(self) -> str: ...
+    @unit.setter
+    def unit(self, unit: str) -> None: ...
+
+
+class Point(NamedTuple):
+    east: float
+    north: float
 
 
 class Finder(Protocol):
@@ -140,6 +150,26 @@ BREAKS = {
         *(PLACES, "@dataclass\nclass", "@dataclass(frozen=True)\nclass"),
         "`geo.Open`: is frozen now",
     ),
+    "one more to unpack": (
+        *(PLACES, "    north: float\n", "    north: float\n    up: float = 0\n"),
+        "`geo.Point.up`: new",
+    ),
+    "an order": (
+        *(PLACES, "    east: float\n    north: float\n", "    north: float\n    east: float\n"),
+        "`geo.Point`: its fields have another order",
+    ),
+    "a key that may be missing": (
+        *(PLACES, "Row(TypedDict)", "Row(TypedDict, total=False)"),
+        "`geo.Row`: total is False now",
+    ),
+    "a setter": (
+        *(PLACES, "    @unit.setter\n    def unit(self, unit: str) -> None: ...\n", ""),
+        "`geo.Open.unit`: cannot be set any more",
+    ),
+    "an alias": (
+        *(PLACES, 'alias="all"', 'alias="whole"'),
+        "`geo.Places.complete`: its alias was alias='all' and is alias='whole'",
+    ),
     "a method of a protocol": (
         *(
             PLACES,
@@ -148,7 +178,11 @@ BREAKS = {
         ),
         "`geo.Finder.ask`: new",
     ),
-    "a parameter": (PLACES, "limit: int = 10", "bound: int = 10", "`geo.find_place(limit)`: "),
+    "a parameter": (PLACES, ", *, limit: int = 10", "", "`geo.find_place(limit)`: parameter was"),
+    "a parameter's name": (
+        *(PLACES, "limit: int = 10", "bound: int = 10"),
+        "`geo.find_place(limit)`: renamed to `bound`",
+    ),
     "a required parameter": (
         *(PLACES, "*, limit: int = 10", "*, limit: int = 10, area: str"),
         "`geo.find_place(area)`: parameter was added as required",
@@ -199,7 +233,7 @@ BREAKS = {
     "a method": (PLACES, "def far", "def _far", "`geo.Place.far`: removed"),
     "a method's parameter": (
         *(PLACES, "metres: int", "meters: int"),
-        "`geo.Place.far(metres)`: parameter was removed",
+        "`geo.Place.far(metres)`: renamed to `meters`",
     ),
     "a setting": (
         *(SETTINGS, "radius: int", "reach: int"),
@@ -225,6 +259,10 @@ ADDITIONS = {
     "a parameter": (
         *(PLACES, "*, limit: int = 10", "*, limit: int = 10, area: str = ''"),
         "`geo.find_place(area)`: new parameter",
+    ),
+    "a deprecation": (
+        *(PLACES, "@task(retries=2)\n", '@task(retries=2)\n@deprecated("removed in 2.0")\n'),
+        "`geo.draw_map`: deprecated",
     ),
     "a type": (
         *(PLACES, "limit: int = 10", "limit: int | None = 10"),
@@ -322,6 +360,11 @@ def test_what_is_private_is_no_change(what: str, changed: Callable[..., dict[str
     assert changed(*PRIVATE[what]) == {}
 
 
+def test_a_renamed_parameter_is_one_change(changed: Callable[..., dict[str, bool]]) -> None:
+    found = changed(PLACES, "limit: int = 10", "bound: int = 10")
+    assert found == {"- `geo.find_place(limit)`: renamed to `bound`": True}
+
+
 def test_a_computed_list_of_names_is_refused(changed: Callable[..., dict[str, bool]]) -> None:
     file = "src/my_task_library/geo/__init__.py"
     with pytest.raises(SystemExit, match=r"my_task_library\.geo: write __all__ as a plain list"):
@@ -397,11 +440,9 @@ def test_from_merged_to_released(library: Path) -> None:
     assert "Tagged." in release(library)
     replace(library / PLACES, "limit: int = 10", "bound: int = 10")
     printed = release(library, "--check", code=1)
-    assert "2 changes of the public API since v0.1.1" in printed  # though not committed
+    assert "1 changes of the public API since v0.1.1" in printed  # though not committed
     proposed = printed.partition("such as\n\n")[2].removesuffix("\n\nexit 1\n")
-    assert proposed.startswith(
-        "### Added\n\n- `geo.find_place(bound)`: new parameter\n\n### Changed"
-    )
+    assert proposed.startswith("### Changed\n\n- `geo.find_place(limit)`: renamed to `bound`")
     save(library, "Break", proposed=proposed)
     release(library)
     replace(library / PLACES, "    return place.name", "    return b'' or place.name")
@@ -412,7 +453,15 @@ def test_from_merged_to_released(library: Path) -> None:
 
     # From 1.0 it is a major one, and a tag made by hand is told so by CI.
     replace(library / SETTINGS, "default=5", "default=6")
-    save(library, "Break", line="- The default of `GEO_RADIUS` is 6.")
+    name = "`common.settings.GeoSettings.radius`"
+    save(library, "Break", line=f"- {name}: 6 is enough\n  for all (not breaking).\n- Another.")
+    printed = release(library, "--check")
+    assert "Next: v1.1.0." in printed
+    assert "(breaking)" not in printed
+    replace(
+        library / "CHANGELOG.md", " (not breaking).\n- Another.", ".\n- Another (not breaking)."
+    )
+    commit(library, "It breaks")
     assert "Next: v2.0.0." in release(library, "--check")
     projects.run("git", "tag", "v1.1.0", cwd=library)
     assert "v1.1.0 must be v2.0.0 at least" in release(library, "--check", code=1)
@@ -459,7 +508,13 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     assert "v0.1.0 is another commit: merge it" in release(library, "--branch", "1.x", code=1)
     assert projects.run("git", "log", "-1", "--format=%s", cwd=library) == "Start\n"
     projects.run("git", "tag", "--delete", "v0.1.0", cwd=library)
+    changelog = library / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text(), newline="\r\n")
+    projects.run("git", "add", "--all", cwd=library)  # as a checkout on Windows has it
     assert "Tagged." in release(library, "--branch", "1.x")
+    written = changelog.read_bytes()
+    assert b"## 0.1.0 (" in written
+    assert written.count(b"\r\n") == written.count(b"\n")
 
 
 def test_a_shallow_clone_cannot_tell(library: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ NOT_FOR_USERS = {"commands", "common"}
 PUBLIC_IN_COMMON = ("errors", "settings")
 TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
 """What griffe finds too, but only some cases of it."""
+RENAMED = "renamed to "
 MAKERS = {"task", "flow", "materialize", "contextmanager", "asynccontextmanager"}
 """Decorators that make something else of a function."""
 
@@ -35,7 +36,7 @@ class Change:
     """A change that users notice.
 
     Attributes:
-        section: Its section in the changelog: `Added`, `Changed` or `Removed`.
+        section: Its section in the changelog: `Added`, `Changed`, `Deprecated` or `Removed`.
         name: What changed, such as `data.Download.size` or `data.download_data(max_bytes)`.
         text: What happened to it.
         breaks: Whether code that worked can fail.
@@ -77,7 +78,17 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
                 text = text.removeprefix(": ").replace("*", "")
                 found.append(Change("Changed", where, text[0].lower() + text[1:], breaks=True))
         found += _of_members(before[name], after[name], name)
-    return list(dict.fromkeys(found))
+    # One change, of which griffe tells the halves.
+    renamed = {change.name: change.text for change in found if change.text.startswith(RENAMED)}
+    halves = {
+        f"{name.rpartition('(')[0]}({text.removeprefix(RENAMED)[1:-1]})"
+        for name, text in renamed.items()
+    }
+    return [
+        change
+        for change in dict.fromkeys(found)
+        if change.name not in halves and renamed.get(change.name, change.text) == change.text
+    ]
 
 
 def overdue(source: Path, version: tuple[int, ...]) -> list[str]:
@@ -160,23 +171,43 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
                 # Whoever implements it lacks the new one.
                 needed |= "Protocol" in _bases(new) if new.is_class else False
                 needed |= any(one.endswith("abstractmethod") for one in _decorators(now))
+                # Whoever unpacks it does not expect one more.
+                needed |= now.is_attribute and new.is_class and "NamedTuple" in _bases(new)
                 yield Change("Added", path, "new", breaks=needed)
         elif was.is_alias or now.is_alias or was.kind is not now.kind:
             continue  # another package's, or griffe tells it
         elif now.is_class:
+            yield from _of_deprecation(was, now, path)
             for base in sorted(_bases(was) - _bases(now)):
                 if not base.startswith("_"):
                     yield Change("Changed", path, f"is no `{base}` any more", breaks=True)
             frozen = ["frozen=True" in str(_decorators(thing)) for thing in (was, now)]
             if frozen == [False, True]:
                 yield Change("Changed", path, "is frozen now", breaks=True)
+            total = [str(thing.keywords.get("total", True)) for thing in (was, now)]
+            if "TypedDict" in _bases(now) and total[0] != total[1]:
+                yield Change("Changed", path, f"total is {total[1]} now", breaks=True)
             yield from _of_members(was, now, path)
         elif now.is_function:
+            yield from _of_deprecation(was, now, path)
             if "dataclass" not in new.labels or name != "__init__":  # made of its fields
                 yield from _of_function(was, now, path.removesuffix(".__init__"))
         elif now.is_attribute or now.is_type_alias:
             known = "dataclass" in new.labels or new.is_module
             yield from _of_attribute(was, now, path, with_default=not known)
+    both = before.keys() & after.keys()
+    order = [[name for name in one if name in both] for one in (before, after)]
+    if order[0] != order[1] and new.is_class and "NamedTuple" in _bases(new):
+        yield Change("Changed", where, "its fields have another order", breaks=True)
+
+
+def _of_deprecation(was: Any, now: Any, path: str) -> Iterator[Change]:
+    old, new = (
+        any(re.match(r"([\w.]+\.)?deprecated\(", one) for one in _decorators(thing))
+        for thing in (was, now)
+    )
+    if new and not old:
+        yield Change("Deprecated", path, "deprecated", breaks=False)
 
 
 def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
@@ -198,6 +229,16 @@ def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
     if before:
         for one in sorted(after - before) or (["anything"] if not after else []):
             yield Change("Changed", path, f"can return `{one}`", breaks=True)
+    gone = [one for one in was.parameters if one.name not in now.parameters]
+    come = [one for one in now.parameters if one.name not in was.parameters]
+    if len(gone) == len(come) == 1:
+        places = [
+            (list(thing.parameters).index(one), one.kind, str(one.annotation), str(one.default))
+            for thing, one in ((was, gone[0]), (now, come[0]))
+        ]
+        if places[0] == places[1]:
+            text = f"{RENAMED}`{come[0].name}`"
+            yield Change("Changed", f"{path}({gone[0].name})", text, breaks=True)
     known = {parameter.name: parameter for parameter in was.parameters}
     for parameter in now.parameters:
         name = f"{path}({parameter.name})"
@@ -220,9 +261,23 @@ def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Itera
     for one in sorted(after - before):
         # One more value of a `Literal` breaks nobody who hands it in.
         yield Change("Changed", path, f"can be `{one}`", breaks=not one.startswith("Literal["))
+    if "writable" in was.labels and "writable" not in now.labels:
+        yield Change("Changed", path, "cannot be set any more", breaks=True)
+    aliases = [_aliases(thing.value) for thing in (was, now)]
+    if aliases[0] != aliases[1]:
+        text = f"its alias was {aliases[0] or 'missing'} and is {aliases[1] or 'missing'}"
+        yield Change("Changed", path, text, breaks=True)
     if with_default and (old := _default(was)) != (new := _default(now)):
         text = f"its default was {old or 'missing'} and is {new or 'missing'}"
         yield Change("Changed", path, text, breaks=old is not None)
+
+
+def _aliases(value: Any) -> str:
+    """Return the aliases of a field of pydantic as they are written."""
+    if not isinstance(value, griffe.ExprCall):
+        return ""
+    named = [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
+    return ", ".join(sorted(str(one) for one in named if one.name.endswith("alias")))
 
 
 def _default(attribute: Any) -> str | None:
