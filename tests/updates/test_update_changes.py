@@ -245,9 +245,11 @@ def test_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 """A namespace of a team's own, written as the old command `add` wrote tasks."""
 USED = {f"src/my_task_library/common/{name}.py" for name in ("deprecation", "http_errors")}
 """What it imports of `common/`, and stays with it."""
+MARKER = "  # Yours, below this line:\n"
+OWN_EXTRA = 'geo = [\n  "tabulate>=0.9", # places, aligned\n]\n'
 EDITS = {
     "pyproject.toml": [
-        ('all = ["', 'geo = [\n  "tabulate>=0.9", # places, aligned\n]\nall = ["'),
+        ('all = ["', f'{OWN_EXTRA}all = ["'),
         ("my-task-library[ml,pandas]", "my-task-library[geo,ml,pandas]"),
         (
             "  # Yours, below this line:\n]\n\n[dependency",
@@ -296,9 +298,21 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
             path.write_text(text.replace(old, new), encoding="utf-8")
     updating.commit_all(project, "Ours")
     report = scripted.update(project, {"parts": "chosen"})
-    assert report["is_good"], report
-    assert updating.unmerged(project) == set()
+    # Its own extra stands in the line of `all`, which is a list with a place for it now.
+    assert (report["status"], updating.unmerged(project)) == ("conflicts", {"pyproject.toml"})
     fresh = template_repository.render(LIBRARY)
+    merged = (project / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"my-task-library[geo,ml,pandas]"' in merged
+    assert '"my-task-library[all]"' in merged
+    resolved = (fresh / "pyproject.toml").read_text(encoding="utf-8")
+    for before, after in (
+        (MARKER + "]\ndev", MARKER + '  "my-task-library[geo]",\n]\n' + OWN_EXTRA + "dev"),
+        (MARKER + "]\n\n[dep", MARKER + '  "types-tabulate>=0.9", # its types\n]\n\n[dep'),
+    ):
+        assert resolved.count(before) == 1
+        resolved = resolved.replace(before, after)
+    (project / "pyproject.toml").write_text(resolved, encoding="utf-8")
+    git(project, "add", "pyproject.toml")
     assert differing(project, fresh) - USED == {*GEO, *EDITS}
     assert all((project / name).is_file() for name in USED)
     commands = [line[2:] for line in capsys.readouterr().err.splitlines() if line[:2] == "  "]
