@@ -277,8 +277,10 @@ def test_a_project_of_any_good_name_imports(
 def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: Render) -> None:
     project = render(project_name="Prefect__A.-b", work_pool_type="docker", features=["container"])
     pool = yaml.safe_load((project / "prefect.yaml").read_text())["definitions"]["work_pool"]
-    image = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest")  # Docker's reference
-    assert image.fullmatch(pool["job_variables"]["image"])
+    assert pool["job_variables"]["image"] == "{{ $PREFECT__A__B_IMAGE }}"
+    image = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest"  # Docker's reference
+    for file in project.glob("environments/*.env"):
+        assert re.search(rf"(?m)^PREFECT__A__B_IMAGE={image}$", file.read_text())
     pools = re.findall(
         r"(?m)(?:_WORK_POOL=|_WORK_POOL:-|--pool )(?!\$|\")([\w.-]+)",
         "".join(text for _, text in hostile.read_all(project)),
