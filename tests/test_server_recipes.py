@@ -7,12 +7,18 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
+import threading
 import time
+import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import child_processes
 import projects
 import pytest
 import recipes
@@ -67,12 +73,28 @@ class Reader:
         return projects.run("bash", "-ec", commands, cwd=self.folder, **wanted)
 
     def ask(self, path: str, **body: object) -> Any:
-        """Ask the server."""
-        data = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.server}/{path}", data=data, headers=headers)
-        with urllib.request.urlopen(request, timeout=180) as response:
-            return json.load(response)
+        """Ask the server, again while it is busy, as Prefect's own client does."""
+        request = urllib.request.Request(
+            f"{self.server}/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+
+        def answer() -> Any:
+            try:
+                with urllib.request.urlopen(request, timeout=180) as response:
+                    return [json.load(response)]
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+            return None
+
+        return wait_for(answer, f"an answer to {path}")[0]
+
+    def start(self, deployment: Any) -> Any:
+        """Ask for a run of a deployment now."""
+        path = f"deployments/{deployment['id']}/create_flow_run"
+        return self.ask(path, state={"type": "SCHEDULED"}, idempotency_key=uuid.uuid4().hex)
 
     def deployments(self) -> dict[str, Any]:
         """Return what is deployed, by its entry point and name."""
@@ -146,8 +168,7 @@ def test_rollback(make: Make) -> None:
     assert newer.keys() - older.keys() == {"ingest_orders/my-data-project-dev"}
     (one,) = [one for key, one in older.items() if key == "ingest_all/my-data-project-dev"]
     assert not {"version_id", "version_info"} & one.keys()
-    run = reader.ask(f"deployments/{one['id']}/create_flow_run")
-    assert run["deployment_version"] == one["version"]
+    assert reader.start(one)["deployment_version"] == one["version"]
     reader("uv run my-data-project ingest")
     rows = warehouse_files.ask(
         reader.folder, reader.warehouse, recipes.block(page, "sql", "_ingestions")
@@ -159,3 +180,163 @@ def test_rollback(make: Make) -> None:
         reader.folder, reader.warehouse, "SELECT version FROM raw._ingestions ORDER BY loaded_at"
     )
     assert [version for (version,) in everyone if version] == ["1.1.0", "1.0.0"]
+
+
+def test_several_projects_on_one_server(make: Make) -> None:
+    readers = {name: make(name) for name in ("my-data-project", "sales")}
+    first, second = readers.values()
+    for name, reader in readers.items():
+        reader(f"uv run {name} deploy")
+    for name, reader in readers.items():
+        assert reader(f"uv run {name} deploy --plan; echo exit $?").endswith("exit 0\n")
+    found = first.deployments()
+    assert {one["name"] for one in found.values()} == {
+        f"{name}-dev{suffix}" for name in readers for suffix in ("", "-manual")
+    }
+    flows = {key.partition("/")[0] for key in found}
+    assert len(found) == 2 * 3
+    assert flows == {"ingest_all", "transform_all"}
+    for one in found.values():
+        project = one["name"].partition("-dev")[0]
+        assert set(one["tags"]) == {project, f"{project}-dev"}
+        assert one["work_pool_name"] == f"{project}-dev"
+    limits = [one["global_concurrency_limit"] for one in found.values()]
+    ids = [limit["id"] for limit in limits if limit]
+    assert len(ids) == len({*ids}) == 4
+    page = recipes.block(recipes.read("servers.md"), "bash", "automation ls")
+    printed = first(page, COLUMNS="200")
+    for name in readers:
+        assert f"{name}-dev-stuck" in printed
+        assert f"transform/{name}-dev" in printed
+
+    # An ingestion starts the derived tables of its own project.
+    def transformations(name: str) -> int:
+        id_ = found[f"transform_all/{name}-dev"]["id"]
+        return len(first.ask("flow_runs/filter", deployments={"id": {"any_": [id_]}}))
+
+    first("uv run my-data-project ingest")
+    wait_for(lambda: transformations("my-data-project"), "a transformation")
+    assert transformations("sales") == 0
+    second("uv run sales ingest")
+    keys = {one["key"] for one in first.ask("artifacts/latest/filter")}
+    assert keys == {"my-data-project-dev-ingestion", "sales-dev-ingestion"}
+
+    # What one project no longer has is no orphan of the other.
+    file = second.folder / "prefect.yaml"
+    head, _, rest = file.read_text().partition("  # The same by hand")
+    file.write_text(head + rest[rest.index("  # No schedule") :])
+    first("uv run my-data-project deploy --prune")
+    assert first.deployments().keys() == found.keys()
+    second("uv run sales deploy --prune")
+    assert found.keys() - first.deployments().keys() == {"ingest_all/sales-dev-manual"}
+
+
+DECODE = """
+import json, sys
+from pathlib import Path
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+found = {"spans": [], "metrics": [], "logs": [], "services": []}
+for file in sorted(Path(sys.argv[1]).iterdir()):
+    kind, body = file.name.partition("-")[0], file.read_bytes()
+    if kind == "traces":
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            named = {one.key: one.value.string_value for one in resource.resource.attributes}
+            found["services"].append(named.get("service.name"))
+            found["spans"] += [
+                (span.name, span.span_id.hex(), span.parent_span_id.hex())
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
+    elif kind == "metrics":
+        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            named = {one.key: one.value.string_value for one in resource.resource.attributes}
+            found["metrics"] += [
+                (metric.name, named.get("prefect.flow-run.id"))
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+            ]
+    elif kind == "logs":
+        for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
+            found["logs"] += [
+                record.body.string_value
+                for scope in resource.scope_logs
+                for record in scope.log_records
+            ]
+print(json.dumps(found))
+"""
+
+
+@contextlib.contextmanager
+def collector(folder: Path) -> Iterator[str]:
+    """Receive what OpenTelemetry's collector would, and keep each request in a file; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kind = self.path.removeprefix("/v1/")
+            (folder / f"{kind}-{uuid.uuid4().hex}").write_bytes(body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests' output clean."""
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{served.server_port}"
+    finally:
+        served.shutdown()
+
+
+def test_opentelemetry(make: Make, tmp_path: Path) -> None:
+    page = recipes.read("opentelemetry.md")
+    reader = make()
+    file = reader.folder / "pyproject.toml"
+    dependencies, mark, rest = file.read_text().partition("  # Yours, below this line:\n")
+    file.write_text(dependencies + mark + recipes.block(page, "toml", "otel") + rest)
+    received = tmp_path / "received"
+    received.mkdir()
+    commands = recipes.block(page, "bash", "worker start")
+    setup, start = commands.strip().rsplit("\n", 1)
+    reader("uv sync -q; uv run my-data-project deploy")
+    with collector(received) as url, (tmp_path / "worker.log").open("wb") as log:
+        setup = setup.replace("http://127.0.0.1:4318", url)
+        env = projects.clean_environment(
+            **reader.env, UV_NO_SYNC="1", PREFECT_WORKER_QUERY_SECONDS="1"
+        )
+        worker = child_processes.start(
+            ["bash", "-ec", f"{setup}\nexec {start}"],
+            cwd=reader.folder,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            run = reader.start(reader.deployments()["ingest_all/my-data-project-dev"])
+            assert reader.ended(run["id"]) == "COMPLETED", (tmp_path / "worker.log").read_text()
+            # Its process sends the rest when it ends, which is after the server knows the end.
+            for kind, word in (("traces", b"all tables"), ("metrics", run["id"].encode())):
+                files = f"{kind}-*"
+                wait_for(
+                    lambda files=files, word=word: any(
+                        word in file.read_bytes() for file in received.glob(files)
+                    ),
+                    f"{word!r} among the {kind}",
+                )
+        finally:
+            child_processes.stop(worker, 60)
+    printed = projects.tool(reader.folder, "python", "-c", DECODE, str(received))
+    found = json.loads(printed.splitlines()[-1])
+    assert {*found["services"]} == {"my-data-project"}
+    ids = {name.partition(",")[0]: id_ for name, id_, _ in found["spans"]}
+    parents = {name.partition(",")[0]: parent for name, _, parent in found["spans"]}
+    assert parents["ingest-orders"] == ids["all tables"]
+    assert parents["load-orders"] == ids["ingest-orders"]
+    assert ["process.memory.usage", run["id"]] in found["metrics"]
+    assert "orders: 1 rows loaded" in found["logs"]
