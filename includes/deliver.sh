@@ -7,4 +7,9 @@ for commit in $deployed; do
     echo "::error::$commit is deployed, and newer. To go back, run this workflow by hand." && exit 1
   fi
 done
+{% if work_pool_type == 'process' %}
+if [ -n "$WORKER_ENVIRONMENT" ]; then
+  UV_PROJECT_ENVIRONMENT=$WORKER_ENVIRONMENT {% include 'includes/install.sh' %}
+fi
+{% endif %}
 uv run {{ project_name }} deploy --prune

@@ -512,13 +512,13 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     for details in (pull_request("else/where"), pull_request(user="dependabot[bot]")):
         found = process.run("plan", "pull_request", sha, details=details)
         assert found == {"plan": "skipped", "comment": "skipped"}
-    edit(process, texts=[("    tags: *tags", "    tgas: *tags")])
+    edit(process, texts=[("    tags: *tags", "    wrong: *tags")])
     process.git("commit", "-q", "-a", "-m", "Mistake")
     sha = process.git("rev-parse", "HEAD")
     process.git("push", "-q", "origin", "HEAD:proposal")
     found = process.run("plan", "pull_request", sha, details=pull_request())
     assert found == {"plan": "failure", "comment": "skipped"}
-    assert "Prefect ignores the key 'tgas'" in process.printed
+    assert "Prefect ignores the key 'wrong'" in process.printed
     process.git("reset", "-q", "--hard", "HEAD~1")
 
 
@@ -540,6 +540,7 @@ def test_older_ones_do_not_come_after_newer_ones(
     assert done == {"tests": "success", "staging": "skipped", "production": "failure"}
     assert f"{sha[:8]} is deployed, and newer" in process.printed
     assert process.versions("prod") == {version_of("v1.1.0", process)}
+    assert installed(process) == "1.1.0"
 
 
 def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch) -> None:

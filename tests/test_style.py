@@ -25,7 +25,8 @@ def test_jinja_stands_in_one_line_of_ten_at_most() -> None:
         if path.suffix == ".jinja" and "LICENSE" not in path.name
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    noisy = [line for line in lines if "{%" in line or "{{" in line]
+    # `${{ … }}` is GitHub's, where it stands between `{% raw %}` and its end.
+    noisy = [line for line in lines if re.search(r"{%|(?<!\$){{", line)]
     assert len(noisy) <= len(lines) / 10
 
 
