@@ -44,7 +44,7 @@ ALSO = {"library": [["task", "use", "--namespace", "geo"]]}
 def listed(folder: Path, kind: str) -> list[list[str]]:
     """Return what is added, in words: what the project's README says, and what might clash."""
     lines = (folder / "README.md").read_text().splitlines()
-    start = f"uv run {' '.join(COMMANDS[kind])} "
+    start = "uv run poe add "
     said = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
     return said + ALSO.get(kind, [])
 

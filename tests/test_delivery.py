@@ -518,7 +518,7 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     process.git("push", "-q", "origin", "HEAD:proposal")
     found = process.run("plan", "pull_request", sha, details=pull_request())
     assert found == {"plan": "failure", "comment": "skipped"}
-    assert "Prefect ignores the key 'wrong'" in process.printed
+    assert "nothing uses 'wrong'" in process.printed
     process.git("reset", "-q", "--hard", "HEAD~1")
 
 

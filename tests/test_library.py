@@ -232,7 +232,7 @@ def test_without_the_first_namespaces_all_stays_green(
 ) -> None:
     """Deleted by hand: no test of what all namespaces share needs one of them."""
     folder = project(**LIBRARY)
-    tests = ("download", "download_secrets", "transform", "ml", "examples")
+    tests = ("download", "transform", "ml", "examples")
     for name in ("src/my_task_library/data", "src/my_task_library/ml", "examples"):
         shutil.rmtree(folder / name)
     for name in tests:
