@@ -50,10 +50,10 @@ match sys.argv[1:]:
     case ["manifest", "inspect", image] if state["token"]:
         if image not in state["pushed"]:
             sys.exit("manifest unknown")
-    case ["build", "--tag", image, "--build-arg", version, "."]:
+    case ["build", "--tag", image, "--tag", named, "--build-arg", version, "."]:
         assert pathlib.Path("Dockerfile").is_file()
-        state["built"].append([image, version])
-    case ["push", image] if state["token"] and [image] == [name for name, _ in state["built"]][-1:]:
+        state["built"].append([image, named, version])
+    case ["push", image] if state["token"] and image in state["built"][-1][:2]:
         state["pushed"].append(image)
     case other:
         sys.exit(f"docker {{other}}")
@@ -105,7 +105,7 @@ def evaluate(expression: str, found: dict[str, Any]) -> Any:
     parts = re.split(r"('[^']*')", expression)
     for at in range(0, len(parts), 2):
         text = parts[at].replace("&&", " and ").replace("||", " or ")
-        text = re.sub(r"!(?!=)", " not ", text)
+        text = re.sub(r"!(?!=)", " not ", text).replace("needs.*.result", "results")
         parts[at] = re.sub(r"\b[a-z_]+(\.\w+)+", lambda name: f"get({name[0]!r})", text)
 
     def get(name: str) -> Any:
@@ -115,7 +115,9 @@ def evaluate(expression: str, found: dict[str, Any]) -> Any:
         return value
 
     status = {"failure": lambda: "failure" in found["results"], "cancelled": lambda: False}
-    return eval("".join(parts).strip(), {"get": get, "format": str.format, **status})
+    names = {"format": str.format, "contains": lambda many, one: one in many, **status}
+    names |= {"get": get, "results": found.get("results", ())}
+    return eval("".join(parts).strip(), names)
 
 
 def applies(rule: str, variables: dict[str, str]) -> bool:
@@ -461,8 +463,8 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
     process.variables |= {words[2]: words[4] for words in told if words[0] == "variable"}
     assert process.variables == addresses
     assert [words[2:] for words in told if words[0] == "secret"] == [
-        ["PREFECT_API_AUTH_STRING", "--env", environment, "--body", SECRET]
-        for environment in ("staging", "production")
+        ["PREFECT_API_AUTH_STRING", *environment, "--body", SECRET]
+        for environment in ([], ["--env", "production"])
     ]
     process.variables["WORKER_ENVIRONMENT"] = str(process.top / "worker/.venv")
     sha = process.git("rev-parse", "HEAD")
@@ -632,7 +634,7 @@ def deliver_images(forge: Forge) -> list[str]:
         assert (done["staging"], done["production"]) == ("skipped", "success"), forge.printed
         (image,) = {one["job_variables"]["image"] for one in forge.deployed("prod").values()}
         (version,) = forge.versions("prod")
-        assert image == f"{IMAGE}:{version.replace('+', '-')}"
+        assert image == f"{IMAGE}:{version.partition('+')[2]}"
         images.append(image)
     assert images[0] == images[2] != images[1]
     return images[:2]
@@ -647,10 +649,14 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
     state = forge.state("images.json")
     # Each is built once: what goes back finds it.
     versions = [version_of(tag, forge) for tag in ("v1.0.0", "v1.1.0")]
+    named = [f"{IMAGE}:{version.replace('+', '-')}" for version in versions]
     assert state == {
         "token": "its-own",
-        "built": [[i, f"VERSION={v}"] for i, v in zip(images, versions, strict=True)],
-        "pushed": images,
+        "built": [
+            [image, name, f"VERSION={version}"]
+            for image, name, version in zip(images, named, versions, strict=True)
+        ],
+        "pushed": [named[0], images[0], named[1], images[1]],
     }
 
     # The image that is deployed is no difference in a plan.
@@ -686,11 +692,18 @@ def test_gitlab_s_images(make: Any) -> None:
     forge.variables["PRODUCTION_API_URL"] = forge.api
     jobs = ("container-image", "production")
     sha = forge.git("rev-parse", "HEAD")
-    for _ in range(2):
-        assert forge.pipeline(file, "push", sha, *jobs) == [*jobs], forge.printed
-    image = f"registry.example/acme/my-data:1.0.0-g{sha[:8]}"
-    built = [[image, f"VERSION={version_of('v1.0.0', forge)}"]]
-    assert forge.state("images.json") == {"token": "its-own", "built": built, "pushed": [image]}
+    assert forge.pipeline(file, "push", sha, *jobs) == [*jobs], forge.printed
+    image = f"registry.example/acme/my-data:g{sha[:8]}"
+    named = image.replace(":", ":1.0.0-")
+    built = [[image, named, f"VERSION={version_of('v1.0.0', forge)}"]]
+    pushed = [named, image]
+    assert forge.state("images.json") == {"token": "its-own", "built": built, "pushed": pushed}
+    # A tag of the same commit changes its version, and not its image.
+    forge.git("tag", "-a", "-m", "Later", "v1.0.1")
+    forge.git("push", "-q", "--tags", "origin")
+    assert forge.pipeline(file, "push", sha, "production") == ["production"], forge.printed
+    assert forge.versions("prod") == {f"1.0.1+g{sha[:8]}"}
+    assert forge.state("images.json")["pushed"] == pushed
     assert {d["job_variables"]["image"] for d in forge.deployed("prod").values()} == {image}
 
 

@@ -48,5 +48,7 @@ def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
             if re.match('  "[a-z]', line):
                 assert re.fullmatch(r'  "[a-z0-9.-]+(\[[a-z0-9,]+\])?>=[0-9][^"]*",( # .+)?', line)
         text = path.read_text()
-        bare = [line for line in text.splitlines() if re.match('  "[a-z]', line) and "#" not in line]
+        bare = [
+            line for line in text.splitlines() if re.match('  "[a-z]', line) and "#" not in line
+        ]
         assert bare == [], path

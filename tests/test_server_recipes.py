@@ -294,6 +294,8 @@ def collector(folder: Path) -> Iterator[str]:
         served.shutdown()
 
 
+# Not in the gate: its worker may meet a run of the schedule, at five past the hour.
+@pytest.mark.large("combinations")
 def test_opentelemetry(make: Make, tmp_path: Path) -> None:
     page = recipes.read("opentelemetry.md")
     reader = make()

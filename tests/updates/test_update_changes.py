@@ -7,7 +7,7 @@ it, the other tests of updates tell to the last byte.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import projects
 import pytest
@@ -47,6 +47,11 @@ def lint(project: Path) -> None:
     projects.tool(project, "ruff", "check", ".")
     projects.tool(project, "ruff", "format", "--diff", ".")
     projects.tool(project, "pyrefly", "check")
+
+
+def recorded(project: Path) -> dict[str, Any]:
+    """Return the features that a project has, which an update leaves as they are."""
+    return {"features": updating.answers(project)["features"]}
 
 
 def differing(project: Path, fresh: Path) -> set[str]:
@@ -136,7 +141,7 @@ def test_a_pipeline_gets_the_new_engine_whole(
     append(project, ".env", "MY_DATA_PROJECT_BATCH_SIZE=5\nMY_DATA_PROJECT_MAX_WORKERS=2\n")
     report = scripted.update(project, {"engine": "dlt"})
     assert report["is_good"], report
-    fresh = template_repository.render(PIPELINE)
+    fresh = template_repository.render({**PIPELINE, **recorded(project)})
     assert differing(project, fresh) == {"pyproject.toml", ".env"}
     said = capsys.readouterr().err
     for part in ("Loaded again: every table", "Kept: the old warehouse", "Names in .env:"):
@@ -300,7 +305,7 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
     report = scripted.update(project, {"parts": "chosen"})
     # Its own extra stands in the line of `all`, which is a list with a place for it now.
     assert (report["status"], updating.unmerged(project)) == ("conflicts", {"pyproject.toml"})
-    fresh = template_repository.render(LIBRARY)
+    fresh = template_repository.render({**LIBRARY, **recorded(project)})
     merged = (project / "pyproject.toml").read_text(encoding="utf-8")
     assert '"my-task-library[geo,ml,pandas]"' in merged
     assert '"my-task-library[all]"' in merged
@@ -345,7 +350,10 @@ def test_a_library_with_edits_keeps_its_parts(
     report = scripted.update(project, {"parts": "chosen"}, CURRENT, *takes)
     assert report["is_good"], report
     # What an edited file had imported stays, though it is taken.
-    assert differing(project, template_repository.render(LIBRARY)) - USED == set()
+    assert (
+        differing(project, template_repository.render({**LIBRARY, **recorded(project)})) - USED
+        == set()
+    )
 
 
 def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
@@ -362,7 +370,7 @@ def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
     updating.commit_all(project, "Ours")
     report = scripted.update(project, {"parts": "chosen", "example": False, "extras": []})
     assert report["is_good"], report
-    fresh = template_repository.render({**LIBRARY, "example": False})
+    fresh = template_repository.render({**LIBRARY, **recorded(project), "example": False})
     assert differing(project, fresh) - USED == {*GEO}
 
 

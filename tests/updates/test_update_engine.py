@@ -6,6 +6,7 @@ of its parts.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -382,8 +383,10 @@ def test_the_example_is_left_behind_by_the_command_of_the_readme(
     fresh = updating.snapshot(template_repository.render({**PIPELINE, "example": False}))
     section = (project / "README.md").read_text(encoding="utf-8").partition("remove the example")[2]
     command = section.split("```")[1].removeprefix("bash").strip()
-    words = shlex.split(command.replace("$TEMPLATE", str(updating.ROOT)))
-    assert words[:2] == ["uv", "run"]
-    printed = updating.run(sys.executable, *words[2:], "-r", ":current:", cwd=project).stdout
+    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    task = settings["tool"]["poe"]["tasks"]["update"]["cmd"]
+    command = command.replace("uv run poe update", task)
+    words = shlex.split(re.sub(r"\$\{?TEMPLATE\}?", str(updating.ROOT), command))
+    printed = updating.run(sys.executable, *words[-3:], "-r", ":current:", cwd=project).stdout
     assert "can be refreshed" not in printed
     assert updating.snapshot(project) == fresh
