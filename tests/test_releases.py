@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sys
@@ -453,14 +454,12 @@ def test_from_merged_to_released(library: Path) -> None:
 
     # From 1.0 it is a major one, and a tag made by hand is told so by CI.
     replace(library / SETTINGS, "default=5", "default=6")
-    name = "`common.settings.GeoSettings.radius`"
-    save(library, "Break", line=f"- {name}: 6 is enough\n  for all (not breaking).\n- Another.")
+    (line,) = re.findall(r"(?m)^(- .+) \(breaking\)$", release(library, "--check", code=1))
+    save(library, "Break", line=f"{line}\n  (not breaking): 6 is enough.\n- Another.")
     printed = release(library, "--check")
     assert "Next: v1.1.0." in printed
     assert "(breaking)" not in printed
-    replace(
-        library / "CHANGELOG.md", " (not breaking).\n- Another.", ".\n- Another (not breaking)."
-    )
+    replace(library / "CHANGELOG.md", "\n  (not breaking): 6 is", "\n  6 is enough (not breaking)")
     commit(library, "It breaks")
     assert "Next: v2.0.0." in release(library, "--check")
     projects.run("git", "tag", "v1.1.0", cwd=library)
@@ -475,6 +474,42 @@ def test_from_merged_to_released(library: Path) -> None:
     release(library)
     assert "v2.0.0" in projects.run("git", "tag", cwd=library).split()
     assert "The version is v2.0.0." in release(library, "--check")
+
+
+FROZEN, REMOVED, DEFAULT = CHANGES = [
+    public_api.Change("Changed", "geo.Open", "is frozen now", breaks=True),
+    public_api.Change("Removed", "geo.find", "removed", breaks=True),
+    public_api.Change("Changed", "geo.Row.size", "its default was 5 and is 6", breaks=True),
+]
+OVERRULED = [
+    ("* `geo.Open`: is frozen\n  now (not breaking): nobody sets it.", [FROZEN]),
+    ("1. `geo.Open`: is frozen now (not breaking).\n2. `geo.find`: removed.", [FROZEN]),
+    ("- Tidy:\n  - `geo.Open`: is frozen now (not breaking).\n  - `geo.find`: removed.", [FROZEN]),
+    ("- `geo.Open`: is frozen now (not breaking).\n\nOut: `geo.find`: removed.", [FROZEN]),
+    ("- `geo.find`: removed (not breaking), `geo.Open`: is frozen now.", [REMOVED]),
+    (f"{REMOVED} (not breaking)\n{DEFAULT} (not breaking)", [REMOVED, DEFAULT]),
+    ("- `geo.Open`: removed (not breaking).\n- `geo.find`: is faster (not breaking).", []),
+    ("- `geo.Row.size`: its default was 5 and is 60 (not breaking).", []),
+    (f"- More.\n\n## 1.0.0\n\n{FROZEN} (not breaking)", []),
+]
+
+
+@pytest.mark.parametrize(("text", "harmless"), OVERRULED)
+def test_the_changelog_overrules_what_it_names_and_nothing_else(
+    text: str,
+    harmless: list[public_api.Change],
+    old: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = runpy.run_path(str(old / "scripts" / "release.py"))
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text(f"# Changelog\n\n## Unreleased\n\n{text}\n")
+    judged = script["judged"]
+    monkeypatch.setitem(judged.__globals__, "CHANGELOG", changelog)
+    left = judged(CHANGES, "Unreleased")
+    assert [str(one) for one in left] == [str(one) for one in CHANGES]
+    assert [old for old, new in zip(CHANGES, left, strict=True) if not new.breaks] == harmless
 
 
 def test_what_is_not_ready_is_told(library: Path) -> None:
