@@ -366,6 +366,14 @@ def test_a_renamed_parameter_is_one_change(changed: Callable[..., dict[str, bool
     assert found == {"- `geo.find_place(limit)`: renamed to `bound`": True}
 
 
+def test_a_namespace_is_compared_whatever_its_name(old: Path, tmp_path: Path) -> None:
+    new = Path(shutil.copytree(old, tmp_path / "new"))
+    (new / "src/my_task_library/commands").mkdir(exist_ok=True)
+    (new / "src/my_task_library/commands/__init__.py").write_text("__all__ = []\n")
+    removed = [str(one) for one in public_api.changes(new, old, "my_task_library") if one.breaks]
+    assert removed == ["- `commands`: removed"]
+
+
 def test_a_computed_list_of_names_is_refused(changed: Callable[..., dict[str, bool]]) -> None:
     file = "src/my_task_library/geo/__init__.py"
     with pytest.raises(SystemExit, match=r"my_task_library\.geo: write __all__ as a plain list"):

@@ -129,7 +129,8 @@ def test_a_changelog_need_not_have_a_place(text: str | None, project: Path) -> N
 
 
 REFUSED = [
-    (["namespace", "common"], "The package has a common already"),
+    (["namespace", "common"], "needs the name common: choose another"),
+    (["namespace", "commands"], "needs the name commands: choose another"),
     (["namespace", "zebras"], "already exists"),
     (["namespace", "class"], "is not a valid name"),
     (["namespace", "../x"], "is not a valid name"),

@@ -18,7 +18,7 @@ PARTS = {
     "task": "a task of a namespace, with its export and its test",
 }
 NAME = "lower-case letters, digits and _"
-NOT_NAMESPACES = {"common"}
+NOT_NAMESPACES = {"commands", "common"}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def _task(name: str, space: str) -> dict[str, str]:
 
 def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
     if name in NOT_NAMESPACES:
-        raise errors.PermanentError(f"The package has a {name} already: choose another name.")
+        raise errors.PermanentError(f"The template needs the name {name}: choose another.")
     if taken := [*(root() / SOURCE).glob(f"{name}.*"), *(root() / SOURCE).glob(name)]:
         message = f"{SOURCE}/{taken[0].name} already exists: choose another name."
         raise errors.PermanentError(message)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-NOT_FOR_USERS = {"commands", "common"}
 PUBLIC_IN_COMMON = ("errors", "settings")
 TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
 """What griffe finds too, but only some cases of it."""
@@ -116,11 +115,7 @@ def _namespaces(project: Path, package: str) -> dict[str, Any]:
     loaded: Any = griffe.load(
         package, search_paths=[project / "src"], allow_inspection=False, resolve_aliases=True
     )
-    found = {
-        name: module
-        for name, module in loaded.modules.items()
-        if module.exports is not None and name not in NOT_FOR_USERS
-    }
+    found = {name: module for name, module in loaded.modules.items() if module.exports is not None}
     for name in PUBLIC_IN_COMMON:
         with contextlib.suppress(KeyError):
             found[f"common.{name}"] = loaded[f"common.{name}"]
