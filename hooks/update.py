@@ -24,6 +24,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -542,12 +543,54 @@ def sides_of(old: File | None, user: File | None, new: File | None) -> Sides:
     return Sides(old, user, new)
 
 
-def merge(sides: Sides, user: File, new: File, work: Path) -> Outcome:
+def fault(name: str, text: bytes) -> str:
+    """Return why a TOML, JSON or YAML file cannot be read, '' if it can; not with a doubled key."""
+    import yaml
+
+    class Loader(yaml.BaseLoader):
+        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            once(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            return node
+
+    def once(keys: Iterable[str]) -> None:
+        if doubled := [key for key, count in Counter(keys).items() if count > 1]:
+            raise ValueError(f"{doubled[0]} is there twice")
+
+    def pairs(found: list[tuple[str, object]]) -> None:
+        once(key for key, _ in found)
+
+    try:
+        match Path(name).suffix:
+            case ".toml":
+                tomllib.loads(text.decode())
+            case ".json":
+                json.loads(text, object_pairs_hook=pairs)
+            case ".yaml" | ".yml":
+                # Composed only: tags of others, such as those of mkdocs.yml, have no meaning here.
+                list(yaml.compose_all(text, Loader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        return f"{error.problem} (at line {line})"
+    except (ValueError, yaml.YAMLError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def broken(name: str, before: File | None, now: File | None) -> str:
+    """Say that a file, which could be read before, cannot be read now; '' if it can."""
+    if not (before and now) or before == now or fault(name, before.data):
+        return ""
+    why = fault(name, now.data)
+    return why and f"cannot be read: {why}"
+
+
+def merge(name: str, sides: Sides, user: File, new: File, work: Path) -> Outcome:
     """Merge the texts and the modes of a file that both sides changed."""
     old = sides.old or File(b"", user.mode)
     paths = []
-    for name, file in (("mine", user), ("old", old), ("new", new)):
-        paths.append(work / f"merge-{name}")
+    for side, file in (("mine", user), ("old", old), ("new", new)):
+        paths.append(work / f"merge-{side}")
         paths[-1].write_bytes(file.data)
     # Longer than what looks like a marker in the texts, such as the line below a heading.
     found = re.findall(rb"^(?:<{7,}|={7,}|>{7,})", user.data + b"\n" + new.data, re.MULTILINE)
@@ -570,8 +613,11 @@ def merge(sides: Sides, user: File, new: File, work: Path) -> Outcome:
             text = b"".join(
                 [start, BEFORE, b"\n", mine_, b"=======", middle, b"\n", new_, end, AFTER, b"\n"]
             )
-        return Outcome(CONFLICT, File(text, mode), "edit it, then: git add")
-    return Outcome(MERGED, File(done.stdout, mode))
+        return Outcome(CONFLICT, File(text, mode), "has conflict markers")
+    merged = File(done.stdout, mode)
+    # Such as with a table that both added, in two places.
+    why = broken(name, user, merged)
+    return Outcome(CONFLICT if why else MERGED, merged, why)
 
 
 def sides_of_conflict(text: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -660,7 +706,7 @@ def decide(
         return Outcome(CLEAN, new)
     if not all(file.is_text for file in (old or user, user, new)):
         return Outcome(LEFT, user, "no text to merge")
-    return merge(sides, user, new, work)
+    return merge(name, sides, user, new, work)
 
 
 def only_values(user: bytes, old: bytes) -> bool:
@@ -1176,6 +1222,9 @@ def verify(project: Project, options: argparse.Namespace, work: Path, report: Re
             plan.sides[name] = sides
             seed = new.is_seed(name) or (sides.new is None and old.is_seed(name))
             compare(name, sides, made, seed, plan, report, before, work)
+            here = mine(project, name)
+            if not (here and BEFORE in here.data) and (why := broken(name, sides.mine, here)):
+                report.left.append(f"{name}: {why}; edit it")
         names = plan.sides
         report.left += hidden(project, new)
     report.left[:0] = leftovers(project, names)
@@ -1204,7 +1253,7 @@ def compare(
     resolved = made and made.is_text and BEFORE not in made.data
     texts = [file for file in (sides.old, sides.mine, sides.new) if file]
     if resolved and sides.mine and sides.new and all(file.is_text for file in texts):
-        resolved = merge(sides, sides.mine, sides.new, work).kind == CONFLICT
+        resolved = merge(name, sides, sides.mine, sides.new, work).kind == CONFLICT
         if resolved:
             return
     if unproven(name, sides, Outcome(MERGED, made), seed, plan):
@@ -1286,7 +1335,7 @@ def carry_out(
     if conflicts:
         report.status, report.word = CONFLICTS, f"{len(conflicts)} files: {', '.join(conflicts)}"
         report.left += [
-            f"{name}: has conflict markers; edit it, then: git add {name}" for name in conflicts
+            f"{name}: {plan.files[name].note}; edit it, then: git add {name}" for name in conflicts
         ]
     elif not writes:
         report.status, report.word = NOTHING, report.old

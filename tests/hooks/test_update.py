@@ -670,7 +670,7 @@ def test_a_merge_that_loses_an_edit_is_not_applied(
     edit(project, "text.txt", "c\n", "mine\n")
     module = update_module()
 
-    def lose(sides: Any, user: Any, new: Any, work: Path) -> Any:
+    def lose(name: str, sides: Any, user: Any, new: Any, work: Path) -> Any:
         return module.Outcome("merged", new)
 
     monkeypatch.setattr(module, "merge", lose)
@@ -847,9 +847,36 @@ def test_a_part_of_the_templates_change_made_before(small: Path, tmp_path: Path)
     sides = texts(old, f"first\n{old}", f"first\n{old}last\n")
     module = update_module()
     plan = module.Plan("", "", "", small, {}, {}, None)
-    merged = module.merge(sides, sides.mine, sides.new, tmp_path)
+    merged = module.merge("text.txt", sides, sides.mine, sides.new, tmp_path)
     assert merged.result == sides.new
     assert not module.unproven("text.txt", sides, merged, seed=False, plan=plan)
+
+
+JOB = "jobs:\n  a: !one 1\n  b: 2\n  c: 3\n"
+OBJECT = '{\n"a": 1,\n"b": 2,\n"c": 3\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "user", "new", "said"),
+    [
+        ("a.toml", "a = 1\nb = 2\n", "x = 1\na = 1\nb = 2\n", "a = 1\nb = 2\nx = 2\n", "line 4"),
+        ("a.json", OBJECT, OBJECT.replace("{", '{\n"x": 1,'), OBJECT.replace("3", '3,\n"x": 2'),
+         "x is there twice"),
+        ("a.yaml", JOB, f"env: 1\n{JOB}", f"{JOB}env: 2\n", "env is there twice"),
+        ("a.yml", JOB, f"name: [x,\n{JOB}", f"{JOB}env: 2\n", ""),
+        ("a.yml", JOB, f"name: x\n{JOB}", f"{JOB}env: 2\n", ""),
+        ("a.yml", JOB, f"name: x\n{JOB}", f"{JOB} env: 2\n", "(at line 6)"),
+        ("a.txt", JOB, f"env: 1\n{JOB}", f"{JOB}env: 2\n", ""),
+    ],
+    ids=["toml", "json", "yaml", "broken before", "tags of others", "by the template", "text"],
+)  # fmt: skip
+def test_a_merge_that_cannot_be_read_is_a_conflict(
+    name: str, old: str, user: str, new: str, said: str, tmp_path: Path
+) -> None:
+    sides = texts(old, user, new)
+    merged = update_module().merge(name, sides, sides.mine, sides.new, tmp_path)
+    assert merged.kind == ("conflict" if said else "merged")
+    assert said in merged.note
 
 
 @pytest.mark.parametrize("marker", ["=======", "<<<<<<< before updating", ">>>>>>>>>>"])

@@ -7,6 +7,7 @@ it, the other tests of updates tell to the last byte.
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import projects
@@ -429,3 +430,32 @@ def test_a_pipeline_with_edits_stays_green_with_its_engine(
     lint(project)
     printed = projects.tool(project, "pytest", "-q", "--no-cov", PREFECT_TEST_API_URL=prefect_api)
     assert " passed" in printed
+
+
+def test_tasks_of_one_s_own_and_those_of_the_template_are_one_table(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """The first release with tasks of poe meets a team that had some, at the end of the file."""
+    project = template_repository.project(PIPELINE, tmp_path / "project", "v0.6.0")
+    append(project, "pyproject.toml", '\n[tool.poe.tasks]\nlint = "ruff check"\n')
+    updating.commit_all(project)
+    report = scripted.update(project)
+    assert (report["is_good"], report["status"]) == (False, "conflicts")
+    assert updating.unmerged(project) == {"pyproject.toml"}
+    (left,) = (line for line in report["left"] if line.startswith("pyproject.toml"))
+    assert "cannot be read: Cannot declare ('tool', 'poe', 'tasks') twice (at line" in left
+    assert left.endswith("edit it, then: git add pyproject.toml")
+
+    # What is committed as it is, is not forgotten.
+    updating.commit_all(project, "Updated")
+    code, printed = scripted.run(str(project), "--verify")
+    assert (code, "pyproject.toml: cannot be read: Cannot declare" in printed) == (1, True)
+
+    path = project / "pyproject.toml"
+    text, lint = path.read_text(encoding="utf-8"), 'lint = "ruff check"\n'
+    assert text.count(f"\n[tool.poe.tasks]\n{lint}") == 1
+    text = text.replace(f"\n[tool.poe.tasks]\n{lint}", "")
+    path.write_text(text.replace('test.cmd = "pytest"', f'{lint}test.cmd = "pytest"'), "utf-8")
+    assert {"lint", "check"} <= set(tomllib.loads(path.read_text("utf-8"))["tool"]["poe"]["tasks"])
+    updating.commit_all(project, "One table")
+    assert "cannot be read" not in scripted.run(str(project), "--verify")[1]
