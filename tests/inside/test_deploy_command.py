@@ -327,6 +327,21 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "poolless": ({"work_pool": None}, "no work pool"),
     "pull": ({"pull": None}, "pull is missing"),
     "limit": ({"concurrency_limit": {"limit": 1, "strategy": 1}}, "nothing uses 'strategy'"),
+    "none-at-once": ({"concurrency_limit": 0}, "concurrency_limit: "),
+    "fewer": ({"concurrency_limit": {"limit": -1}}, "concurrency_limit: "),
+    "queue": ({"work_pool": {"work_queue_name": "a/b"}}, "work_pool.work_queue_name: "),
+    "slugs": (
+        {"schedules": [{"cron": "@daily", "slug": "s"}, {"cron": "@hourly", "slug": "s"}]},
+        "2 schedules have the slug s",
+    ),
+    "schedule-text": ({"schedules": "x"}, "schedules: Input should be a valid list"),
+    "schedule": ({"schedules": ["x"]}, "schedules.0: Input should be a valid dict"),
+    "trigger-map": ({"triggers": {"a": 1}}, "triggers: Input should be a valid list"),
+    "flow-list": ({"entrypoint": ["x"]}, "entrypoint: Input should be a valid string"),
+    "filled-in": (
+        {"triggers": [{"expect": ["a"], "parameters": None, "treshold": 1}]},
+        "nothing uses 'treshold'",
+    ),
     "strategy": (
         {"concurrency_limit": {"limit": 1, "collision_strategy": "x"}},
         "concurrency_options.collision_strategy: ",
@@ -380,6 +395,43 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
         assert words in line, line
     assert "- unfinished of None: entrypoint is missing" in lines
     assert "- 2 entries are transform/twin" in lines
+    (line,) = [line for line in lines if line.startswith("- pool-text of ")]
+    assert "work_pool: Input should be a valid dict" in line
+    assert "attribute" not in text
+
+
+FILES = {
+    "{name}deployment: []": "nothing uses 'deployment'. Put anchors below `definitions`.",
+    "{name}deployments: {{a: {{}}}}": "`deployments` is not a list.",
+    "{name}deployments: &a [*a]": "Circular reference",
+    "{name}deployments: [": "while parsing",
+}
+"""A file, and what is said of it."""
+
+
+@pytest.mark.parametrize(("content", "words"), FILES.items())
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    environment: str, deploy: Any, tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "prefect.yaml").write_text(content.format(name=f"name: {settings.PROJECT}\n"))
+    text = deploy(code=1)
+    assert f"prefect.yaml: {words}" in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "deployments:", "deployments: []", "x-a: 1"])
+def test_a_file_without_deployments_prunes_nothing(
+    environment: str, deploy: Any, tmp_path: Path, content: str
+) -> None:
+    edit(tmp_path, lambda entries: entries.__delitem__(slice(3)))
+    deploy()
+    (tmp_path / "prefect.yaml").write_text(f"name: {settings.PROJECT}\n{content}\n")
+    for words in ((), ("--plan",)):
+        text = deploy("--prune", *words, code=1)
+        assert "prefect.yaml lists no deployments, and --prune would delete all." in text
+        assert len(text.splitlines()) == 1
+    assert states(deploy()) == {"transform/plain": ("orphaned", [])}
+    assert deployed().keys() == {"transform/plain"}
 
 
 def test_what_nothing_fills_in_is_named(
@@ -481,16 +533,38 @@ def test_the_table_says_what_differs(
     assert cli.main(["deploy", "--plan"]) == 0
 
 
-@pytest.mark.parametrize("status", [409, 422, 503])
+FIELDS = [
+    {"type": "missing", "loc": ["body", "name"], "msg": "Field required", "input": "hunter2"},
+    {"type": "value_error", "loc": ["body"], "msg": "Value error, hunter2 does not fit"},
+]
+REFUSALS: list[tuple[int, Any, str]] = [
+    (409, {"detail": "There\nis one."}, "refuses: 409, There is one. Check"),
+    (409, {"exception_message": "hunter2"}, "refuses: 409. Check"),
+    (409, ["hunter2"], "refuses: 409. Check"),
+    (422, {"detail": "'hunter2' is not of type 'object'"}, "refuses: 422. Check"),
+    (
+        *(422, {"exception_detail": FIELDS, "request_body": "hunter2"}),
+        "refuses: 422, body.name.missing, body.value_error. Check",
+    ),
+    (503, {"detail": "hunter2"}, "(503)"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "words"), REFUSALS)
 def test_a_refusal_of_the_server_is_one_sentence(
-    environment: str, deploy: Any, monkeypatch: pytest.MonkeyPatch, status: int
+    environment: str,
+    deploy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    body: Any,
+    words: str,
 ) -> None:
     """On its way to the server, the creation of one deployment of four is refused."""
     send = httpx.Client.send
 
     def refuse(self: Any, request: Any, **options: Any) -> Any:
         if request.url.path.endswith("/deployments/") and b'"plain"' in request.content:
-            return httpx.Response(status, request=request, json={"detail": "hunter2"})
+            return httpx.Response(status, request=request, json=body)
         return send(self, request, **options)
 
     with monkeypatch.context() as patched:
@@ -498,7 +572,7 @@ def test_a_refusal_of_the_server_is_one_sentence(
         # A busy server may answer another request with a 503 of its own, which is tried again.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0 if status == 503 else 5}):
             text = deploy(code=1)
-    assert f"({status})" in text or f"refuses: {status}" in text
+    assert words in text
     assert len(text.splitlines()) == 1
     assert "deployment transform/plain" in text
     assert {state for state, _ in states(deploy()).values()} >= {"create"}

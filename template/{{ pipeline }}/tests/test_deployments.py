@@ -14,7 +14,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parents[1]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
-DEPLOYMENTS: list[dict[str, Any]] = FILE.get("deployments") or []
+DEPLOYMENTS: list[dict[str, Any]] = FILE["deployments"] or []
 ENVIRONMENTS = {path.stem: dotenv.dotenv_values(path) for path in ROOT.glob("environments/*.env")}
 
 # Prefect ignores a key that it does not know, so a typing error would go unseen.

@@ -52,5 +52,19 @@ def _sentence(error: httpx.HTTPError) -> Exception:
         status = error.response.status_code
         if status >= 500 or status == 429:
             return errors.TransientError(f"{server} is unavailable ({status}). See its log.")
-        return errors.PermanentError(f"{server} refuses: {status}. Check its log and your login.")
+        refusal = f"{server} refuses: {status}{_reason(error.response)}."
+        return errors.PermanentError(f"{refusal} Check its log and your login.")
     return errors.TransientError(f"{server} does not answer ({type(error).__name__}).")
+
+
+def _reason(response: httpx.Response) -> str:
+    """Return what the server says, without values that it was sent: they may be secrets."""
+    try:
+        body = response.json()
+        if response.status_code != 422:
+            return f", {' '.join(body['detail'].split()).rstrip('.')}"
+        wrong = body["exception_detail"]  # whose messages may quote values, as does a `detail`
+        fields = (".".join([*map(str, one["loc"]), one["type"]]) for one in wrong)
+        return f", {', '.join(fields)}"
+    except (AttributeError, LookupError, TypeError, ValueError):  # no answer of Prefect's
+        return ""

@@ -34,12 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare, write what differs, and show it."""
-    from ..common import alerts, deployments, prefect_file, server, settings
+    from ..common import alerts, deployments, errors, prefect_file, server, settings
 
     config = settings.load()
     with server.connect() as client:
         pool, template = deployments.compare_pool(client, config)
         entries = prefect_file.read(client, {config.work_pool: template})
+        if arguments.prune and not entries:
+            message = f"{prefect_file.PATH} lists no deployments, and --prune would delete all."
+            raise errors.PermanentError(f"{message} Leave it out, or delete them in Prefect's UI.")
         automations = server.read_automations(client)
         items = [pool, *deployments.compare_deployments(client, entries, automations)]
         others, note = alerts.compare(client, config, automations)

@@ -19,9 +19,10 @@ import yaml
 from prefect import Flow, events, exceptions, flows, get_client
 from prefect.client.schemas import actions
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.types import Name, PositiveInteger
 from prefect.utilities import schema_tools, templating
 from prefect.utilities.callables import parameter_schema
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from . import errors, runs, settings
 
@@ -35,6 +36,8 @@ TIMING = {"schedule", "active", "parameters", "slug"}
 """What a schedule of the file and one of Prefect's server have in common."""
 
 # Prefect ignores a key that it does not know, so a typing error would go unseen.
+_STEPS = ("build", "push", "pull")
+_FILE = {"name", "description", "prefect-version", "definitions", "deployments", *_STEPS}
 _KEYS = {
     *("description", "tags", "version", "parameters", "enforce_parameter_schema", "schedules"),
     *("paused", "flow_name", "concurrency_limit", "work_pool", "triggers"),
@@ -44,6 +47,21 @@ _POOL = {"name", "work_queue_name", "job_variables"}
 _LIMIT = {"limit", "collision_strategy", "grace_period_seconds"}
 _SCHEDULES = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
 _TRIGGER: TypeAdapter[events.DeploymentTriggerTypes] = TypeAdapter(events.DeploymentTriggerTypes)
+
+
+class _Pool(BaseModel):
+    work_queue_name: Name | None = None
+
+
+class _Shape(BaseModel):
+    """What Prefect's models for a client leave to its server, or take for granted."""
+
+    name: str
+    entrypoint: str
+    concurrency_limit: PositiveInteger | None
+    work_pool: _Pool
+    schedules: list[dict[str, Any]] = []
+    triggers: list[dict[str, Any]] = []
 
 
 @dataclass
@@ -77,14 +95,19 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
     """
     try:
         content = yaml.safe_load(PATH.read_text(encoding="utf-8") if PATH.is_file() else "{}")
-    except yaml.YAMLError as error:
+        content = pydantic_core.to_jsonable_python(content)  # dates become text, as Prefect has it
+    except (yaml.YAMLError, ValueError) as error:  # the second of an alias within itself
         raise errors.PermanentError(f"{PATH}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or content.get("name") != settings.PROJECT:
         message = f"There is no {PATH} with `name: {settings.PROJECT}` here"
         raise errors.PermanentError(f"{message}: run the command in the project's folder.")
-    content = pydantic_core.to_jsonable_python(content)  # dates become text, as Prefect has it
-    steps = {key: content.get(key) for key in ("build", "push", "pull")}
+    if ignored := [key for key in content if key not in _FILE and not key.startswith("x-")]:
+        message = f"{PATH}: nothing uses {', '.join(map(repr, sorted(ignored)))}"
+        raise errors.PermanentError(f"{message}. Put anchors below `definitions`.")
+    steps = {key: content.get(key) for key in _STEPS}
     listed = content.get("deployments") or []
+    if not isinstance(listed, list):
+        raise errors.PermanentError(f"{PATH}: `deployments` is not a list.")
     written = [steps | entry if isinstance(entry, dict) else steps for entry in listed]
     found, mistakes = list[Entry](), list[str]()
 
@@ -143,16 +166,17 @@ def _read_entry(given: dict[str, Any], job_schema: Callable[[str], dict[str, Any
     entry = {key: value for key, value in given.items() if value is not None}
     if missing := _REQUIRED - entry.keys():
         raise ValueError(f"{', '.join(sorted(missing))} is missing")
-    (flow, schema), limit = _load_flow(entry["entrypoint"]), entry.get("concurrency_limit")
-    pool = entry.get("work_pool", {})
+    pool, limit = entry.get("work_pool", {}), entry.get("concurrency_limit")
     limit = limit if isinstance(limit, dict) else {"limit": limit}
+    _Shape.model_validate(entry | {"work_pool": pool, "concurrency_limit": limit.get("limit")})
+    flow, schema = _load_flow(entry["entrypoint"])
     ignored = [*entry.keys() - _KEYS - _REQUIRED, *pool.keys() - _POOL, *limit.keys() - _LIMIT]
     triggers: list[events.DeploymentTriggerTypes] = []
     for number, one in enumerate(entry.get("triggers", ()), start=1):
         named = {"name": f"{entry['name']}__automation_{number}"} | one
         triggers.append(_TRIGGER.validate_python(named))
         ignored += one.keys() - type(triggers[-1]).model_fields.keys()
-        ignored += one.get("parameters", {}).keys() - schema.get("properties", {}).keys()
+        ignored += (one.get("parameters") or {}).keys() - schema.get("properties", {}).keys()
     if ignored:
         raise ValueError(f"nothing uses {', '.join(map(repr, sorted(ignored)))}")
     options: Any = {key: limit[key] for key in limit if key != "limit"} or None
@@ -182,6 +206,8 @@ def _read_entry(given: dict[str, Any], job_schema: Callable[[str], dict[str, Any
     found: list[str] = []
     if missing := {settings.PROJECT, runs.deployment_name()} - {*request["tags"]}:
         found.append(f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
+    slugs = Counter(one["slug"] for one in timings if one["slug"] is not None)
+    found += [f"{count} schedules have the slug {key}" for key, count in slugs.items() if count > 1]
     if request["enforce_parameter_schema"]:
         parameters, strict = request["parameters"], schema | {"additionalProperties": False}
         found += _misfits(parameters, strict)
