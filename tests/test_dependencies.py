@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import projects
 import pytest
+import yaml
 from environments import require_python
 
 if TYPE_CHECKING:
@@ -39,6 +41,50 @@ def test_both_ends_of_the_bounds_work(
     print(projects.run("uv", "pip", "list", cwd=folder))
     printed = projects.tool(folder, "pytest", "-q", PREFECT_TEST_API_URL=prefect_api)
     assert re.search(r"^\d+ passed", printed, re.MULTILINE)
+
+
+@pytest.mark.large("dependencies")
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_the_newest_python_of_its_ci_works(
+    kind: str, project: Render, prefect_api: str, tmp_path: Path
+) -> None:
+    folder = project(project_kind=kind, **PROJECTS[kind])
+    workflow = yaml.safe_load((folder / ".github" / "workflows" / "ci.yml").read_text())
+    newest = workflow["jobs"]["tests"]["strategy"]["matrix"]["python"][-1]
+    projects.run("uv", "sync", "-q", cwd=folder, UV_PYTHON=require_python(newest))
+    printed = projects.tool(folder, "pytest", "-q", PREFECT_TEST_API_URL=prefect_api)
+    assert re.search(r"^\d+ passed", printed, re.MULTILINE)
+
+
+def report_of_expired(template: Path) -> str:
+    """Return what the weekly job prints about a template."""
+    script = projects.ROOT / "scripts" / "expired_bounds.py"
+    return projects.run("uv", "run", "-q", script, template, cwd=projects.ROOT, check=False)
+
+
+def test_bounds_that_nothing_needs_are_reported(tmp_path: Path) -> None:
+    shutil.copy(projects.ROOT / "copier.yml", tmp_path)
+    (tmp_path / "pyproject.toml").write_text(
+        'dev = [\n  "prefect>=3.9.1,<3.9.2",\n  "fastapi>=0.139,<0.151", # Prefect fails on newer\n'
+        '  "idna>=3,<3.5", # planted\n]\n'
+    )
+    printed = report_of_expired(tmp_path)
+    assert re.search(
+        r"^tests: fastapi<0.151,>=0.139: expired, without it .*", printed, re.MULTILINE
+    )
+    assert re.search(
+        r"^tests: idna<3.5,>=3: keeps 3.4 where .*; its reason: planted$", printed, re.MULTILINE
+    )
+    assert printed.endswith("1 expired\n")
+
+
+def test_lists_of_pythons_that_fall_behind_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    text = (projects.ROOT / "copier.yml").read_text()
+    assert "['3.14', '3.15']" in text
+    (tmp_path / "copier.yml").write_text(text.replace("['3.14', '3.15']", "['3.14', '3.9']"))
+    printed = report_of_expired(tmp_path)
+    assert "plugin: Python 3.15 is known to prefect, and missing in CI" in printed
 
 
 def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
