@@ -298,11 +298,10 @@ import time
 from pathlib import Path
 
 import child_processes
-import postgres
+from postgres import module
 from prefect_server import Server
 
 child_processes.take_charge()
-module = postgres.load()
 database = module.Server(module.find_programs())
 database.start()
 server = Server(Path(sys.argv[1]), python=sys.argv[2])

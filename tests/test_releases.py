@@ -25,9 +25,7 @@ from environments import Environments
 from hooks.conftest import commit
 from projects import Render
 
-sys.path.insert(
-    0, str(projects.ROOT / "template/{{ published }}/{% if parts == 'chosen' %}scripts{% endif %}")
-)
+sys.path.insert(0, str(projects.ROOT / "template" / "{{ published }}" / "{{ scripts }}"))
 import public_api
 
 URLS = '[project.urls]\nRepository = "https://example.com/acme/places"\n'

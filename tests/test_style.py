@@ -45,6 +45,16 @@ def test_path_parts_are_short_and_fit_windows() -> None:
         assert not set(path.name) & set('"|<>:?*\\'), path
 
 
+def test_optional_parts_are_folders_with_a_computed_name() -> None:
+    """A name that holds a condition says neither what the file becomes nor why."""
+    folders = {name for name, it in projects.QUESTIONS.items() if isinstance(it, dict)}
+    for path in TEMPLATE.rglob("*"):
+        if path.name.startswith("{{") and not path.name.startswith("{{ _copier_conf"):
+            assert path.name.removeprefix("{{ ").removesuffix(" }}") in folders, path
+        else:
+            assert "{%" not in path.name, path
+
+
 def test_python_files_are_python() -> None:
     """They import relatively, so that hardly one needs the package's name."""
     for folder in TEMPLATE.glob("**/src"):

@@ -338,11 +338,8 @@ def destination(source: str, settings: Mapping[str, Any]) -> str:
     """
     parts = []
     for part in source.removesuffix(".jinja").split("/"):
-        condition = re.fullmatch(r"\{%.*?%\}(.*)\{%.*?%\}", part)
         variable = re.fullmatch(r"\{\{ (\w+) \}\}", part)
-        if condition:
-            name = condition[1]
-        elif part == "{{ _copier_conf.answers_file }}":
+        if part == "{{ _copier_conf.answers_file }}":
             name = ANSWERS
         elif variable and variable[1] != "package_name":
             literal = re.search(r"'([^']*)'", str(settings[variable[1]]["default"]))
