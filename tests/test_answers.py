@@ -302,6 +302,6 @@ def test_no_project_can_be_called_like_what_it_installs(kind: str, render: Rende
     )
     own = tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"]
     names = {re.sub(r"[-_.]+", "_", name) for name in re.findall(r"(?m)^[\w.-]+", resolved)}
-    text = (projects.ROOT / "includes" / "validators.jinja").read_text(encoding="utf-8")
+    text = (projects.ROOT / "includes" / "names.jinja").read_text(encoding="utf-8")
     known = set(re.findall(r"\w+", text))
     assert names - known - {own.replace("-", "_")} == set()

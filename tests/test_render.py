@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import ast
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import projects
 import pytest
 import yaml
 from projects import Answers, Render
+
+sys.path.insert(0, str(projects.ROOT / "scripts"))
+import names
 
 TRUSTED_KEYS = {"_tasks", "_migrations", "_jinja_extensions", "_external_data"}
 
@@ -132,29 +136,49 @@ def test_bad_answers_are_refused_in_one_sentence(
     assert not (tmp_path / "project").exists()
 
 
-def test_validators_know_the_standard_library() -> None:
-    import keyword
-    import sys
+def test_names_are_what_the_script_writes() -> None:
+    """Renew them with `uv run scripts/names.py`."""
+    lists = names.read()
+    assert names.write(lists) == names.FILE.read_text(encoding="utf-8")
+    before = {name: set(lists[name]) for name in ("keywords", "standard_library")}
+    names.of_python(lists, sys.executable)
+    assert {name: set(lists[name]) - known for name, known in before.items()} == {
+        "keywords": set(),
+        "standard_library": set(),
+    }
 
-    text = (projects.ROOT / "includes" / "validators.jinja").read_text()
-    words = set(re.findall(r"[A-Za-z_0-9]+", text))
-    assert {name.lower() for name in sys.stdlib_module_names if name[0] != "_"} <= words
-    assert {*keyword.kwlist, *keyword.softkwlist} <= words
 
-
-def test_validators_know_every_dependency() -> None:
-    text = (projects.ROOT / "includes" / "validators.jinja").read_text()
-    words = set(re.findall(r"[a-z_0-9]+", text))
-    imports: set[str] = set()
-    for path in projects.files(projects.ROOT / "template"):
-        if not path.name.endswith((".py", ".py.jinja")):
-            continue
-        for line in path.read_text().splitlines():
-            if match := re.match(
-                r"\s*(?:from ([a-z_0-9]+)[\w.]* import|import ([a-z_0-9]+))", line
-            ):
-                imports.add(match[1] or match[2])
-    assert imports - words - {"__future__"} == set()
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_names_have_what_a_project_requires_and_imports(kind: str, render: Render) -> None:
+    lists = names.read()
+    known = {
+        *(name for group in ("standard_library", "installed", "beside") for name in lists[group]),
+        *(name for group in ("installed_since", "beside_since") for name in lists[group][kind]),
+        *(lists["installed_with_dlt"] if kind == "pipeline" else []),
+    }
+    pools = projects.choices(projects.questions()["work_pool_type"], kind)
+    for pool in pools or [None]:
+        project = render(
+            project_kind=kind,
+            extras=projects.choices(projects.questions()["extras"], kind),
+            features=projects.choices(projects.questions()["features"], kind),
+            **({"work_pool_type": pool} if pool else {}),
+        )
+        required = names.requirements(project)
+        imported = {
+            module.partition(".")[0]
+            for path in project.rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and not getattr(node, "level", 0)
+            for module in (
+                [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else [one.name for one in node.names]
+            )
+        }
+        own = {path.name for path in (project / "src").iterdir()}
+        assert (required | imported) - known - own - {"__future__"} == set()
+        assert names.beside(project) <= known
 
 
 @pytest.mark.parametrize("version", ["9.18.0"])

@@ -1,0 +1,185 @@
+"""Write the names that a project cannot have: `uv run scripts/names.py` (minutes; it installs).
+
+`includes/names.jinja` lists what the Pythons of this machine, and what projects install, are
+called. Names are only added, as an older Python or another system may have them. A name that is
+found later holds for new projects alone: one that exists keeps its own through every update.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+import environments  # noqa: E402 -- where the tests find interpreters
+import manifest  # noqa: E402
+import projects  # noqa: E402 -- how they render
+
+FILE = ROOT / "includes" / "names.jinja"
+PYTHONS = (*manifest.PYTHONS, "3.14")
+
+HEAD = """\
+{#- Names that a project cannot have, written by scripts/names.py from Python and from what projects
+    install. `…_since` was found later, and is asked of new projects only. -#}
+"""
+COMMENTS = {
+    "keywords": "Keywords of Python, hard and soft.",
+    "standard_library": "Top-level modules of the standard library.",
+    "installed": "Packages that projects install, and their modules.",
+    "installed_with_dlt": "Those of pipelines that dlt and its drivers bring along.",
+    "commands": "Commands of a project's environment that are called like no package.",
+    "beside": "Folders beside the package, and modules of the tests, scripts and examples.",
+}
+LATER = ("installed", "commands", "beside")
+"""Lists with a second one for each kind, of what was found since."""
+
+ASK_PYTHON = """
+import json, keyword, sys
+names = [name.lower() for name in sys.stdlib_module_names if name[0] != "_"]
+print(json.dumps([keyword.kwlist + keyword.softkwlist, names]))
+"""
+ASK_ENVIRONMENT = """
+import importlib.metadata, json
+print(json.dumps(list(importlib.metadata.packages_distributions())))
+"""
+
+Names = dict[str, Any]
+
+
+def read() -> Names:
+    """Return the lists of the file, by name."""
+    module = jinja2.Template(FILE.read_text(encoding="utf-8")).module
+    later = {f"{name}_since": dict(getattr(module, f"{name}_since")) for name in LATER}
+    return {name: list(getattr(module, name)) for name in COMMENTS} | later
+
+
+def words(names: list[str], indent: str) -> str:
+    """Return names as a Jinja list that fits lines of 100 characters."""
+    lines = textwrap.wrap(" ".join(sorted(set(names))), 90 - len(indent), break_on_hyphens=False)
+    text = f"\n{indent}".join(
+        f"'{' ' if number else ''}{line}'" for number, line in enumerate(lines or [""])
+    )
+    return f"(\n{indent}{text}).split()"
+
+
+def write(lists: Names) -> str:
+    """Return the file's text."""
+    parts = [HEAD]
+    for name, comment in COMMENTS.items():
+        parts.append(f"{{#- {comment} -#}}\n{{%- set {name} = {words(lists[name], '  ')} -%}}\n")
+        if name in LATER:
+            kinds = (
+                f"  '{kind}': {words(names, '    ')},\n"
+                for kind, names in lists[f"{name}_since"].items()
+            )
+            parts.append(f"{{%- set {name}_since = {{\n{''.join(kinds)}}} -%}}\n")
+    return "\n".join(parts)
+
+
+def ask(python: str | Path, code: str) -> Any:
+    """Return what a Python prints as JSON."""
+    return json.loads(projects.run(python, "-c", code, cwd=ROOT).splitlines()[-1])
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as a module would have it."""
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+def of_python(lists: Names, python: str | Path) -> None:
+    """Add the keywords and modules of a Python."""
+    keywords, modules = ask(python, ASK_PYTHON)
+    lists["keywords"] += keywords
+    lists["standard_library"] += modules
+
+
+def requirements(project: Path) -> set[str]:
+    """Return the names of the packages that a project's own metadata requires."""
+    document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    metadata = document["project"]
+    groups = [metadata["dependencies"], *metadata.get("optional-dependencies", {}).values()]
+    groups += document.get("dependency-groups", {}).values()
+    lines = (line for group in groups for line in group if isinstance(line, str))
+    return {normal(re.match(r"[\w.-]+", line)[0]) for line in lines} - {normal(metadata["name"])}
+
+
+def beside(project: Path) -> set[str]:
+    """Return the names of a project's folders and of what it imports from them."""
+    folders = {path.name for path in project.iterdir() if path.is_dir() and path.name[0] != "."}
+    found = (project.glob(f"{folder}/*.py") for folder in ("tests", "scripts", "examples"))
+    return folders | {path.stem for paths in found for path in paths}
+
+
+def of_project(lists: Names, kind: str, answers: projects.Answers) -> None:
+    """Add what a project has, and what it installs: packages of any system, modules of this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        template = projects.copy_content(Path(folder, "template"))
+        of_folder(lists, kind, projects.render(template, Path(folder, "project"), answers))
+
+
+def of_folder(lists: Names, kind: str, project: Path) -> None:
+    """Add what a rendered project has and installs."""
+    projects.run("git", "init", "-q", cwd=project)
+    projects.run("uv", "lock", "-q", cwd=project)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    own = metadata["name"]
+    locked = tomllib.loads((project / "uv.lock").read_text())["package"]
+    packages = {one["name"] for one in locked} - {own}
+    heavy = {*manifest.HEAVY} & {*metadata["optional-dependencies"]}
+    left_out = [f"--no-extra={name}" for name in sorted(heavy)]
+    projects.run("uv", "sync", "-q", "--all-extras", "--all-groups", *left_out, cwd=project)
+    programs = project / ".venv" / "bin"
+    modules = ask(programs / "python", ASK_ENVIRONMENT)
+    installed = {normal(name) for name in (*packages, *modules) if name[0] != "_"}
+    found = {
+        "installed": installed,
+        "commands": {
+            path.name
+            for path in programs.iterdir()
+            if not re.search(r"(?i)^(de)?activate|\.bat$|\d$", path.name)
+            and normal(path.name) not in installed
+        },
+        "beside": beside(project),
+    }
+    ours = {own, normal(own)}
+    for name, names in found.items():
+        known = set(lists[name])
+        if name == "installed" and kind == "pipeline":
+            known |= set(lists["installed_with_dlt"])
+        new = (
+            {one.lower() for one in names if re.fullmatch(r"[A-Za-z_][\w.-]*", one)} - known - ours
+        )
+        before = lists[f"{name}_since"].setdefault(kind, [])
+        lists[f"{name}_since"][kind] = [*before, *new]
+
+
+def main() -> None:
+    """Ask the Pythons of this machine, and projects of each kind with all they can have."""
+    lists = read()
+    for python in filter(None, map(environments.find_python, PYTHONS)):
+        of_python(lists, python)
+    questions = projects.questions()
+    for kind in projects.KINDS:
+        everything = {
+            "project_kind": kind,
+            "extras": projects.choices(questions["extras"], kind),
+            "features": projects.choices(questions["features"], kind),
+        }
+        pools = projects.choices(questions["work_pool_type"], kind) or ["process"]
+        for pool in pools:
+            of_project(lists, kind, {**everything, "work_pool_type": pool})
+        of_project(lists, kind, {"project_kind": kind, "example": False})
+    FILE.write_text(write(lists), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
