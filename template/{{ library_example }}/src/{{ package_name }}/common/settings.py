@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-{% if example %}
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 
-{% endif %}
 from . import environment
 
 ENV_PREFIX = environment.PREFIX
@@ -13,7 +11,6 @@ ENV_PREFIX = environment.PREFIX
 
 class Settings(environment.EnvironmentSettings):
     """What differs from one environment to the next; an argument of a task goes first."""
-{% if example %}
 
     download_max_bytes: PositiveInt = Field(
         default=1_000_000_000, description="Largest file to download, in bytes."
@@ -27,7 +24,6 @@ class Settings(environment.EnvironmentSettings):
     download_token: SecretStr | None = Field(
         default=None, description="Bearer token for flows to hand to `download_data`."
     )
-{% endif %}
 
 
 def load() -> Settings:

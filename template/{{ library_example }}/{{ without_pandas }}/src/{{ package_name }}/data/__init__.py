@@ -5,19 +5,8 @@ when the task is called.
 """
 
 from .download import Download, download_data
-{% if 'pandas' in extras %}
-from .transform import Cleaned, Finding, transform_data
-{% endif %}
 
 __all__ = [
-{% if 'pandas' in extras %}
-    "Cleaned",
-    "Download",
-    "Finding",
-    "download_data",
-    "transform_data",
-{% else %}
     "Download",
     "download_data",
-{% endif %}
 ]

@@ -1,5 +1,4 @@
-"""What other projects import: the blocks{{ ' and workers' if plugin_workers }} of this package. Tasks are in `tasks`."""
-{% if plugin_workers %}
+"""What other projects import: the blocks and workers of this package. Tasks are in `tasks`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,3 @@ else:
         from . import workers
 
         return [*globals(), *workers.__all__]
-{% else %}
-
-from .blocks import *  # noqa: F403 - its `__all__` is the list
-{% endif %}

@@ -1,0 +1,20 @@
+"""Settings: defaults of the tasks, from the environment and, for local work, from `.env`."""
+
+from __future__ import annotations
+
+from . import environment
+
+ENV_PREFIX = environment.PREFIX
+
+
+class Settings(environment.EnvironmentSettings):
+    """What differs from one environment to the next; an argument of a task goes first."""
+
+
+def load() -> Settings:
+    """Read the settings, as they are now.
+
+    Raises:
+        PermanentError: A variable holds a value that does not fit.
+    """
+    return Settings.read()
