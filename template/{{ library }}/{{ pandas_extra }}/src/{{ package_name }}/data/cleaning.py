@@ -102,7 +102,7 @@ class Cleaning:
             except (TypeError, ValueError):
                 message = f"column {name}: not all values are {dtype}. Check the schema"
                 raise self.refusal([message]) from None
-        table = pd.DataFrame(made)
+        table = pd.DataFrame(made, copy=False)
         return table.set_axis(np.flatnonzero(good)) if bad.any() else table
 
     def rule(self, name: str) -> pa.Column | None:

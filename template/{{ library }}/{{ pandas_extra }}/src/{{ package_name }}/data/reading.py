@@ -6,6 +6,7 @@ import codecs
 import csv
 import decimal
 import functools
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,14 @@ import pyarrow.parquet
 from ..common import errors, files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    Places = np.ndarray[Any, np.dtype[np.intp]]
 
 pc: Any = pyarrow.compute  # type checkers do not know the functions that it makes on import
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
-RECORD = rb'([\r\n]*+)((?:[^"\r\n]++|%b)++(?:\r\n?|\n|\Z))' % QUOTED
-"""Blank lines, which are no records, and a record with the end of its last line."""
-
-
 SHAPES = {
     "int": "^-?[0-9]+$",
     "float": f"^({NUMBER}|-?inf)$",
@@ -36,6 +34,12 @@ SHAPES = {
     "other": "",
 }
 """What is cast to these types, so that whatever else there is costs no attempt."""
+
+PIECE = 1 << 14
+"""So many values are cast together where some do not fit."""
+
+BLOCK = 1 << 20
+"""So many bytes of a file are looked at together."""
 
 FAILURES = 10_000
 """So many values of a column do not fit: it is the schema that is wrong."""
@@ -53,74 +57,85 @@ class Source:
     def __init__(
         self, path: Path, delimiter: str, encoding: str, null_values: Sequence[str]
     ) -> None:
-        self.name, self.data, self.newline = files.public_name(path), b"", b"\n"
+        self.name = files.public_name(path)
+        self._hold(b"")
         try:
             self.delimiter = delimiter.encode("ascii")
             if path.suffix == ".parquet":
                 self.table = pyarrow.parquet.read_table(path, partitioning=None)
                 self._require_names(self.table.column_names)
             else:
-                self.data = self._decoded(path.read_bytes(), encoding)
-                self.newline = b"\n" if b"\n" in self.data else b"\r"
+                self._hold(self._decoded(path.read_bytes(), encoding))
                 self.table = self._parsed(null_values)
         except FileNotFoundError:
             raise errors.PermanentError(f"There is no file {self.name}.") from None
-        except (OSError, LookupError, TypeError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
             kind = type(error).__name__
             message = f"{self.name} cannot be read: {kind}. Check the file and the arguments."
             raise errors.PermanentError(message) from error
 
     def lines(self, rows: set[int]) -> dict[int, int]:
         """Return the lines of a CSV file in which rows begin; of another file, their numbers."""
-        if not self.data:
+        if not (self.data and rows):
             return {row: row + 1 for row in rows}
-        found: dict[int, int] = {}
-        before, line, end = -1, 1, 0
-        for row in sorted(rows):
-            records = re.compile(rb"(?:%b){%d}[\r\n]*+" % (RECORD, row - before))
-            if skipped := records.match(self.data, end):
-                line += self.data.count(self.newline, end, skipped.end())
-                found[row], before, end = line, row, skipped.end()
-        return found
+        if len(self._ends) == self.table.num_rows + 1:  # each line is a record
+            return {row: row + 2 for row in rows}
+        lines, _, _ = self._records
+        return {row: int(lines[row + 1]) for row in rows}
 
     def _decoded(self, data: bytes, encoding: str) -> bytes:
+        """Return the text as UTF-8, with an end of its last line."""
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
+            line = _line(data, error.start)
             message = f"{self.name}, line {line}: this is not {encoding}. Give its encoding."
             raise errors.PermanentError(message) from None
         utf8 = codecs.lookup(encoding).name == "utf-8"
-        return (data if utf8 else text.encode()).removeprefix(codecs.BOM_UTF8)
+        data = (data if utf8 else text.encode()).removeprefix(codecs.BOM_UTF8)
+        return data if data.endswith((b"\r", b"\n")) else data + b"\n"
 
-    def _records(self) -> Iterator[tuple[int, bytes]]:
-        """Give each record with its line; blank lines are none."""
-        line = 1
-        for blank, record in (found.groups() for found in re.finditer(RECORD, self.data)):
-            line += blank.count(self.newline)
-            yield line, record
-            line += record.count(self.newline)
+    def _hold(self, data: bytes) -> None:
+        self.data, self.bytes = data, np.frombuffer(data, "u1")
+        self.quotes = self._places(b'"')
+
+    def _places(self, byte: bytes) -> Places:
+        starts = range(0, len(self.data) if byte in self.data else 0, BLOCK)  # less memory, faster
+        blocks = (np.flatnonzero(self.bytes[at : at + BLOCK] == ord(byte)) + at for at in starts)
+        return np.concatenate([np.arange(0), *blocks])
+
+    def _unquoted(self, places: Places) -> Any:
+        """Tell which places are outside of quotes."""
+        return np.searchsorted(self.quotes, places) % 2 == 0
+
+    @functools.cached_property
+    def _ends(self) -> Places:
+        """Where lines end."""
+        returns = self._places(b"\r")
+        alone = self.bytes.take(returns + 1, mode="clip") != ord("\n")
+        return np.sort(np.concatenate([self._places(b"\n"), returns[alone]]), kind="stable")
+
+    @functools.cached_property
+    def _records(self) -> tuple[Places, Places, Places]:
+        """The line in which each record begins, its first place and its end; blanks are none."""
+        ends = self._ends
+        last = np.flatnonzero(self._unquoted(ends))  # lines with which records end
+        first = np.append(0, last[:-1] + 1)
+        stop = ends[last]
+        start = np.append(0, stop[:-1] + 1)
+        full = stop - start > (self.bytes[start] == ord("\r"))
+        return first[full] + 1, start[full], stop[full]
 
     def _parsed(self, null_values: Sequence[str]) -> pa.Table:
-        edge = b"[^%b\r\n]" % re.escape(self.delimiter)
-        well = rb'(?:[^"]++|(?<!%b)%b(?!%b))*+' % (edge, QUOTED, edge)
-        quoted = b'"' in self.data
-        if quoted and (found := re.match(well, self.data)) and found.end() < len(self.data):
-            line = self.data.count(b"\n", 0, found.end()) + 1
-            message = f"{self.name}, line {line}: a quote inside of a field, or one that is not"
-            message += " closed. Quote the whole field, and write a quote in it twice."
-            raise errors.PermanentError(message)
-        first = re.match(RECORD, self.data)
-        if first is None:
+        self._require_quotes()
+        text = io.TextIOWrapper(io.BytesIO(self.data), "utf-8", newline="")
+        names = next(filter(None, csv.reader(text, delimiter=self.delimiter.decode())), None)
+        if names is None:
             raise errors.PermanentError(f"{self.name} is empty.")
-        header = first[2]
-        names = next(csv.reader([header.decode()], delimiter=self.delimiter.decode()))
         self._require_names(names)
-        # Arrow wants an end of the line after the header.
-        alone = header == self.data.lstrip(b"\r\n")
-        source = pa.BufferReader(self.data + b"\n" if alone else self.data)
+        source = pa.BufferReader(self.data)
         parsing = pyarrow.csv.ParseOptions(
-            delimiter=self.delimiter.decode(), newlines_in_values=quoted
+            delimiter=self.delimiter.decode(), newlines_in_values=len(self.quotes) > 0
         )
         converting = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.large_string()),
@@ -145,12 +160,30 @@ class Source:
                 message = f"{self.name}: {problem}. Give each column a name of its own."
                 raise errors.PermanentError(message)
 
+    def _require_quotes(self) -> None:
+        """Require that quotes stand around whole fields, or twice in them."""
+        opening, closing = self.quotes[::2], self.quotes[1::2]
+        inside = np.isin(np.arange(256), [*b'"\r\n', *self.delimiter], invert=True)
+        wrong = inside[self.bytes[opening - 1]]  # before the first byte is the last end
+        wrong[: len(closing)] |= inside[self.bytes[closing + 1]]
+        wrong[len(closing) :] = True
+        for place in opening[wrong][:1]:
+            message = f"{self.name}, line {_line(self.data, place)}: a quote inside of a field, or"
+            message += " one that is not closed. Quote the whole field, and write a quote in it"
+            raise errors.PermanentError(f"{message} twice.")
+
     def _require_fields(self, columns: int) -> None:
-        for line, record in self._records():
-            fields = re.sub(QUOTED, b"", record).count(self.delimiter) + 1
-            if fields != columns:
-                message = f"{self.name}, line {line}: {fields} fields, but {columns} columns in the"
-                raise errors.PermanentError(f"{message} header. Mend the line or the delimiter.")
+        edges = self._places(self.delimiter)
+        edges = edges[self._unquoted(edges)]
+        lines, start, stop = self._records
+        fields = np.searchsorted(edges, stop) - np.searchsorted(edges, start) + 1
+        for row in np.flatnonzero(fields != columns)[:1]:
+            message = f"{self.name}, line {lines[row]}: {fields[row]} fields, but {columns} columns"
+            raise errors.PermanentError(f"{message} in the header. Mend the line or the delimiter.")
+
+
+def _line(data: bytes, place: int) -> int:
+    return data[:place].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
 
 
 def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
@@ -178,11 +211,10 @@ def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
         result = pc.cast(values, to)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         values = pc.utf8_trim_whitespace(values)
-        spelled = pc.match_substring_regex(values, SHAPES[kind])
-        result = _cast(pc.if_else(spelled, values, None), to)
+        result = _cast(values, to, SHAPES[kind])
     if kind == "int":
         # Arrow reads 0x1F, and neither 12.0 nor 1e3.
-        doubtful = pc.or_(pc.is_null(result), pc.match_substring(values, "x", ignore_case=True))
+        doubtful = pc.or_(pc.is_null(result), pc.starts_with(values, "0x", ignore_case=True))
         return _judged(values, result, doubtful, _whole)
     if kind == "float":
         limits = np.finfo(to.to_pandas_dtype())
@@ -190,24 +222,27 @@ def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
         small = pc.less(pc.abs(result), float(limits.smallest_normal))
         doubtful = [
             pc.and_(long, pc.not_equal(pc.cast(result, values.type), values)),
-            pc.and_(small, pc.match_substring(values, "e", ignore_case=True)),
+            pc.match_substring(pc.if_else(small, values, None), "e", ignore_case=True),
             pc.invert(pc.is_finite(result)),
         ]
-        return _judged(values, result, functools.reduce(pc.or_, doubtful), _number)
+        return _judged(values, result, functools.reduce(pc.or_kleene, doubtful), _number)
     return result
 
 
-def _cast(values: pa.Array, to: pa.DataType) -> pa.Array:
-    """Cast by halves until only values that fail are alone."""
+def _cast(values: pa.Array, to: pa.DataType, shape: str = "") -> pa.Array:
+    """Cast by halves until only values that fail are alone; texts of another shape are null."""
     failures: list[int] = []
 
-    def halves(part: pa.Array, row: int) -> list[pa.Array]:
+    def halves(part: pa.Array, row: int, shape: str) -> list[pa.Array]:
         try:
             return [pc.cast(part, to)]
         except pa.ArrowInvalid:
-            middle = len(part) // 2
-            if middle:
-                return [*halves(part[:middle], row), *halves(part[middle:], row + middle)]
+            if shape and len(part) <= PIECE:
+                spelled = pc.match_substring_regex(part, shape)
+                return halves(pc.if_else(spelled, part, None), row, "")
+            if middle := len(part) // 2:
+                before = halves(part[:middle], row, shape)
+                return [*before, *halves(part[middle:], row + middle, shape)]
             failures.append(row)
             if len(failures) > FAILURES:
                 error = UnfitError(f"more than {FAILURES:,} values are not {to}")
@@ -218,7 +253,7 @@ def _cast(values: pa.Array, to: pa.DataType) -> pa.Array:
             message = f"there is no way from {values.type} to {to}. Check the schema"
             raise errors.PermanentError(message) from None
 
-    return pa.concat_arrays(halves(values, 0))
+    return pa.concat_arrays(halves(values, 0, shape))
 
 
 def _judged(
