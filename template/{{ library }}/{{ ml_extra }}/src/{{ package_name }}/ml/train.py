@@ -86,9 +86,12 @@ def train_model(
             is too little data to split.
     """
     with extras.required("ml"):
-        import skops.io
+        import skops
 
         from . import modelling
+
+        if save_to is not None:  # this takes as long as all of scikit-learn
+            import skops.io
     try:
         training = modelling.train(
             table, name, problem, target, features, group, holdout, seed, estimator
