@@ -107,7 +107,7 @@ def test_files_that_are_edited_are_added_to(project: Path) -> None:
     (project / "README.md").write_bytes(b"| import from | tasks |\r\n| - | - |\r\n\r\nMore.\r\n")
     assert add.main(["namespace", "zebras"]) == 0
     assert add.main(["task", "count_zebras", "--namespace", "zebras"]) == 0
-    row = f"| `{PACKAGE}.zebras` | `use_zebras`, `count_zebras`: TODO | none |"
+    row = f"| `{PACKAGE}.zebras` | `use_zebras`, `count_zebras` | none |"
     readme = f"| import from | tasks |\r\n| - | - |\r\n{row}\r\n\r\nMore.\r\n"
     assert (project / "README.md").read_bytes() == readme.encode()
     end = f"_zebras` in `{PACKAGE}.zebras`: a new task.\n"

@@ -84,7 +84,7 @@ def _task(name: str, space: str) -> dict[str, str]:
     exporting = f"{SOURCE}/{space}/__init__.py"
     changes[exporting] = export(exporting, f"{name}_task", name)
     readme = read("README.md")
-    row = rf"(?m)^(\| `{PACKAGE}\.{space}` \| `\w+`(?:, `\w+`)*)(?=: TODO \|)"
+    row = rf"(?m)^(\| `{PACKAGE}\.{space}` \| `\w+`(?:, `\w+`)*)(?= \|)"
     if (told := re.sub(row, rf"\1, `{name}`", readme)) != readme:
         changes["README.md"] = told
     return _told(changes, name, space)
@@ -104,7 +104,7 @@ def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
     if project:
         changes["pyproject.toml"] = project
     readme = read("README.md")
-    row = f"| `{PACKAGE}.{name}` | `{task}`: TODO | {f'`{extra}`' if extra else 'none'} |\n"
+    row = f"| `{PACKAGE}.{name}` | `{task}` | {f'`{extra}`' if extra else 'none'} |\n"
     # Below the last row, or below the head of the table.
     line = rf"(?m)^\| (`{PACKAGE}\.\w+` \|.*\n|import from .*\n\|.*\n)"
     if rows := list(re.finditer(line, readme)):
