@@ -9,14 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import projects
 import pytest
 from environments import require_python
+from projects import Render
 
 sys.path.insert(0, str(projects.ROOT / "scripts"))
 import options_table
 
 README = (projects.ROOT / "README.md").read_text(encoding="utf-8")
+PARTS = ("library_example", "pipeline", "has_commands", "published", "container", "docs_site")
+OWNERSHIP = jinja2.Template(
+    (projects.ROOT / "includes" / "ownership.md").read_text(encoding="utf-8")
+).render(dict.fromkeys(PARTS, "."))
+"""What any project may have in its table of owners."""
 
 
 def command(name: str) -> str:
@@ -121,8 +128,19 @@ def test_the_options_have_one_source() -> None:
 
 
 def test_ownership_has_one_source() -> None:
-    table = (projects.ROOT / "includes" / "ownership.md").read_text()
-    assert f"<!-- ownership -->\n{table}<!-- /ownership -->" in README
+    assert f"<!-- ownership -->\n{OWNERSHIP}\n<!-- /ownership -->" in README
+
+
+@pytest.mark.parametrize("answers", [{}, {"features": ["docs", "container"]}, {"example": False}])
+@pytest.mark.parametrize("kind", projects.KINDS)
+def test_ownership_names_what_is_there(
+    kind: str, answers: projects.Answers, render: Render
+) -> None:
+    project = render(project_kind=kind, **answers)
+    there = {path for path in re.findall(r"`([\w.*/]+)`", OWNERSHIP) if any(project.glob(path))}
+    for name in ("README.md", "CONTRIBUTING.md"):
+        table = (project / name).read_text().partition("| Files | Owner |")[2].partition("\n\n")[0]
+        assert set(re.findall(r"`([\w.*/]+)`", table)) == there
 
 
 def test_at_most_eight_questions_are_asked() -> None:
