@@ -167,6 +167,10 @@ BROKEN = {
         'def f():\n    with extras.required("geo"):\n        import yaml\n',
         "use_geo_task.py imports yaml: declare it in the extra geo",
     ),
+    "is_declared": (
+        "import importlib\n\n\ndef g():\n    importlib.import_module('yaml.nodes')\n",
+        "use_geo_task.py imports yaml: declare it in dependencies",
+    ),
     "what_is_imported": (
         'def f():\n    with extras.required("goe"):\n        import yaml\n',
         "use_geo_task.py names extras that are not there: {'goe'}",
