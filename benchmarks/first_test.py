@@ -48,25 +48,25 @@ class Side:
     pytest: bool = True
 
 
-def ours(template: Path, kind: str, name: str) -> Side:
+def ours(template: Path, name: str, **answers: str) -> Side:
     """Return the commands of this template."""
-    options = ("-q", "--defaults", "-d", f"project_kind={kind}")
-    command = (name,) if kind == "pipeline" else ("python", "-m", name.replace("-", "_"))
+    options = [word for key, value in answers.items() for word in ("-d", f"{key}={value}")]
     return Side(
-        scaffold=("copier", "copy", *options, str(template), name),
+        scaffold=("copier", "copy", "-q", "--defaults", *options, str(template), name),
         folder=name,
         install=("uv", "sync", "-q"),
-        tests=("uv", "run", "pytest", "-q"),
-        example=("uv", "run", *command, "demo"),
+        tests=("uv", "run", "poe", "test", "-q"),
+        example=("uv", "run", "poe", "demo"),
     )
 
 
 def sides(template: Path) -> dict[str, Side]:
     """Return everything that is compared."""
     return {
-        "pipeline": ours(template, "pipeline", "my-data-project"),
-        "library": ours(template, "library", "my-task-library"),
-        "plugin": ours(template, "plugin", "prefect-my-system"),
+        "pipeline": ours(template, "my-data-project", project_kind="pipeline"),
+        "library": ours(template, "my-task-library", project_kind="library"),
+        "library-bare": ours(template, "my-task-library", project_kind="library", extras="[]"),
+        "plugin": ours(template, "prefect-my-system", project_kind="plugin"),
         "kedro": Side(
             scaffold=(
                 *("uvx", "kedro", "new", "--name", "peer", "--telemetry", "no"),
