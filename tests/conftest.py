@@ -14,10 +14,9 @@ import missing
 import projects
 import pytest
 import quick
-from environments import Environments, link_pythons
+from environments import Environments, link_pythons, serve
 from mariadb import mariadb  # noqa: F401 - a fixture
 from postgres import postgres, postgres_server  # noqa: F401 - fixtures
-from prefect_server import Server
 from projects import Render, tool
 
 if TYPE_CHECKING:
@@ -210,10 +209,5 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(pipeline: Path, migrated: Path) -> Iterator[str]:
     """One Prefect server for all projects; the URL of its API."""
-    server = Server(migrated, python=str(pipeline / ".venv" / "bin" / "python"))
-    server.start()
-    try:
-        server.wait()
-        yield server.url
-    finally:
-        server.stop()
+    with serve(pipeline / ".venv" / "bin" / "python", migrated) as url:
+        yield url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import manifest
 import projects
 import pytest
+from prefect_server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +149,18 @@ class Environments:
                 if not same.exists():
                     _copy(project / ".venv", self.folder / f"{same.name}.part")
                     (self.folder / f"{same.name}.part").rename(same)
+
+
+@contextlib.contextmanager
+def serve(python: Path, migrated: Path) -> Iterator[str]:
+    """Run a Prefect server by a Python that has Prefect; the URL of its API."""
+    server = Server(migrated, python=str(python))
+    server.start()
+    try:
+        server.wait()
+        yield server.url
+    finally:
+        server.stop()
 
 
 def requirements(project: Path) -> str:

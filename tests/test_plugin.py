@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import projects
 import pytest
-from environments import require_python
-from prefect_server import Server
+from environments import require_python, serve
 from projects import Render
 
 if TYPE_CHECKING:
@@ -56,13 +55,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def api(python: Path, migrated: Path) -> Iterator[str]:
     """A Prefect server in the environment of the wheel; the URL of its API."""
-    server = Server(migrated, python=str(python))
-    server.start()
-    try:
-        server.wait()
-        yield server.url
-    finally:
-        server.stop()
+    with serve(python, migrated) as url:
+        yield url
 
 
 def prefect(python: Path, *words: str, **env: str) -> str:

@@ -23,7 +23,7 @@ import projects
 import pytest
 import recipes
 import warehouse_files
-from prefect_server import Server
+from environments import serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +37,8 @@ WAIT_SECONDS = 300
 @pytest.fixture(scope="module")
 def server(pipeline: Path, migrated: Path) -> Iterator[str]:
     """A server of these tests' own, because they list all that is on it; the URL of its API."""
-    server = Server(migrated, python=str(pipeline / ".venv" / "bin" / "python"))
-    server.start()
-    try:
-        server.wait()
-        yield server.url
-    finally:
-        server.stop()
+    with serve(pipeline / ".venv" / "bin" / "python", migrated) as url:
+        yield url
 
 
 class Reader:
