@@ -156,6 +156,8 @@ def test_the_skill_of_a_library_and_of_a_plugin(own: Path, render: Render) -> No
     (page,) = skills(own)
     # tests/hooks/test_skills.py runs those of an update, which begins with a release.
     commands, update = blocks(page).split("uv run poe update", 1)
+    file = own / "pyproject.toml"
+    file.write_text(file.read_text().replace("# Repository = ", "Repository = "))
     printed = run(own, commands)
     assert "Next: v0.1.0." in printed or "Nothing has been released" in printed
     assert update in blocks(next(render().glob(".agents/skills/update/SKILL.md")))

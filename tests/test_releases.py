@@ -530,8 +530,9 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
         projects.run(*remote, url, cwd=library)
         printed = release(library, code=1)
         assert 'set Repository = "https://example.com/acme/places" under' in printed
-    told = release(library, "--check")  # no more than told: CI checks each change
-    assert "Next: v0.1.0.\nBefore it: pyproject.toml: set Repository" in told
+    told = release(library, "--check", code=1)
+    assert "Next: v0.1.0.\n\nThis is no release yet:\npyproject.toml: set Repository" in told
+    assert release(library, "--change").endswith("Next: v0.1.0.\nexit 0\n")  # CI's, of each change
     projects.run("git", "switch", "-qC", "main", "start", cwd=library)
     (library / "notes.txt").write_text("\n")
     assert "commit or stash your changes first" in release(library, code=1)
@@ -564,7 +565,7 @@ def test_a_shallow_clone_cannot_tell(library: Path, tmp_path: Path) -> None:
     projects.run(
         "git", "clone", "-q", "--depth", "1", library.as_uri(), str(tmp_path / "a"), cwd=tmp_path
     )
-    for words, code in (("--check", 0), ("", 1)):
+    for words, code in (("--change", 0), ("--check", 1), ("", 1)):
         python = library / ".venv/bin/python"
         command = f'"{python}" scripts/release.py {words}; echo exit $?'
         printed = projects.run("bash", "-c", command, cwd=tmp_path / "a")
