@@ -147,6 +147,8 @@ def test_each_task_starts(own: Path) -> None:
         assert re.search(rf"^ +{name} +{re.escape(task['help'])}$", listed, re.MULTILINE)
         words = shlex.join(WORDS.get(name, ("--help",)))
         run(own, f"uv run poe {name} {words}", TEMPLATE=str(projects.ROOT))
+    told = run(own, "! uv run poe update 2>&1", TEMPLATE="")
+    assert "Set TEMPLATE to a clone of the template, which has /hooks/update.py" in told
     assert {"check", "test", "demo", "add", "docs", "update"} <= tasks(own).keys()
     assert ("deploy" in tasks(own)) == (own / "prefect.yaml").exists()
 
