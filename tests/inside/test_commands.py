@@ -233,7 +233,7 @@ def test_backfill_repairs_a_window_and_leaves_the_watermark(
     [
         (["trains", "--since", "2026-01-01"], "no table trains. Tables: customers, orders."),
         (
-            ["orders", "--since", "gestern"],
+            ["orders", "--since", "7 days ago"],
             "write a date as 2026-01-31, a time as 2026-01-31T06:00",
         ),
     ],
@@ -244,6 +244,16 @@ def test_a_backfill_that_makes_no_sense_is_one_sentence(
     said = printed("backfill", *words, code=1).rpartition(f"{settings.PROJECT}: ")[2]
     assert message in said
     assert said.count("\n") <= 2  # how many failed, and a line for each
+
+
+def test_a_window_that_is_no_date_is_refused_before_a_run(
+    loaded: Database, prefect_server: str, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestion_flow, "ingest_all", mock.Mock(side_effect=AssertionError))
+    for words in (["--since", "yesterday"], ["--since", "2026-01-01", "--until", "today"]):
+        text = printed("backfill", "orders", *words, code=1)
+        assert f"{words[-1]!r} is no cursor value: write a date as 2026-01-31" in text
+        assert len(text.splitlines()) == 1
 
 
 def test_reset_asks_and_then_forgets_the_watermark(

@@ -7,6 +7,7 @@ a temporary one runs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -44,9 +45,11 @@ def ingest(
     Without a failure, the derived tables may follow.
     """
     from ..common import runs, server
+    from ..common.extraction import Window
 
     flows = load_flows()
     flows.list_tables(only)  # an error is one sentence here, and pages within a run
+    Window.parse(since, until)
     try:
         with server.local_server():
             results = flows.ingest_all(only, since, until)
@@ -99,6 +102,13 @@ def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = Non
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(markup=False, highlight=False)
+    cells = [[_text(row[name]) for name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(widths) + 3 * len(widths) >= console.width:
+        # Folds between a flow and its deployment, and between a date and its time.
+        fold = functools.partial(re.sub, r"(?<=\w/)(?=[\w.-]{16})|(?<=\d) (?=\d)", "\n")
+        cells = [[*map(fold, row)] for row in cells]
     grid = Table(title=title, title_justify="left")
     for name in columns:
         number = any(isinstance(row[name], int | float) for row in rows)
@@ -106,9 +116,9 @@ def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = Non
         justify = "right" if number else "left"
         # Where the screen is narrow, text folds and numbers stay whole.
         grid.add_column(title, overflow="fold", justify=justify, no_wrap=number)
-    for row in rows:
-        grid.add_row(*(_text(row[name]) for name in columns))
-    Console(markup=False, highlight=False).print(grid, crop=False)
+    for row in cells:
+        grid.add_row(*row)
+    console.print(grid, crop=False)
 
 
 def _text(value: Any) -> str:
@@ -116,5 +126,4 @@ def _text(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    # A time folds between date and time.
     return "-" if value is None else re.sub(r"^(\d{4}-\d\d-\d\d)T", r"\1 ", str(value))

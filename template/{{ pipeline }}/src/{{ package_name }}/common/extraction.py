@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -51,6 +52,11 @@ AHEAD = timedelta(days=1)
 """A time cursor further in the future is loaded, but does not move the watermark."""
 
 
+_WRITE = (
+    "write a date as 2026-01-31, a time as 2026-01-31T06:00 or 2026-01-31T06:00+01:00, or a number."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """Rows to read again: those whose cursor is at or above `since` and below `until`.
@@ -70,6 +76,9 @@ class Window:
         """Make a window of the parameters of a flow; None without any."""
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
+        for text in (since, until):
+            if text is not None and not re.search(r"\d", text):  # `yesterday`
+                raise errors.PermanentError(f"{text!r} is no cursor value: {_WRITE}")
         return None if since is None else cls(since=since, until=until)
 
 
@@ -487,8 +496,7 @@ def _bound(text: str, type_: pa.DataType) -> Any:
             return float(text)
         return Decimal(text) if pa.types.is_decimal(type_) else text
     except (ValueError, ArithmeticError):
-        message = f"{text!r} does not fit a cursor of type {type_}: write a date as 2026-01-31, a"
-        message = f"{message} time as 2026-01-31T06:00 or 2026-01-31T06:00+01:00, or a number."
+        message = f"{text!r} does not fit a cursor of type {type_}: {_WRITE}"
         raise errors.PermanentError(message) from None
 
 

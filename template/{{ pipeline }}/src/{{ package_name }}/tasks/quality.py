@@ -53,7 +53,8 @@ def check_quality(table: Table) -> list[Finding]:
     ]
     if rows:
         counts = Counter(finding.status for finding in findings)
-        summary = f"{counts['ok']} rules ok, {counts['warn']} warn, {counts['fail']} fail"
+        rules = "rule" if counts["ok"] == 1 else "rules"
+        summary = f"{counts['ok']} {rules} ok, {counts['warn']} warn, {counts['fail']} fail"
         key = runs.artifact_key("quality", name)
         reporting.table_artifact(key, rows, f"`{name}`: {summary}")
     checks.refuse(name, findings)
