@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import uuid
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -232,6 +231,7 @@ def test_what_is_no_longer_in_the_file_goes(environment: str, deploy: Any, tmp_p
         id_ = deployed()[f"transform/{runs.deployment_name()}"].id
         actions = [{"type": "run-deployment", "source": "selected", "deployment_id": id_}]
         other = {"name": f"{environment} by hand", "trigger": trigger, "actions": actions}
+        other |= {"tags": [settings.PROJECT, runs.deployment_name()]}
         by_hand = client.create_automation(AutomationCore.model_validate(other))
     assert states(deploy("--plan")) == {}
 
@@ -267,6 +267,7 @@ def test_what_is_no_longer_in_the_file_goes(environment: str, deploy: Any, tmp_p
     prefect_deploy()
     assert contents() == before
     with get_client(sync_client=True) as client:
+        assert client.read_automation(by_hand)
         client.delete_automation(by_hand)
 
 
@@ -393,11 +394,35 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
         (line,) = [line for line in lines if line.startswith(f"- {name} of ")]
         assert f" of {given.get('entrypoint', TRANSFORM)}: " in line
         assert words in line, line
-    assert "- unfinished of None: entrypoint is missing" in lines
+    (line,) = [line for line in lines if line.startswith("- unfinished of None: ")]
+    assert "None: entrypoint is missing; the tags " in line
     assert "- 2 entries are transform/twin" in lines
     (line,) = [line for line in lines if line.startswith("- pool-text of ")]
     assert "work_pool: Input should be a valid dict" in line
     assert "attribute" not in text
+
+
+def test_all_mistakes_of_an_entry_are_listed(environment: str, deploy: Any, tmp_path: Path) -> None:
+    given = [
+        MISTAKES[name] for name in ("key", "job", "tags", "value", "strategy", "schedule-text")
+    ]
+    words = [text for _, text in given[:5]]
+    wrong = {key: value for one, _ in given[:5] for key, value in one.items()}
+    wrong["schedules"] = [{"cron": "soon"}, {"cron": "@daily", "tz": "UTC"}]
+    wrong["triggers"] = [{"within": "x"}, {"expect": ["a"], "treshold": 2}]
+    words += ["cron: ", "tz: Extra inputs", "event.within: ", "'treshold'"]
+    edit(
+        tmp_path,
+        lambda entries: entries[3].update(
+            wrong, work_pool=entries[3]["work_pool"] | wrong["work_pool"]
+        ),
+    )
+    _, line = deploy("--plan", code=1).splitlines()
+    assert {text: line.count(text) for text in words} == dict.fromkeys(words, 1)
+    edit(tmp_path, lambda entries: entries[3].update(concurrency_limit="many", entrypoint=7))
+    _, line = deploy("--plan", code=1).splitlines()
+    assert "concurrency_limit: " in line
+    assert "entrypoint: " in line
 
 
 FILES = {
@@ -487,27 +512,32 @@ def test_other_projects_and_environments_are_left_alone(
 
 
 def test_a_deployment_carries_its_version(
-    environment: str, deploy: Any, monkeypatch: pytest.MonkeyPatch
+    environment: str, deploy: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     """The package's and the commit's; a new commit is one line, and no change of an entry."""
-    monkeypatch.setenv("GITHUB_SHA", "0123456789abcdef")
+    older, newer = "1.2.0+g01234567", "1.2.1.dev1+gfedcba98.dirty"
+    monkeypatch.setattr(runs, "version", lambda: older)
     deploy()
-    version = metadata.version(settings.PROJECT).partition("+")[0]
     there = deployed()
-    assert there["transform/plain"].version == f"{version}+g01234567"
+    assert there["transform/plain"].version == older
     assert there[f"ingest-all/{runs.deployment_name()}"].version == "7"
     with get_client(sync_client=True) as client:
         flow_run = client.create_flow_run_from_deployment(there["transform/plain"].id)
         found = client.read_flow_run(flow_run.id)
-    assert found.deployment_version == f"{version}+g01234567"
-    monkeypatch.setenv("GITHUB_SHA", "fedcba98")
+    assert found.deployment_version == older
+    monkeypatch.setattr(runs, "version", lambda: newer)
     found = deploy("--plan", code=2)
     assert states(found) == {}
-    assert found["version"] == f"{version}+gfedcba98"
-    assert found["replaces"] == {f"{version}+g01234567": 3}
-    deploy()
+    assert found["version"] == newer
+    assert found["replaces"] == {older: 3}
+    assert deploy("--plan", "--exit-zero") == found
+    capsys.readouterr()
+    for commit in ("01234567", "fedcba98"):
+        assert cli.main(["deploy", "--deployed"]) == 0
+        assert capsys.readouterr().out == f"{commit}\n"
+        deploy()
     assert deploy("--plan")["replaces"] == {}
-    assert deployed()["transform/plain"].version == f"{version}+gfedcba98"
+    assert deployed()["transform/plain"].version == newer
 
 
 def test_the_table_says_what_differs(
@@ -709,6 +739,35 @@ def test_alerts_come_and_go_with_their_webhook(
     assert states(deploy())[names["late"]] == ("change", ["deleted"])
     assert states(deploy("--plan")) == {}
     assert count_alerts() == {"lost": 1, "stuck": 1, "late": 0}
+
+
+def test_alerts_of_before_are_taken_over_and_those_of_people_are_not(
+    environment: str, deploy: Any
+) -> None:
+    """`setup` of 0.6 made the same automations without tags; `deploy` deletes none."""
+    deploy()
+    name = f"{runs.deployment_name()}-lost"
+    with get_client(sync_client=True) as client:
+        (made,) = client.read_automations_by_name(name)
+        older = made.model_dump(exclude={"id", "owner_resource"}) | {"tags": []}
+        client.update_automation(made.id, AutomationCore.model_validate(older))
+        assert states(deploy("--plan", code=2)) == {name: ("change", ["tags"])}
+        assert states(deploy()) == {name: ("change", ["tags"])}
+        (found,) = client.read_automations_by_name(name)
+        assert (found.id, found.tags) == (made.id, made.tags)
+        assert states(deploy("--plan")) == {}
+
+        # A person's has another event or action, or stands beside it.
+        theirs = older | {"tags": made.tags[:2]}
+        trigger = theirs["trigger"] | {"expect": ["never"]}
+        actions = [*theirs["actions"], {"type": "do-nothing"}]
+        for given in ({}, {"trigger": trigger}, {"actions": actions}):
+            other = client.create_automation(AutomationCore.model_validate(theirs | given))
+            assert f"an automation {name} that deploy did not create" in deploy(code=1)
+            assert client.read_automation(other)
+            client.delete_automation(other)
+            if not given:
+                client.delete_automation(made.id)
 
 
 def test_what_somebody_else_has_made_stays(

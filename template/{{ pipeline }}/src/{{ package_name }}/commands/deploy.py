@@ -29,6 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="delete deployments that are not in prefect.yaml"
     )
+    parser.add_argument(
+        "--exit-zero", action="store_true", help="with --plan, exit with 0 whatever differs"
+    )
+    parser.add_argument(
+        "--deployed", action="store_true", help="only print the commit that is deployed"
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -38,6 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     config = settings.load()
     with server.connect() as client:
+        if arguments.deployed:
+            print(*deployments.commits(client))
+            return
         pool, template = deployments.compare_pool(client, config)
         entries = prefect_file.read(client, {config.work_pool: template})
         if arguments.prune and not entries:
@@ -51,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.plan:
             _apply(one for one in differ if one.state != "orphaned" or arguments.prune)
     _show(items, note, arguments)
-    if arguments.plan and differ:
+    if arguments.plan and differ and not arguments.exit_zero:
         sys.exit(2)
 
 
@@ -73,13 +82,13 @@ def _apply(items: Iterable[Item]) -> None:
 
 
 def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> None:
-    from ..common import prefect_api, prefect_file, runs, settings
+    from ..common import prefect_api, runs, settings
     from .ingest import show
 
     columns = ("what", "name", "state", "fields")
     rows = [{key: getattr(item, key) for key in columns} for item in items]
     old = Counter(item.version for item in items if item.version)
-    version, where = prefect_file.code_version(), prefect_api.address()
+    version, where = runs.version(), prefect_api.address()
     if arguments.json:
         found = {"server": where, "items": rows, "version": version, "replaces": old, "note": note}
         print(json.dumps(found, indent=2))

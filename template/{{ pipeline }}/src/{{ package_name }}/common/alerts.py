@@ -37,15 +37,24 @@ def compare(
     """
     names = [f"{runs.deployment_name()}-{what}" for what in ("stuck", "lost", "late")]
     found = {name: [one for one in automations if one.name == name] for name in names}
-    for name, old in found.items():
-        if any(one.trigger.model_dump().get("match_related") != _related() for one in old):
-            raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
     webhook, note = _wanted_webhook(config)
     saved_id, saved = _read_webhook(client)
+    wanted = _wanted(config, saved_id if webhook else None)
+    for name, old in found.items():
+        shapes = [*map(_shape, wanted.get(name, ()))]
+        if not all(map(deployments.is_made, old)) and [*map(_shape, old)] != shapes:
+            raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
 
     def write(name: str, old: Collection[Automation]) -> None:
         id_ = _read_webhook(client)[0] if webhook else None  # it is saved by now
-        deployments.replace(client, _wanted(config, id_).get(name, []), old)
+        left = [*old]
+        for one in _wanted(config, id_).get(name, []):
+            if left:
+                client.update_automation(left.pop().id, one)
+            else:
+                client.create_automation(one)
+        for one in left:
+            client.delete_automation(one.id)
 
     items: list[Item] = []
     if webhook:
@@ -57,10 +66,10 @@ def compare(
         save = functools.partial(webhook.save, block, overwrite=True)
         state = "create" if not saved else "change" if fields else "unchanged"
         items.append(Item("webhook", block, state, save, fields))
-    wanted = _wanted(config, saved_id if webhook else None)
     for name, old in found.items():
         new = wanted.get(name, [])
         fields = deployments.differences(new, old) if new and old else ["deleted"] * len(old)
+        fields += ["tags"] * any(not deployments.is_made(one) for one in old)
         if old or new:
             state = "create" if not old else "change" if fields else "unchanged"
             items.append(
@@ -97,19 +106,22 @@ def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[A
             "after": [f"prefect.flow-run.{after}"],
             "expect": [f"prefect.flow-run.{event}" for event in expected],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            "match_related": _related(),
+            # A heartbeat names its deployment by an id that is not known yet, and its tags.
+            "match_related": {"prefect.resource.id": f"prefect.tag.{runs.deployment_name()}"},
             "for_each": ["prefect.resource.id"],
             "within": seconds,
         }
         if actions:
             name = f"{runs.deployment_name()}-{what}"
-            made[name] = [AutomationCore(name=name, trigger=trigger, actions=actions)]
+            one = AutomationCore(name=name, enabled=True, trigger=trigger, actions=actions)
+            made[name] = [deployments.mark(one)]
     return made
 
 
-def _related() -> dict[str, str]:
-    # A heartbeat names its deployment by an id that is not known yet, and its tags.
-    return {"prefect.resource.id": f"prefect.tag.{runs.deployment_name()}"}
+def _shape(automation: AutomationCore) -> tuple[object, ...]:
+    """Return what an automation of before 0.7, without marks, has in common with ours."""
+    kinds = {getattr(action, "type", None) for action in automation.actions}
+    return automation.trigger.model_dump(exclude={"within"}), kinds - {"call-webhook"}
 
 
 def _text(what: str, environment: str, reason: str, advice: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +79,17 @@ def compare_deployments(
         # Prefect's server updates one of the same flow and name, at once.
         id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
         if differences(new := _triggers(entry, id_), old):
-            replace(client, (), old)
+            # The server knows which are the deployment's own: what people made is not.
             client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
-            replace(client, new, ())
+            for trigger in new:
+                client.create_automation(trigger)
 
     def delete(id_: UUID) -> None:
         client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
         client.delete_deployment(id_)
 
     there = server.read_deployments(client, {entry.request["name"] for entry in entries})
-    version, items = prefect_file.code_version(), list[Item]()
+    version, items = runs.version(), list[Item]()
     for entry in entries:
         item = Item("deployment", "/".join(entry.key), "create")
         has_version = bool(entry.request["version"])
@@ -97,7 +100,7 @@ def compare_deployments(
                 message = f"There is a deployment {item.name} of another project."
                 raise errors.PermanentError(message)
             item.fields = _compare(entry.request, old)
-            triggers = [one for one in automations if _is_trigger(one, entry, old.id)]
+            triggers = _find_triggers(automations, entry, old.id)
             item.fields += ["triggers"] * bool(differences(_triggers(entry, old.id), triggers))
             if "version" in item.fields and not has_version:
                 # It changes with each commit, and says nothing about the entry.
@@ -111,6 +114,14 @@ def compare_deployments(
         for key, old in there.items()
         if server.is_tagged(old)
     ]
+
+
+def commits(client: SyncPrefectClient) -> list[str]:
+    """Return the commits of this environment's deployments, that of most of them first."""
+    there = server.read_deployments(client).values()
+    versions = [one.version or "" for one in there if server.is_tagged(one)]
+    found = (re.search(r"[+.]g([0-9a-f]{8})", version) for version in versions)
+    return [commit for commit, _ in Counter(one[1] for one in found if one).most_common()]
 
 
 def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
@@ -137,25 +148,45 @@ def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
 
 
 def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCore]:
-    """Return the automations that start a deployment, marked as this project's."""
+    """Return the automations that start a deployment."""
     for trigger in entry.triggers:
         trigger.set_deployment_id(deployment)
-    tags = [settings.PROJECT, runs.deployment_name()]
-    return [one.as_automation().model_copy(update={"tags": tags}) for one in entry.triggers]
+    return [mark(one.as_automation()) for one in entry.triggers]
 
 
-def _is_trigger(automation: Automation, entry: prefect_file.Entry, deployment: UUID) -> bool:
-    """Tell whether an automation comes from an entry, now or before.
+def mark(automation: AutomationCore) -> AutomationCore:
+    """Return an automation with the tags by which `deploy` knows what it has made."""
+    return automation.model_copy(update={"tags": _marks()})
+
+
+def is_made(automation: Automation) -> bool:
+    """Tell whether `deploy` has made an automation, for this project and environment."""
+    return {*_marks()} <= {*automation.tags}
+
+
+def _marks() -> list[str]:
+    return [settings.PROJECT, runs.deployment_name(), "made by deploy"]
+
+
+def _find_triggers(
+    automations: Iterable[Automation], entry: prefect_file.Entry, deployment: UUID
+) -> list[Automation]:
+    """Return the automations that come from an entry, now or before.
 
     Others may start its deployment as well: those that somebody has made in Prefect's UI stay.
     """
-    return any(
-        getattr(one, "deployment_id", None) == deployment for one in automation.actions
-    ) and (
-        automation.name in {trigger.name for trigger in entry.triggers}
-        or automation.name.startswith(f"{entry.key[1]}__automation_")
-        or {settings.PROJECT, runs.deployment_name()} <= {*automation.tags}
-    )
+    starting = [
+        one
+        for one in automations
+        if any(getattr(action, "deployment_id", None) == deployment for action in one.actions)
+    ]
+    names = {trigger.name for trigger in entry.triggers}
+    # `prefect deploy` replaces those that are marked by some that are not.
+    return [one for one in starting if is_made(one)] or [
+        one
+        for one in starting
+        if one.name in names or one.name.startswith(f"{entry.key[1]}__automation_")
+    ]
 
 
 def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]) -> list[str]:
@@ -167,13 +198,3 @@ def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]
         for some in (new, old)
     )
     return [name for name in _AUTOMATION if [o[name] for o in ours] != [o[name] for o in theirs]]
-
-
-def replace(
-    client: SyncPrefectClient, new: Iterable[AutomationCore], old: Iterable[Automation]
-) -> None:
-    """Delete automations, and create others in their place."""
-    for automation in old:
-        client.delete_automation(automation.id)
-    for wanted in new:
-        client.create_automation(wanted)

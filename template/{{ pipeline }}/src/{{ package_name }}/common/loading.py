@@ -27,7 +27,7 @@ from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 from prefect import runtime
 from pyarrow import ipc
 
-from . import drift, errors, failures, receipts, settings, warehouse
+from . import drift, errors, failures, receipts, runs, settings, warehouse
 from .extraction import SCRATCH
 from .receipts import LOAD_ID, Receipt
 
@@ -205,7 +205,7 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
     if not tickets:
         return
     extractions = [ticket.extraction for ticket in tickets]
-    version = receipts.version()
+    version = runs.version()
     done = [
         Receipt(
             table_name=extraction.table.target_name,

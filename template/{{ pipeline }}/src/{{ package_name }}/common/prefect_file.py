@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-import os
-import shutil
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,7 +24,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from . import errors, runs, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -50,14 +47,19 @@ _TRIGGER: TypeAdapter[events.DeploymentTriggerTypes] = TypeAdapter(events.Deploy
 
 
 class _Pool(BaseModel):
+    name: str | None = None
     work_queue_name: Name | None = None
+    job_variables: dict[str, Any] | None = None
 
 
 class _Shape(BaseModel):
     """What Prefect's models for a client leave to its server, or take for granted."""
 
-    name: str
-    entrypoint: str
+    name: str = ""
+    entrypoint: str = ""
+    tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    enforce_parameter_schema: bool = True
     concurrency_limit: PositiveInteger | None
     work_pool: _Pool
     schedules: list[dict[str, Any]] = []
@@ -71,16 +73,6 @@ class Entry:
     key: tuple[str, str]  # names of its flow and its own, by which the server knows a deployment
     request: dict[str, Any]  # for the deployment, but for the flow's id and a version by default
     triggers: list[events.DeploymentTriggerTypes]
-
-
-def code_version() -> str:
-    """Return the version of this package, with the commit where that is known."""
-    version = metadata.version(settings.PROJECT)
-    commit = os.environ.get("GITHUB_SHA") or os.environ.get("CI_COMMIT_SHA") or ""
-    if not commit and (git := shutil.which("git")):
-        call = (git, "rev-parse", "--verify", "HEAD")
-        commit = subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
-    return f"{version.partition('+')[0]}+g{commit[:8]}" if commit else version
 
 
 def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> list[Entry]:
@@ -117,13 +109,11 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
         return template.get("variables", {})
 
     for given in asyncio.run(_fill_in(written)):
-        try:
-            found.append(_read_entry(given, job_schema))
-        except (AttributeError, TypeError, ValueError) as error:  # a text for a mapping, and so on
-            text = str(error)
-            if isinstance(error, ValidationError):  # without the values, which may be secrets
-                all_ = error.errors(include_url=False, include_context=False, include_input=False)
-                text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in all_)
+        of_entry: list[str] = []
+        with _noting(of_entry):
+            found.append(_read_entry(given, job_schema, of_entry))
+        if of_entry:
+            text = "; ".join(dict.fromkeys(of_entry))
             mistakes.append(f"\n- {given.get('name')} of {given.get('entrypoint')}: {text}")
     counts = Counter("/".join(entry.key) for entry in found)
     mistakes += [f"\n- {count} entries are {key}" for key, count in counts.items() if count > 1]
@@ -162,67 +152,90 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one | {"pull": old["pull"]} for one, old in zip(filled, entries, strict=True)]
 
 
-def _read_entry(given: dict[str, Any], job_schema: Callable[[str], dict[str, Any]]) -> Entry:
+@contextlib.contextmanager
+def _noting(mistakes: list[str]) -> Generator[None]:
+    """Note a mistake, and go on after the block."""
+    try:
+        yield
+    except ValidationError as error:  # without the values, which may be secrets
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        mistakes += (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    except (AttributeError, TypeError, ValueError) as error:  # a text for a mapping, and so on
+        mistakes.append(str(error))
+
+
+def _read_entry(
+    given: dict[str, Any], job_schema: Callable[[str], dict[str, Any]], mistakes: list[str]
+) -> Entry:
+    """Return what an entry asks for, and note all that is wrong with it."""
     entry = {key: value for key, value in given.items() if value is not None}
     if missing := _REQUIRED - entry.keys():
-        raise ValueError(f"{', '.join(sorted(missing))} is missing")
+        mistakes.append(f"{', '.join(sorted(missing))} is missing")
     pool, limit = entry.get("work_pool", {}), entry.get("concurrency_limit")
     limit = limit if isinstance(limit, dict) else {"limit": limit}
-    _Shape.model_validate(entry | {"work_pool": pool, "concurrency_limit": limit.get("limit")})
-    flow, schema = _load_flow(entry["entrypoint"])
+    changed = {"work_pool": pool, "concurrency_limit": limit.get("limit")}
+    shape = _Shape.model_validate(entry | changed)
     ignored = [*entry.keys() - _KEYS - _REQUIRED, *pool.keys() - _POOL, *limit.keys() - _LIMIT]
+    flow, schema = None, dict[str, Any]()
+    if shape.entrypoint:
+        with _noting(mistakes):
+            flow, schema = _load_flow(shape.entrypoint)
     triggers: list[events.DeploymentTriggerTypes] = []
-    for number, one in enumerate(entry.get("triggers", ()), start=1):
-        named = {"name": f"{entry['name']}__automation_{number}"} | one
-        triggers.append(_TRIGGER.validate_python(named))
-        ignored += one.keys() - type(triggers[-1]).model_fields.keys()
-        ignored += (one.get("parameters") or {}).keys() - schema.get("properties", {}).keys()
+    for number, one in enumerate(shape.triggers, start=1):
+        with _noting(mistakes):
+            named = {"name": f"{shape.name}__automation_{number}"} | one
+            trigger = _TRIGGER.validate_python(named)
+            triggers.append(trigger)
+            ignored += one.keys() - type(trigger).model_fields.keys()
+            parameters = (one.get("parameters") if flow else None) or {}
+            ignored += parameters.keys() - schema.get("properties", {}).keys()
     if ignored:
-        raise ValueError(f"nothing uses {', '.join(map(repr, sorted(ignored)))}")
+        mistakes.append(f"nothing uses {', '.join(map(repr, sorted(ignored)))}")
+    timings: list[dict[str, Any]] = []
+    for one in shape.schedules:
+        with _noting(mistakes):
+            timings.append(_schedule(one))
+    slugs = Counter(one["slug"] for one in timings if one["slug"] is not None)
+    double = {key: count for key, count in slugs.items() if count > 1}
+    mistakes += [f"{count} schedules have the slug {key}" for key, count in double.items()]
+    if missing := {settings.PROJECT, runs.deployment_name()} - {*shape.tags}:
+        mistakes.append(f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
+    if shape.enforce_parameter_schema and flow:
+        parameters, strict = shape.parameters, schema | {"additionalProperties": False}
+        mistakes += _misfits(parameters, strict)
+        for one in timings:
+            mistakes += _misfits(parameters | one["parameters"], strict, required=True)
+    name, variables = shape.work_pool.name, shape.work_pool.job_variables or {}
+    try:
+        mistakes += _misfits(variables, job_schema(name)) if name else ["no work pool"]
+    except exceptions.ObjectNotFound:
+        mistakes.append(f"there is no work pool {name}")
     options: Any = {key: limit[key] for key in limit if key != "limit"} or None
     # What they leave open, a run fills in.
-    pull: Any = templating.apply_values(entry["pull"], {}, remove_notset=False)
-    timings = [_schedule(one) for one in entry.get("schedules", ())]
+    pull: Any = templating.apply_values(entry.get("pull", []), {}, remove_notset=False)
     made = actions.DeploymentCreate(
         flow_id=UUID(int=0),
-        name=entry["name"],
-        entrypoint=entry["entrypoint"],
+        name=shape.name,
+        entrypoint=shape.entrypoint,
         path=None,
-        description=entry.get("description") or flow.description,
-        tags=entry.get("tags", []),
+        description=entry.get("description") or (flow and flow.description),
+        tags=shape.tags,
         version=entry.get("version"),
-        parameters=entry.get("parameters", {}),
+        parameters=shape.parameters,
         parameter_openapi_schema=schema,
-        enforce_parameter_schema=entry.get("enforce_parameter_schema", True),
+        enforce_parameter_schema=shape.enforce_parameter_schema,
         paused=entry.get("paused", False),
-        concurrency_limit=limit.get("limit"),
+        concurrency_limit=shape.concurrency_limit,
         concurrency_options=options,
-        work_pool_name=pool.get("name"),
-        work_queue_name=pool.get("work_queue_name") or "default",
-        job_variables=pool.get("job_variables") or {},
+        work_pool_name=name,
+        work_queue_name=shape.work_pool.work_queue_name or "default",
+        job_variables=variables,
         pull_steps=pull,
     )
     request = made.model_dump(mode="json", include=made.model_fields_set - {"flow_id"})
-    found: list[str] = []
-    if missing := {settings.PROJECT, runs.deployment_name()} - {*request["tags"]}:
-        found.append(f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
-    slugs = Counter(one["slug"] for one in timings if one["slug"] is not None)
-    found += [f"{count} schedules have the slug {key}" for key, count in slugs.items() if count > 1]
-    if request["enforce_parameter_schema"]:
-        parameters, strict = request["parameters"], schema | {"additionalProperties": False}
-        found += _misfits(parameters, strict)
-        for one in timings:
-            found += _misfits(parameters | one["parameters"], strict, required=True)
-    name = request["work_pool_name"]
-    try:
-        found += _misfits(request["job_variables"], job_schema(name)) if name else ["no work pool"]
-    except exceptions.ObjectNotFound:
-        found.append(f"there is no work pool {name}")
-    if found:
-        raise ValueError("; ".join(found))
     # `schedules: null` keeps those that are on the server.
     request["schedules"] = None if given.get("schedules", ()) is None else timings
-    return Entry((flow.name, request["name"]), request, triggers)
+    return Entry((flow.name if flow else "", shape.name), request, triggers)
 
 
 def _schedule(given: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -45,7 +44,7 @@ class Receipt:
         rows_dropped: Rows without a key or cursor, and all but one of those with one key.
         bytes_loaded: Size of those rows as Arrow.
         rules_met: Rules that the rows were checked by before they were published, and met.
-        version: Version of this package, from the git tag.
+        version: Version of this package, from git, with the commit unless it is in a tag.
         flow_run: Id of the flow run.
         load_id: The load's `_dlt_load_id`.
     """
@@ -117,11 +116,6 @@ def read_receipts(*names: str) -> dict[str, Receipt]:
         return latest(opened, *names)
 
 
-def version() -> str:
-    """Return the version of this package as it is installed here, which is from the git tag."""
-    return metadata.version(settings.PROJECT)
-
-
 def report(
     key: str,
     loads: Iterable[Receipt],
@@ -142,7 +136,7 @@ def report(
     run, findings, failed = context.flow_run, findings or {}, failed or {}
     deployed = f", deployed as {_code(run.deployment_version)}" if run.deployment_version else ""
     lines = [
-        f"Version {_code(version())}{deployed}, flow run {_code(run.name)} ({_code(run.id)})",
+        f"Version {_code(runs.version())}{deployed}, flow run {_code(run.name)} ({_code(run.id)})",
         "",
         f"| Table | Read | Loaded | Dropped | Bytes | Watermark | Rules | {LOAD_ID} |",
         "|---|--:|--:|--:|--:|---|---|---|",

@@ -1,8 +1,15 @@
-"""Flow runs: their names, their task runner, and how they fail."""
+"""Flow runs: their names, their version, their task runner, and how they fail."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
+import re
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import runtime
@@ -60,6 +67,34 @@ def name_run(what: str) -> str:
         text += f" {word} {parameters[name]}" if parameters.get(name) else ""
     start: Any = runtime.flow_run.scheduled_start_time
     return f"{text}, {start:%Y-%m-%d %H:%M} UTC"
+
+
+@functools.cache
+def version() -> str:
+    """Return the version of this package and its commit, such as `1.2.0+g1a2b3c4d`.
+
+    They come from git where it runs from a checkout, whose commit changes without a new
+    installation; edits that are not committed add `.dirty`. Elsewhere they are as installed.
+    """
+    found = metadata.distribution(settings.PROJECT)
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    git = shutil.which("git")
+    if not git or not origin.get("dir_info", {}).get("editable"):
+        return found.version
+    tag = settings.RELEASE_TAG
+    options = ("--always", "--tags", "--long", "--dirty", "--abbrev=8")
+    call = (git, "describe", *options, f"--match={tag}[0-9]*", f"--exclude={tag}*-v*")
+    told = subprocess.run(  # noqa: S603 - fixed words
+        call, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    pattern = rf"(?:{re.escape(tag)}(.+)-(\d+)-g)?([0-9a-f]{{8}})[0-9a-f]*(-dirty)?\n"
+    if not (described := re.fullmatch(pattern, told.stdout)):
+        return found.version
+    tagged, count, commit, dirty = described.groups()
+    number = tagged or found.version.partition("+")[0]
+    if tagged and count != "0":  # as hatch-vcs names it
+        number = re.sub(r"\d+$", lambda last: str(int(last[0]) + 1), tagged) + f".dev{count}"
+    return f"{number}+g{commit}{'.dirty' if dirty else ''}"
 
 
 def create_task_runner(config: settings.Settings) -> Runner:
