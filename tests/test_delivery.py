@@ -395,15 +395,18 @@ def make(
     return made
 
 
-def pull_request(repository: str = REPOSITORY, user: str = "somebody") -> dict[str, Any]:
+def pull_request(
+    sha: str = "", repository: str = REPOSITORY, user: str = "somebody"
+) -> dict[str, Any]:
     """Return what GitHub says of a pull request."""
-    head = {"repo": {"full_name": repository}}
+    head = {"sha": sha, "repo": {"full_name": repository}}
     return {"pull_request": {"number": 7, "head": head, "user": {"login": user}}}
 
 
 def version_of(tag: str, forge: Forge) -> str:
     """Return the version that the deployments of a tag carry."""
-    return f"{tag.removeprefix('v')}+g{forge.git('rev-parse', tag)[:8]}"
+    commit = forge.git("rev-parse", f"{tag}^{{commit}}")
+    return f"{tag.removeprefix('v')}+g{commit[:8]}"
 
 
 def edit(forge: Forge, **changes: Any) -> None:
@@ -497,11 +500,13 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     sha = process.git("rev-parse", "HEAD")
     process.git("push", "-q", "origin", "HEAD:proposal")
     for _ in range(2):
-        found = process.run("plan", "pull_request", sha, details=pull_request())
+        found = process.run("plan", "pull_request", sha, details=pull_request(sha))
         assert found == {"plan": "success", "comment": "success"}, process.printed
     # One comment, which changes.
     first, plan = process.state("comments.json")
-    assert (first, plan.startswith(f"{MARK}\n```\n")) == ("Looks good.", True)
+    said = f"What the merge of {sha} would change:"
+    assert (first, plan.startswith(f"{MARK}\n{said}\n````\n")) == ("Looks good.", True)
+    assert plan.endswith("\n````\n")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in plan.splitlines()]
     assert ["deployment", f"transform/{NAME}-staging", "change", "description"] in rows
     assert ["deployment", f"ingest-flights/{NAME}-staging", "orphaned", "-"] in rows
@@ -511,7 +516,8 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     }
 
     # Who may not have secrets gets none; a mistake is red.
-    for details in (pull_request("else/where"), pull_request(user="dependabot[bot]")):
+    others = {"repository": "else/where"}, {"user": "dependabot[bot]"}
+    for details in (pull_request(sha, **other) for other in others):
         found = process.run("plan", "pull_request", sha, details=details)
         assert found == {"plan": "skipped", "comment": "skipped"}
     edit(process, texts=[("    tags: *tags", "    wrong: *tags")])
@@ -544,6 +550,15 @@ def test_older_ones_do_not_come_after_newer_ones(
     assert process.versions("prod") == {version_of("v1.1.0", process)}
     assert installed(process) == "1.1.0"
 
+    # The same commit may come again, also if a tag has changed its version.
+    process.git("tag", "-a", "-m", "Later", "v1.1.1", sha)
+    process.git("push", "-q", "--tags", "origin")
+    done = process.run("deploy", "push", sha)
+    assert done["production"] == "success", process.printed
+    assert process.versions("prod") == {version_of("v1.1.1", process)}
+    process.git("tag", "--delete", "v1.1.1")
+    process.git("push", "-q", "--delete", "origin", "v1.1.1")
+
 
 def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     head = process.git("rev-parse", "HEAD")
@@ -563,6 +578,46 @@ def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch)
     done = process.run("deploy", "push", process.merge("v1.2.0"))
     assert done["production"] == "success", process.printed
     assert process.versions("prod") == {version_of("v1.2.0", process)}
+
+
+def test_a_version_without_deploy_is_refused(process: Forge) -> None:
+    """As those of projects that began before 0.7."""
+    head = process.git("rev-parse", "HEAD")
+    process.git("switch", "-q", "--detach", "v1.0.0")
+    process.git("rm", "-q", "src/my_data_project/commands/deploy.py")
+    process.git("commit", "-q", "-m", "Older")
+    process.git("tag", "v0.9.0")
+    process.git("push", "-q", "--tags", "origin")
+    process.git("switch", "-q", "main")
+    done = process.run("deploy", "workflow_dispatch", head, inputs={"version": "v0.9.0"})
+    assert done["production"] == "failure"
+    assert process.printed.startswith("::error::This version has no command deploy: go back to")
+    assert process.printed.count("\n") == 1
+    assert process.versions("prod") == {version_of("v1.2.0", process)}
+
+
+def test_the_version_is_that_of_the_commit(process: Forge) -> None:
+    """Without a new installation, as the one for the image has it."""
+    code = "from my_data_project.common import runs; print(runs.version())"
+
+    def version() -> str:
+        return projects.tool(process.project, "python", "-c", code).strip()
+
+    base = process.git("rev-parse", "v1.2.0")
+    assert version() == version_of("v1.2.0", process)
+    for number in (1, 2):
+        process.git("commit", "-q", "--allow-empty", "-m", "Go on")
+        commit = process.git("rev-parse", "HEAD")[:8]
+        assert version() == f"1.2.1.dev{number}+g{commit}"
+    words = ("uv", "run", "-q", "--reinstall-package", NAME, NAME, "--version")
+    printed = projects.run(*words, cwd=process.project)
+    assert printed.partition("+")[0] == version().partition("+")[0]
+    readme = process.project / "README.md"
+    text = readme.read_text()
+    readme.write_text(f"{text}\n")
+    assert version() == f"1.2.1.dev2+g{commit}.dirty"
+    readme.write_text(text)
+    process.git("reset", "-q", "--hard", base)
 
 
 def test_what_is_deployed_and_back_by_hand(process: Forge) -> None:
@@ -591,6 +646,56 @@ def test_a_run_that_fails_stops_before_production(process: Forge) -> None:
         source.with_suffix(".away").rename(source)
     assert done == {"tests": "success", "staging": "failure", "production": "skipped"}
     assert process.versions("prod") == {version_of("v1.0.0", process)}
+
+
+def test_without_a_table_nothing_has_to_run(process: Forge) -> None:
+    """A project with `example=false` is green at once."""
+    file = process.project / "src/my_data_project/flows/tables.py"
+    text = file.read_text()
+    file.write_text(f"{text}\nTABLES = ()\n")
+    manual = process.deployed("staging")["ingest-all-manual"]
+    which = {"deployments": {"id": {"any_": [manual["id"]]}}}
+    before = process.ask("flow_runs/filter", **which)
+    done = process.run("deploy", "push", process.merge("v1.3.1"))
+    assert done["staging"] == "success", process.printed
+    assert "Nothing runs on staging: flows/tables.py lists no table yet." in process.printed
+    assert len(process.ask("flow_runs/filter", **which)) == len(before)
+    process.git("revert", "--no-edit", "HEAD")
+
+
+def test_a_job_that_was_cancelled_keeps_production_as_it_is(render: Render) -> None:
+    file = render(project_name=NAME) / ".github/workflows/deploy.yml"
+    condition = yaml.safe_load(file.read_text())["jobs"]["production"]["if"]
+    ways = {
+        ("success", "success"): True,
+        ("success", "skipped"): True,
+        ("skipped", "skipped"): True,
+        ("success", "cancelled"): False,
+        ("cancelled", "skipped"): False,
+        ("failure", "skipped"): False,
+    }
+    github = {"ref": "refs/heads/main"}
+    found = {"github": github, "vars": {"PRODUCTION_API_URL": "http://127.0.0.1:9/api"}}
+    assert {way: evaluate(condition, {**found, "results": [*way]}) for way in ways} == ways
+
+
+def test_projects_of_one_repository_have_environments_of_their_own(render: Render) -> None:
+    """Else the approval, the secrets and the queue of one would be those of the others."""
+    seen: list[str] = []
+    for name in ("sales", "shop"):
+        project = render(project_name=name, folder=f"services/{name}")
+        jobs = yaml.safe_load((project / ".github/workflows/deploy.yml").read_text())["jobs"]
+        delivered = [jobs[job] for job in ("staging", "production")]
+        assert [job["environment"] for job in delivered] == [
+            f"{name}-staging",
+            f"{name}-production",
+        ]
+        seen += [job["concurrency"] for job in delivered]
+        title = yaml.safe_load((project / ".github/workflows/deploy.yml").read_text())["name"]
+        assert name in title  # which the queues have
+        settings = (project / "docs/operations.md").read_text()
+        assert f"environment `{name}-production`" in settings
+    assert {*seen} == {f"${{{{ github.workflow }}}}-{one}" for one in ("staging", "production")}
 
 
 def test_gitlab(process: Forge, render: Render) -> None:
