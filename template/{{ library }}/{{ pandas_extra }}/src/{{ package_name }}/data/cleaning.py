@@ -188,4 +188,6 @@ def _pandas(values: arrow.Array, dtype: Any) -> Any:
     if isinstance(dtype, pd.CategoricalDtype):
         return pd.Categorical(values.to_pandas(), dtype=dtype)
     made = values.to_pandas(integer_object_nulls=True)
-    return made if dtype is None else made.astype(dtype)
+    # As a type of numpy's, a null would become the text None.
+    is_text = isinstance(dtype, np.dtype) and dtype.kind == "U"
+    return made if dtype is None or is_text else made.astype(dtype)
