@@ -791,6 +791,7 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
     assert "prefect.yaml does not take its image from LOADS_IMAGE" in forge.printed
 
 
+@pytest.mark.large("containers")
 def test_gitlab_s_images(make: Any) -> None:
     forge = make("at-gitlab", work_pool_type="docker", package_name="loads", ci="gitlab")
     file = forge.project / ".gitlab-ci.yml"

@@ -184,6 +184,7 @@ def pgbouncer(postgres_server: Any, tmp_path: Path) -> Iterator[str]:
         child_processes.stop(started)
 
 
+@LARGE
 def test_a_pooler_in_transaction_mode(script: Any, pgbouncer: str) -> None:
     """As source and as warehouse, from several processes."""
     assert "pooled: fine" in script("faults.py", "pooled", pgbouncer)

@@ -464,6 +464,7 @@ def test_a_worker_that_dies_alone_takes_its_run_along(
     child_processes.stop(served, 60)
 
 
+@pytest.mark.large("faults")
 @PROC
 def test_a_machine_that_dies_with_its_run_alerts(
     operators: dict[str, Operator], late_run: str, slack: Slack

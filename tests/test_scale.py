@@ -158,6 +158,7 @@ def scheduler(
             child_processes.stop(process, 30)
 
 
+@pytest.mark.large("faults")
 def test_a_dask_scheduler_by_address(
     everything: Path,
     prefect_api: str,

@@ -179,6 +179,7 @@ def test_rollback(make: Make) -> None:
     ]
 
 
+@pytest.mark.large("combinations")
 def test_several_projects_on_one_server(make: Make) -> None:
     readers = {name: make(name) for name in ("my-data-project", "sales")}
     first, second = readers.values()
