@@ -292,9 +292,17 @@ def collector(folder: Path) -> Iterator[str]:
         served.shutdown()
 
 
-def test_opentelemetry(make: Make, tmp_path: Path) -> None:
+@pytest.fixture
+def own_server(pipeline: Path, migrated: Path) -> Iterator[str]:
+    """A server without runs of other tests, which a worker would take as well."""
+    with serve(pipeline / ".venv" / "bin" / "python", migrated) as url:
+        yield url
+
+
+def test_opentelemetry(make: Make, own_server: str, tmp_path: Path) -> None:
     page = recipes.read("opentelemetry.md")
     reader = make()
+    reader.server = reader.env["PREFECT_API_URL"] = own_server
     file = reader.folder / "pyproject.toml"
     dependencies, mark, rest = file.read_text().partition("  # Yours, below this line:\n")
     file.write_text(dependencies + mark + recipes.block(page, "toml", "otel") + rest)
