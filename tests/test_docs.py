@@ -31,7 +31,7 @@ def test_every_link_leads_somewhere() -> None:
     listed = projects.run("git", "ls-files", "*.md", cwd=projects.ROOT)
     for name in listed.splitlines():
         path = projects.ROOT / name.strip('"')
-        if "template" in path.relative_to(projects.ROOT).parts or not path.is_file():
+        if name.strip('"').startswith(("template/", "examples/")) or not path.is_file():
             continue
         for file, anchor, image in LINK.findall(path.read_text()):
             target = path if not file and not image else path.parent / (file or image)
