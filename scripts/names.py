@@ -20,12 +20,12 @@ import jinja2
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+import answer_sets  # noqa: E402
 import environments  # noqa: E402 -- where the tests find interpreters
-import manifest  # noqa: E402
 import projects  # noqa: E402 -- how they render
 
 FILE = ROOT / "includes" / "names.jinja"
-PYTHONS = (*manifest.PYTHONS, "3.14")
+PYTHONS = (*answer_sets.PYTHONS, "3.14")
 
 HEAD = """\
 {#- Names that a project cannot have, written by scripts/names.py from Python and from what projects
@@ -134,7 +134,7 @@ def of_folder(lists: Names, kind: str, project: Path) -> None:
     own = metadata["name"]
     locked = tomllib.loads((project / "uv.lock").read_text())["package"]
     packages = {one["name"] for one in locked} - {own}
-    heavy = {*manifest.HEAVY} & {*metadata["optional-dependencies"]}
+    heavy = {*answer_sets.HEAVY} & {*metadata["optional-dependencies"]}
     left_out = [f"--no-extra={name}" for name in sorted(heavy)]
     projects.run("uv", "sync", "-q", "--all-extras", "--all-groups", *left_out, cwd=project)
     programs = project / ".venv" / "bin"

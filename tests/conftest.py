@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import child_processes
-import costs
-import missing
+import cpu_report
+import faster_copier
 import projects
 import pytest
-import quick
+import skip_report
 from environments import Environments, link_pythons, serve
 from mariadb import mariadb  # noqa: F401 - a fixture
 from postgres import postgres, postgres_server  # noqa: F401 - fixtures
@@ -63,8 +63,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(costs)
-    config.pluginmanager.register(missing)
+    config.pluginmanager.register(cpu_report)
+    config.pluginmanager.register(skip_report)
     # Also of the processes of xdist, which this one starts.
     child_processes.take_charge()
 
@@ -115,7 +115,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(projects, "PREFECT_HOME", home / "prefect")
         link_pythons(home / "pythons")
         patch.setenv("PATH", f"{home / 'pythons'}{os.pathsep}{os.environ['PATH']}")
-        quick.speed_up_copier(patch, home / "clones")
+        faster_copier.speed_up_copier(patch, home / "clones")
         yield
 
 

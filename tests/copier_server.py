@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import copier
-import quick
+import faster_copier
 from copier import _cli
 from plumbum import local
 
@@ -112,7 +112,7 @@ def serve(address: str) -> None:
 if __name__ == "__main__":
     address, folder, template, *releases = sys.argv[1:]
     patch: Any = types.SimpleNamespace(setattr=setattr)  # nothing is undone: the process ends
-    quick.speed_up_copier(patch, Path(folder))
+    faster_copier.speed_up_copier(patch, Path(folder))
     for release in releases:
         with tempfile.TemporaryDirectory() as target:
             copier.run_copy(template, target, vcs_ref=release, defaults=True, quiet=True)

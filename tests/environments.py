@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import manifest
+import answer_sets
 import projects
 import pytest
 from prefect_server import Server
@@ -93,7 +93,7 @@ def link_pythons(folder: Path) -> None:
         folder: Gets a link to the interpreter of each version that runs here.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for version in manifest.PYTHONS:
+    for version in answer_sets.PYTHONS:
         if found := find_python(version):
             (folder / f"python{version}").symlink_to(found)
 

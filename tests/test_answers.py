@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hostile
+import hostile_answers
 import projects
 import pytest
 import yaml
@@ -33,7 +33,9 @@ SENTENCE = re.compile(r"Validation error for question '(\w+)': ((?:type|leave) [
 @pytest.fixture(scope="session")
 def reduced(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template without the files that no text reaches: a render takes a quarter."""
-    return hostile.reduce_template(template, tmp_path_factory.mktemp("reduced") / "template")
+    return hostile_answers.reduce_template(
+        template, tmp_path_factory.mktemp("reduced") / "template"
+    )
 
 
 @pytest.fixture
@@ -71,8 +73,8 @@ def check(template: Path, answers: Answers) -> None:
     """Assert that answers are refused with a sentence, or give a right project."""
     match outcome(template, answers):
         case Path() as project:
-            hostile.check_syntax(project)
-            hostile.check_texts(project, answers)
+            hostile_answers.check_syntax(project)
+            hostile_answers.check_texts(project, answers)
             shutil.rmtree(project.parent)
         case ValueError() as error:
             assert SENTENCE.fullmatch(str(error)), error
@@ -83,13 +85,13 @@ def check(template: Path, answers: Answers) -> None:
 @pytest.mark.parametrize("kind", projects.KINDS)
 def test_every_surprise_is_refused_or_arrives_exactly(kind: str, reduced: Path) -> None:
     at = projects.KINDS.index(kind)
-    for text in hostile.SURPRISES[at :: len(projects.KINDS)]:
+    for text in hostile_answers.SURPRISES[at :: len(projects.KINDS)]:
         check(reduced, {"project_kind": kind, "project_description": text, "user_name": text})
 
 
 @pytest.mark.parametrize("question", ["project_name", "package_name", "user_email"])
 def test_every_surprise_as_a_name_or_address(question: str, reduced: Path) -> None:
-    for text in hostile.SURPRISES:
+    for text in hostile_answers.SURPRISES:
         check(reduced, {question: text})
 
 
@@ -100,28 +102,28 @@ def test_any_text_is_refused_or_arrives_exactly(
     texts = st.fixed_dictionaries(
         {},
         optional={
-            "project_description": hostile.good_texts(),
-            "user_name": hostile.good_texts(),
-            "user_email": hostile.emails().filter(lambda text: "@" in text),
+            "project_description": hostile_answers.good_texts(),
+            "user_name": hostile_answers.good_texts(),
+            "user_email": hostile_answers.emails().filter(lambda text: "@" in text),
         },
     )
 
     @examples(10)
-    @given(hostile.chosen(kind), texts)
+    @given(hostile_answers.chosen(kind), texts)
     def arrives(answers: Answers, text: Answers) -> None:
         check(reduced, {**answers, **text})
 
     arrives()
 
 
-@pytest.mark.parametrize("question", [*hostile.TEXT_QUESTIONS, "package_name"])
+@pytest.mark.parametrize("question", [*hostile_answers.TEXT_QUESTIONS, "package_name"])
 def test_any_text_to_one_question(
     question: str, reduced: Path, examples: Callable[[int], settings]
 ) -> None:
-    of_names = hostile.names() if question.endswith("_name") else hostile.emails()
+    of_names = hostile_answers.names() if question.endswith("_name") else hostile_answers.emails()
 
     @examples(10)
-    @given(st.one_of(hostile.texts(), of_names))
+    @given(st.one_of(hostile_answers.texts(), of_names))
     def is_safe(text: str) -> None:
         check(reduced, {question: text})
 
@@ -144,7 +146,7 @@ COPIER_SAYS = re.compile(
 def test_any_type_of_answer_to_any_question(
     reduced: Path, examples: Callable[[int], settings]
 ) -> None:
-    surprise = st.one_of(st.sampled_from(hostile.WRONG_TYPES), hostile.texts())
+    surprise = st.one_of(st.sampled_from(hostile_answers.WRONG_TYPES), hostile_answers.texts())
 
     @examples(30)
     @given(st.sampled_from(KNOWN), surprise)
@@ -159,9 +161,9 @@ def test_any_type_of_answer_to_any_question(
                 elif projects.QUESTIONS[question]["type"] == "bool":
                     assert read[question] in {True, False}
                 else:
-                    assert read[question] == str(hostile.decoded(answer))
-                hostile.check_syntax(project)
-                hostile.check_texts(project, {})
+                    assert read[question] == str(hostile_answers.decoded(answer))
+                hostile_answers.check_syntax(project)
+                hostile_answers.check_texts(project, {})
                 shutil.rmtree(project.parent)
             case yaml.YAMLError() | UnicodeEncodeError():  # where Copier reads a list
                 assert projects.QUESTIONS[question].get("multiselect")
@@ -176,7 +178,7 @@ def test_any_unknown_question_is_refused(
     reduced: Path, examples: Callable[[int], settings]
 ) -> None:
     typos = st.sampled_from(["projct_name", "Project_name", "extra", "pipelines", "range", ""])
-    unknown = st.one_of(typos, hostile.texts()).filter(lambda text: text not in KNOWN)
+    unknown = st.one_of(typos, hostile_answers.texts()).filter(lambda text: text not in KNOWN)
 
     @examples(12)
     @given(unknown.filter(lambda name: not name.startswith("_") and name.isprintable()))
@@ -211,7 +213,7 @@ def test_text_reaches_no_file_that_the_fast_renders_leave_out(
     common = {"project_kind": kind, "features": ["docs", "container", "agents"], "ci": "gitlab"}
     common["package_name"] = "my_package"
     texts = [
-        {name: f"{letter}{name.replace('_', '')}" for name in hostile.TEXT_QUESTIONS}
+        {name: f"{letter}{name.replace('_', '')}" for name in hostile_answers.TEXT_QUESTIONS}
         for letter in "ab"
     ]
     for text in texts:
@@ -221,8 +223,8 @@ def test_text_reaches_no_file_that_the_fast_renders_leave_out(
         for name, text in zip("ab", texts, strict=True)
     )
     part = projects.render(reduced, tmp_path / "part", {**common, **texts[0]})
-    rendered = {path.relative_to(part): path.read_bytes() for path in hostile.files(part)}
-    for path in hostile.files(one):
+    rendered = {path.relative_to(part): path.read_bytes() for path in hostile_answers.files(part)}
+    for path in hostile_answers.files(one):
         name = path.relative_to(one)
         if name in rendered and name.name != ".copier-answers.yml":  # it names the template
             assert rendered[name] == path.read_bytes(), name
@@ -257,8 +259,8 @@ def test_a_project_of_any_good_name_imports(
         "work_pool_type": "docker",
     }
     project = render(**answers)
-    hostile.check_syntax(project)
-    hostile.check_texts(project, answers)
+    hostile_answers.check_syntax(project)
+    hostile_answers.check_texts(project, answers)
     projects.run("ruff", "check", "--no-cache", ".", cwd=project)
     projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
     if kind == "plugin":  # which is Prefect's blocks, and does without Prefect nothing
@@ -270,7 +272,7 @@ def test_a_project_of_any_good_name_imports(
     elif kind == "library":  # which has no command
         return
     else:
-        help_ = hostile.run_command(project, "--help")
+        help_ = hostile_answers.run_command(project, "--help")
     assert f"{names['project_name']}: %(prog)s %d {{0}} <b> 100% \\" in " ".join(help_.split())
 
 
@@ -283,7 +285,7 @@ def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: 
         assert re.search(rf"(?m)^PREFECT__A__B_IMAGE={image}$", file.read_text())
     pools = re.findall(
         r"(?m)(?:_WORK_POOL=|_WORK_POOL:-|--pool )(?!\$|\")([\w.-]+)",
-        "".join(text for _, text in hostile.read_all(project)),
+        "".join(text for _, text in hostile_answers.read_all(project)),
     )
     assert {re.sub("-(dev|staging|prod)$", "", pool) for pool in pools} == {"my-Prefect__A.-b"}
 
@@ -293,7 +295,9 @@ def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: 
 def test_no_project_can_be_called_like_what_it_installs(kind: str, render: Render) -> None:
     """What dependencies bring along changes with their releases; so this is no gate test."""
     project = render(
-        project_kind=kind, extras=hostile.values("extras", kind), features=["docs", "container"]
+        project_kind=kind,
+        extras=hostile_answers.values("extras", kind),
+        features=["docs", "container"],
     )
     resolved = projects.run(
         *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--all-extras"),

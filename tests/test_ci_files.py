@@ -1,4 +1,4 @@
-"""Container and compose files, beyond what the linters in `checks.py` say of them."""
+"""Container and compose files, beyond what the linters in `linters.py` say of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import checks
-import engine
+import container_engine
+import linters
 import projects
 import pytest
 import yaml
@@ -41,7 +41,7 @@ def test_an_image_holds_what_is_listed(answers: projects.Answers, render: Render
 @pytest.mark.parametrize("answers", STACKS, ids=projects.label)
 def test_compose_file(answers: projects.Answers, render: Render) -> None:
     project = render(**answers)
-    compose = (engine.compose(), "--project-directory", project, "config")
+    compose = (container_engine.compose(), "--project-directory", project, "config")
     assert "set it in .env" in projects.run(*compose, cwd=project, check=False)
     text = (project / "compose.yaml").read_text()
     secrets = dict.fromkeys(re.findall(r"\$\{(\w+):\?", text), "aSecret")
@@ -87,13 +87,13 @@ def test_a_tag_publishes_what_may_be_published(kind: str, license_: str, render:
 
 def test_the_template_s_own_workflow(tmp_path: Path) -> None:
     shutil.copytree(projects.ROOT / ".github", tmp_path / ".github")
-    checks.github(tmp_path)
+    linters.github(tmp_path)
 
 
 def test_the_template_s_own_issue_forms() -> None:
     folder = projects.ROOT / ".github" / "ISSUE_TEMPLATE"
-    checks.schema("vendor.github-issue-config", folder / "config.yml")
-    checks.schema("vendor.github-issue-forms", folder / "bug.yml", folder / "idea.yml")
+    linters.schema("vendor.github-issue-config", folder / "config.yml")
+    linters.schema("vendor.github-issue-forms", folder / "bug.yml", folder / "idea.yml")
 
 
 def test_an_action_has_one_version_everywhere() -> None:

@@ -8,8 +8,8 @@ import tomllib
 import zipfile
 from typing import TYPE_CHECKING
 
-import checks
-import manifest
+import answer_sets
+import linters
 import projects
 import pytest
 import yaml
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from environments import Environments
 
 
-MORE = [pytest.param(row, marks=pytest.mark.large("combinations")) for row in manifest.more_rows()]
+MORE = [
+    pytest.param(row, marks=pytest.mark.large("combinations")) for row in answer_sets.more_rows()
+]
 
 
-@pytest.mark.parametrize("answers", [*manifest.rows(), *MORE], ids=projects.label)
+@pytest.mark.parametrize("answers", [*answer_sets.rows(), *MORE], ids=projects.label)
 def test_files(answers: Answers, render: Render) -> None:
     project = render(**answers)
-    checks.files(project)
-    checks.python(project)
-    checks.github(project)
-    checks.gitlab(project)
-    checks.container(project)
-    checks.secrets(project)
+    linters.files(project)
+    linters.python(project)
+    linters.github(project)
+    linters.gitlab(project)
+    linters.container(project)
+    linters.secrets(project)
     given = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers.items() <= given.items()
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
@@ -57,7 +59,7 @@ def test_what_the_community_expects(kind: str, project: Render) -> None:
     folder = project(project_kind=kind, features=["docs"])
     projects.run("git", "init", "-q", cwd=folder)
     projects.run("git", "add", "--all", cwd=folder)
-    checks.repository(folder)
+    linters.repository(folder)
 
 
 def test_all_extras_resolve_together(project: Render) -> None:
@@ -76,7 +78,8 @@ def live(rows: list[Answers]) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "row", live([row for kind in projects.KINDS for row in manifest.live(kind, everything=False)])
+    "row",
+    live([row for kind in projects.KINDS for row in answer_sets.live(kind, everything=False)]),
 )
 def test_gates(
     row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
@@ -87,7 +90,7 @@ def test_gates(
 
 @pytest.mark.large("combinations")
 @pytest.mark.parametrize(
-    "row", live([row for kind in projects.KINDS for row in manifest.live(kind, everything=True)])
+    "row", live([row for kind in projects.KINDS for row in answer_sets.live(kind, everything=True)])
 )
 def test_gates_of_all_pairs(
     row: Answers, render: Render, environments: Environments, prefect_api: str, tmp_path: Path
@@ -142,14 +145,14 @@ def gates(
     everything: bool,
 ) -> None:
     """Do with a new project what a developer and CI do, and expect no complaint."""
-    answers = {name: row[name] for name in row if name != manifest.RUN_ON}
+    answers = {name: row[name] for name in row if name != answer_sets.RUN_ON}
     project = tmp_path / "project"
     shutil.copytree(render(**answers), project)
-    require_python(row[manifest.RUN_ON])
+    require_python(row[answer_sets.RUN_ON])
     projects.run("git", "init", "-q", cwd=project)
     projects.run("git", "add", "--all", cwd=project)
     projects.run("git", "commit", "-qm", "Start", cwd=project)
-    environments.sync(project, row[manifest.RUN_ON])
+    environments.sync(project, row[answer_sets.RUN_ON])
     projects.run("git", "add", "uv.lock", cwd=project)
     projects.run("git", "commit", "-qm", "Lock", cwd=project)
 

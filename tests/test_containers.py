@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import engine as engines
+import container_engine as engines
 import projects
 import pytest
 import yaml

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import copier
-import hostile
+import hostile_answers
 import projects
 import pytest
 import terminal
@@ -109,13 +109,17 @@ def test_a_copy_that_a_full_disk_stopped_is_begun_again(
     assert code == 1
     assert printed.strip().endswith("No space left on device")
     resize(disk, "size=20m")
-    whole = {path.relative_to(render()): path.read_bytes() for path in hostile.files(render())}
-    begun = {path.relative_to(folder): path.read_bytes() for path in hostile.files(folder)}
+    whole = {
+        path.relative_to(render()): path.read_bytes() for path in hostile_answers.files(render())
+    }
+    begun = {path.relative_to(folder): path.read_bytes() for path in hostile_answers.files(folder)}
     assert 0 < len(begun) < len(whole)
     # A seeded file that was cut short counts as the user's, so copying over it is not enough.
     projects.run("git", "clean", "-fdxq", cwd=folder)
     assert copy(template, folder, *command, cwd=disk)[0] == 0
-    written = {path.relative_to(folder): path.read_bytes() for path in hostile.files(folder)}
+    written = {
+        path.relative_to(folder): path.read_bytes() for path in hostile_answers.files(folder)
+    }
     assert written == whole
 
 

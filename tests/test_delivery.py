@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import child_processes
-import engine as engines
+import container_engine as engines
 import projects
 import pytest
 import yaml

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import answer_sets
 import child_processes
 import environments
-import manifest
 import projects
 import pytest
 
@@ -87,7 +87,7 @@ def test_uv_finds_what_no_shim_starts(tmp_path: Path) -> None:
     assert environments.try_python(projects.run(*words, cwd=tmp_path, PATH=path).strip(), VERSION)
 
 
-@pytest.mark.parametrize("version", manifest.PYTHONS)
+@pytest.mark.parametrize("version", answer_sets.PYTHONS)
 def test_uv_finds_each_python_in_every_test(version: str, tmp_path: Path) -> None:
     environments.require_python(version)
     found = projects.run("uv", "python", "find", "--no-project", version, cwd=tmp_path).strip()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import checks
+import linters
 import projects
 import pytest
 import yaml
@@ -146,7 +146,7 @@ def test_workflows_run_at_the_top(repository: Path) -> None:
     names |= {"sales-plan.yml", "sales-deploy.yml", "toolbox-release.yml"}
     assert {path.name for path in workflows.iterdir()} == names
     (repository / ".github/dependabot.yml").write_text(document(".github/dependabot.yml"))
-    checks.github(repository)
+    linters.github(repository)
     rules = yaml.safe_load(document(".github/dependabot.yml"))["updates"][1]["ignore"]
     used = re.findall(
         r"uses: ([\w/-]+)@", "".join(path.read_text() for path in workflows.iterdir())
@@ -230,8 +230,8 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
     answers = {"project_kind": "library", "project_name": "sales", "folder": str(SALES)}
     shutil.copytree(render(**answers, ci="gitlab"), tmp_path / SALES)
     (tmp_path / ".gitlab-ci.yml").write_text(document(".gitlab-ci.yml"))
-    checks.gitlab(tmp_path)
-    checks.gitlab(tmp_path / SALES)
+    linters.gitlab(tmp_path)
+    linters.gitlab(tmp_path / SALES)
     parent = yaml.safe_load((tmp_path / ".gitlab-ci.yml").read_text())
     file = tmp_path / parent["sales"]["trigger"]["include"]
     assert parent["sales"]["variables"] == {"PARENT_PIPELINE_SOURCE": "$CI_PIPELINE_SOURCE"}

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-import checks
+import linters
 import projects
 import pytest
 import yaml
@@ -53,7 +53,7 @@ def test_hostile_text_arrives_exactly(kind: str, license_: str, render: Render) 
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert {name: answers[name] for name in HOSTILE} == HOSTILE
     assert HOSTILE["user_name"] in (project / "LICENSE").read_text() or license_ == "Apache-2.0"
-    checks.python(project)
+    linters.python(project)
 
 
 GOOD = [

@@ -7,7 +7,7 @@ import shlex
 import textwrap
 from pathlib import Path
 
-import hostile
+import hostile_answers
 import jinja2
 import projects
 import pytest
@@ -48,7 +48,7 @@ def test_the_flags_that_the_help_teaches_are_taken(
         flag, assignment = flags(question, kind)
         name, _, value = assignment.partition("=")
         assert (flag, name) == ("-d", question)
-        if not (question == "extras" and not hostile.values("extras", kind)):
+        if not (question == "extras" and not hostile_answers.values("extras", kind)):
             taught[name] = value
     project = projects.render(template, tmp_path / "project", {**taught, "project_kind": kind})
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
@@ -90,7 +90,7 @@ def test_answering_in_a_terminal(
     shown.type(ENTER)  # the default
     shown.wait_for("-d ci=")
     shown.type(DOWN + DOWN + UP + ENTER)
-    if hostile.values("extras", kind):
+    if hostile_answers.values("extras", kind):
         shown.wait_for("-d 'extras=")
         shown.type(SPACE + ENTER)  # the first one on or off
     shown.wait_for("-d 'features=")
@@ -102,9 +102,11 @@ def test_answering_in_a_terminal(
     for question in ASKED:
         help_ = jinja2.Template(projects.QUESTIONS[question]["help"]).render(project_kind=kind)
         whole = sum(line.endswith(help_) for line in lines)
-        assert whole == (question != "extras" or bool(hostile.values("extras", kind))), help_
+        assert whole == (question != "extras" or bool(hostile_answers.values("extras", kind))), (
+            help_
+        )
     answers = yaml.safe_load((tmp_path / "here" / ".copier-answers.yml").read_text())
-    extras = hostile.values("extras", kind)
+    extras = hostile_answers.values("extras", kind)
     chosen = extras[1:] if kind == "library" else extras[:1]  # a library has all by default
     assert {name: answers.get(name) for name in ASKED} == {
         "project_kind": kind,

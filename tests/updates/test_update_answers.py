@@ -6,7 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import edits
-import hostile
+import hostile_answers
 import pytest
 import updating
 import yaml
@@ -202,7 +202,7 @@ def test_any_new_text_in_an_update_is_refused_or_arrives_exactly(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.generate],
     )
-    @given(st.one_of(hostile.good_texts(), hostile.texts()))
+    @given(st.one_of(hostile_answers.good_texts(), hostile_answers.texts()))
     @example(text="{{ 7*7 }} \\ \"'''")
     @example(text="two\nlines")
     def arrives(text: str) -> None:
@@ -221,9 +221,9 @@ def test_any_new_text_in_an_update_is_refused_or_arrives_exactly(
         assert updating.unmerged(project) == set()
         assert list(project.rglob("*.rej")) == []
         assert updating.answers(project)["project_description"] == text
-        hostile.check_syntax(project)
+        hostile_answers.check_syntax(project)
         written = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
         assert written["project"]["description"] == text
-        assert hostile.core_metadata(project)["Summary"] == text
+        assert hostile_answers.core_metadata(project)["Summary"] == text
 
     arrives()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import projects
 import pytest
-import scripted
+import update_in_process
 import updating
 from updating import CURRENT, git
 
@@ -62,7 +62,7 @@ def differing(project: Path, fresh: Path) -> set[str]:
     return {path for path in ours if not path.startswith((".venv/", "uv.lock"))}
 
 
-def kinds(report: scripted.Report) -> dict[str, str]:
+def kinds(report: update_in_process.Report) -> dict[str, str]:
     """Return what became of each file."""
     return {name: kind for name, (kind, _) in report["files"].items()}
 
@@ -75,17 +75,17 @@ def test_an_example_goes_where_nobody_has_edited_it(
     append(project, sql, "-- ours\n")
     updating.commit_all(project, "Ours")
     words = (str(project), "-r", ":current:", "-d", "example=false", "--dry-run")
-    printed = scripted.run(*words)[1]
+    printed = update_in_process.run(*words)[1]
     assert f"{sql}  (edited; the template has it no more)" in printed
     assert "--take" not in printed
     for name, problem in ((sql, "any more to take"), ("none", "to take")):
-        code, printed = scripted.run(*words, "--take", name)
+        code, printed = update_in_process.run(*words, "--take", name)
         assert code
         assert f"the template has no file {name} {problem}.\n" in printed
     append(project, "README.md", "\nOurs.\n")
     append(project, f"{PACKAGE}/tasks/mine.py", '"""Ours."""\n')
     updating.commit_all(project, "Ours")
-    report = scripted.update(project, {"example": False}, ":current:")
+    report = update_in_process.update(project, {"example": False}, ":current:")
     assert report["is_good"], report
     assert (kinds(report)[sql], kinds(report)["README.md"]) == ("yours", "yours")
     assert f"# {sql} (yours), not written" in report["diff"], "what it misses"
@@ -109,7 +109,7 @@ def test_an_extra_brings_its_files_along(
     exports = "src/my_task_library/data/__init__.py"
     append(project, exports, "\n# Ours.\n")
     updating.commit_all(project, "Ours")
-    report = scripted.update(project, {"extras": ["pandas", "ml"]}, ":current:")
+    report = update_in_process.update(project, {"extras": ["pandas", "ml"]}, ":current:")
     assert report["is_good"], report
     assert kinds(report)[exports] == "yours"
     fresh = template_repository.render({**data, "extras": ["pandas", "ml"]})
@@ -140,7 +140,7 @@ def test_a_pipeline_gets_the_new_engine_whole(
     # As made from the .env.example of 0.1.
     append(project, ".env", "MY_DATA_PROJECT_WAREHOUSE_URL=sqlite:///data/warehouse.db\n")
     append(project, ".env", "MY_DATA_PROJECT_BATCH_SIZE=5\nMY_DATA_PROJECT_MAX_WORKERS=2\n")
-    report = scripted.update(project, {"engine": "dlt"})
+    report = update_in_process.update(project, {"engine": "dlt"})
     assert report["is_good"], report
     fresh = template_repository.render({**PIPELINE, **recorded(project)})
     assert differing(project, fresh) == {"pyproject.toml", ".env"}
@@ -303,7 +303,7 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
             assert old in text, (name, old)
             path.write_text(text.replace(old, new), encoding="utf-8")
     updating.commit_all(project, "Ours")
-    report = scripted.update(project, {"parts": "chosen"})
+    report = update_in_process.update(project, {"parts": "chosen"})
     # Its own extra stands in the line of `all`, which is a list with a place for it now.
     assert (report["status"], updating.unmerged(project)) == ("conflicts", {"pyproject.toml"})
     fresh = template_repository.render({**LIBRARY, **recorded(project)})
@@ -343,12 +343,12 @@ def test_a_library_with_edits_keeps_its_parts(
     (project / deleted).unlink()
     updating.commit_all(project, "Ours")
     before = updating.snapshot(project)
-    report = scripted.update(project, {"parts": "chosen"})
+    report = update_in_process.update(project, {"parts": "chosen"})
     assert (report["is_good"], report["status"]) == (False, "refused")
     assert f"2 files of them are yours, edited or deleted: {exports}, {deleted}." in report["word"]
     assert updating.snapshot(project) == before
     takes = [f"--take={name}" for name in (exports, deleted)]
-    report = scripted.update(project, {"parts": "chosen"}, CURRENT, *takes)
+    report = update_in_process.update(project, {"parts": "chosen"}, CURRENT, *takes)
     assert report["is_good"], report
     # What an edited file had imported stays, though it is taken.
     assert (
@@ -369,7 +369,7 @@ def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
     for name in listed:
         (project / name).unlink()
     updating.commit_all(project, "Ours")
-    report = scripted.update(project, {"parts": "chosen", "example": False, "extras": []})
+    report = update_in_process.update(project, {"parts": "chosen", "example": False, "extras": []})
     assert report["is_good"], report
     fresh = template_repository.render({**LIBRARY, **recorded(project), "example": False})
     assert differing(project, fresh) - USED == {*GEO}
@@ -396,7 +396,7 @@ def test_a_pipeline_with_edits_keeps_its_engine(
         append(project, name, "# ours\n")
     updating.commit_all(project, "Ours")
     before = updating.snapshot(project)
-    report = scripted.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
+    report = update_in_process.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
     assert (report["is_good"], report["status"]) == (False, "refused")
     assert f"1 files of them are yours, edited or deleted: {name}." in report["word"]
     assert "You get: sources of any database" in capsys.readouterr().err
@@ -421,7 +421,7 @@ def test_a_pipeline_with_edits_stays_green_with_its_engine(
     (project / f"{PACKAGE}/common/errors.py").write_text(text, encoding="utf-8")
     updating.commit_all(project, "Ours")
     before = updating.snapshot(project)
-    report = scripted.update(project)
+    report = update_in_process.update(project)
     assert report["is_good"], json.dumps(report)
     after = updating.snapshot(project)
     code = {path for path in before if path.startswith(("src/", "tests/"))}
@@ -439,7 +439,7 @@ def test_tasks_of_one_s_own_and_those_of_the_template_are_one_table(
     project = template_repository.project(PIPELINE, tmp_path / "project", "v0.6.0")
     append(project, "pyproject.toml", '\n[tool.poe.tasks]\nlint = "ruff check"\n')
     updating.commit_all(project)
-    report = scripted.update(project)
+    report = update_in_process.update(project)
     assert (report["is_good"], report["status"]) == (False, "conflicts")
     assert updating.unmerged(project) == {"pyproject.toml"}
     (left,) = (line for line in report["left"] if line.startswith("pyproject.toml"))
@@ -448,7 +448,7 @@ def test_tasks_of_one_s_own_and_those_of_the_template_are_one_table(
 
     # What is committed as it is, is not forgotten.
     updating.commit_all(project, "Updated")
-    code, printed = scripted.run(str(project), "--verify")
+    code, printed = update_in_process.run(str(project), "--verify")
     assert (code, "pyproject.toml: cannot be read: Cannot declare" in printed) == (1, True)
 
     path = project / "pyproject.toml"
@@ -458,4 +458,4 @@ def test_tasks_of_one_s_own_and_those_of_the_template_are_one_table(
     path.write_text(text.replace('test.cmd = "pytest"', f'{lint}test.cmd = "pytest"'), "utf-8")
     assert {"lint", "check"} <= set(tomllib.loads(path.read_text("utf-8"))["tool"]["poe"]["tasks"])
     updating.commit_all(project, "One table")
-    assert "cannot be read" not in scripted.run(str(project), "--verify")[1]
+    assert "cannot be read" not in update_in_process.run(str(project), "--verify")[1]

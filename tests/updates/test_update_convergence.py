@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import scripted
+import update_in_process
 import updating
 from updating import CURRENT, git
 
@@ -85,7 +85,7 @@ def test_refreshed_equals_new(
 ) -> None:
     """By one command, to the last byte."""
     project = template_repository.project(answers, tmp_path / "project", ref)
-    report = scripted.update(project, move, newest, "--refresh")
+    report = update_in_process.update(project, move, newest, "--refresh")
     assert report["is_good"], report
     wanted = {**answers, **move, **recorded(project)}
     check_new(project, template_repository.render(wanted, newest))
@@ -132,7 +132,7 @@ def test_updated_equals_new(
     updating.update(project, ref=newest)
     assert git(project, "status", "--porcelain") == ""
 
-    report = scripted.update(project, move, newest, "--refresh")
+    report = update_in_process.update(project, move, newest, "--refresh")
     assert report["is_good"], report
     wanted = {**answers, **move, **recorded(project)}
     check_new(project, template_repository.render(wanted, newest))

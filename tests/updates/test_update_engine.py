@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import copier
 import projects
 import pytest
-import scripted
+import update_in_process
 import updating
 import yaml
 from updating import ANSWERS, CURRENT, git
@@ -218,7 +218,7 @@ def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_ba
     assert updating.snapshot(project) == {**fresh, **own}
     updating.commit_all(project)
     back = {"example": True, "extras": ["pandas", "ml"]}
-    report = scripted.update(project, back, ":current:")
+    report = update_in_process.update(project, back, ":current:")
     assert report["is_good"], report
     fresh = updating.snapshot(template_repository.render(LIBRARY))
     assert updating.snapshot(project) == {**fresh, **own}
@@ -237,7 +237,7 @@ def test_extras_of_one_s_own_are_merged_when_the_shipped_ones_go_and_come_back(
         {"example": True, "extras": ["pandas", "ml"]},
     ]
     for number, answers in enumerate(changes):
-        report = scripted.update(project, answers, ":current:")
+        report = update_in_process.update(project, answers, ":current:")
         assert report["is_good"], report
         updating.commit_all(project)
         fresh = tmp_path / f"fresh{number}"
@@ -261,7 +261,7 @@ def test_a_namespace_of_a_library_that_is_edited_stays_and_is_named(
     path = project / name
     path.write_text(path.read_text(encoding="utf-8") + "\nMINE = 1\n", encoding="utf-8")
     updating.commit_all(project)
-    report = scripted.update(project, {"example": False, "extras": []}, ":current:")
+    report = update_in_process.update(project, {"example": False, "extras": []}, ":current:")
     assert report["is_good"], report
     assert report["files"][name][0] == "yours"
     fresh = template_repository.render({**LIBRARY, "example": False})
@@ -275,7 +275,7 @@ def test_a_part_comes_and_goes(
     """By one command each, and the plugin is as if it had been chosen, or never been."""
     project = template_repository.project(PLUGIN, tmp_path / "project")
     for extras in ([part], PARTS, []):
-        report = scripted.update(project, {"extras": extras}, ":current:")
+        report = update_in_process.update(project, {"extras": extras}, ":current:")
         assert report["is_good"], report
         fresh = template_repository.render({**PLUGIN, "extras": extras})
         assert updating.snapshot(project) == updating.snapshot(fresh)
@@ -314,7 +314,7 @@ def test_an_old_pipeline_is_refreshed_without_a_word_about_its_engine(
     project = template_repository.project(PIPELINE, tmp_path / "project", ref)
     for _ in range(2):
         before = updating.snapshot(project)
-        report = scripted.update(project, data, CURRENT, "--refresh")
+        report = update_in_process.update(project, data, CURRENT, "--refresh")
         assert report["is_good"], report
         assert engine(project) == "own"
         after = updating.snapshot(project)
@@ -332,7 +332,7 @@ def test_an_old_pipeline_gets_no_feature_that_its_engine_lacks(
     project = template_repository.project(
         {**PIPELINE, "features": []}, tmp_path / "project", OWN[-1]
     )
-    report = scripted.update(project, {"features": ["docs"]})
+    report = update_in_process.update(project, {"features": ["docs"]})
     assert "has no docs any more for what this project keeps" in report["word"]
     assert git(project, "status", "--porcelain") == ""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import copier
 import edits
 import pytest
-import scripted
+import update_in_process
 import updating
 from edits import (
     FIRST,
@@ -982,7 +982,7 @@ def test_life(
             with pytest.raises(copier.errors.UserMessageError, match=row.refused):
                 updating.update(project, ref=new)
         else:
-            assert row.refused in scripted.update(project, ref=new)["status"]
+            assert row.refused in update_in_process.update(project, ref=new)["status"]
         assert updating.snapshot(project) == before
         return
 
@@ -1005,7 +1005,7 @@ def test_life(
         if way == "copier":
             updating.update(project, answers, new)
         else:
-            report = scripted.update(project, answers, new)
+            report = update_in_process.update(project, answers, new)
             # The lock of a row is none that uv can read.
             assert report["is_good"] or conflicts or "uv.lock" in before, report
         data |= answers

@@ -23,7 +23,7 @@ import copier
 import pathspec
 import projects
 import yaml
-from manifest import HEAVY
+from answer_sets import HEAVY
 from projects import KINDS as KINDS
 from projects import choices, questions
 

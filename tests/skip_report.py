@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import answer_sets
 import environments
-import manifest
 
 if TYPE_CHECKING:
     import pytest
@@ -23,6 +23,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section(f"Not tested here: {sum(reasons.values())}")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:4}  {reason}")
-    for version in manifest.PYTHONS:
+    for version in answer_sets.PYTHONS:
         found = environments.find_python(version)
         terminalreporter.write_line(f"Python {version}: {found or 'none that runs'}")
