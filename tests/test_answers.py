@@ -1,7 +1,7 @@
 """Whatever is answered: one complete sentence, or a project that is right to the letter.
 
-`hostile.py` holds the answers and what is checked. The gate takes the same examples each time;
-`--large answers` takes many more, and new ones each time.
+`hostile_answers.py` holds the answers and what is checked. The gate takes the same examples each
+time; `--large answers` takes many more, and new ones each time.
 """
 
 from __future__ import annotations

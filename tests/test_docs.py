@@ -40,6 +40,18 @@ def test_every_link_leads_somewhere() -> None:
                 assert anchor in anchors(target.read_text()), f"{name}: {file}#{anchor}"
 
 
+def test_contributing_names_each_test_and_helper() -> None:
+    """By the feature, so that a newcomer finds them."""
+    tests = projects.ROOT / "tests"
+    table = (projects.ROOT / "CONTRIBUTING.md").read_text().partition("| Feature |")[2]
+    files = {path.stem for path in tests.glob("*.py")} - {"conftest"}
+    for folder in ("updates", "hooks"):
+        assert f"`tests/{folder}/`" in table
+        helpers = {path.stem for path in (tests / folder).glob("[!_]*.py")} - {"conftest"}
+        files |= {name for name in helpers if not name.startswith("test_")}
+    assert set(re.findall(r"`(\w+)`", table)) == files
+
+
 def test_every_decision_has_a_status_and_a_date() -> None:
     folder = projects.ROOT / "docs" / "decisions"
     listed = (folder / "README.md").read_text()
