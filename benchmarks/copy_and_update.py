@@ -43,7 +43,7 @@ def main() -> None:
         options = ("-q", "--defaults", "--exclude", ".copier-answers.yml")
         measure.run("copier", "copy", *options, "--overwrite", ours, plain, cwd=folder)
         measure.commit(plain)
-        measure.run("git", "tag", "--force", "v999.0.0", cwd=plain)
+        measure.run("git", "tag", "--force", measure.RELEASE, cwd=plain)
         sources["plain files"] = (plain, ())
         copies = {
             kind: functools.partial(copy, source, options, folder)

@@ -1,4 +1,4 @@
-"""Stop pytest after the first test that passes: loaded by `first_test.py` with `-p`."""
+"""Stop pytest after the first test that passes: loaded by `peers.py` with `-p`."""
 
 import pytest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+RELEASE = "v999.0.0"  # the tag of the template as it is in the work tree
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,47 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def attempt(
+    *command: str | Path, cwd: Path, timeout: float | None = None, **env: str
+) -> tuple[Cost, int, str]:
+    """Run a command to its end, whatever that is.
+
+    Args:
+        *command: The command and its arguments.
+        cwd: Folder to run in.
+        timeout: Seconds after which it is ended, with all that it started.
+        **env: Variables to set.
+
+    Returns:
+        What it took, its exit code and what it printed.
+    """
+    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    # Without compiled modules every start takes seconds longer.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    cpu, wall = _children(), time.perf_counter()
+    with subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**kept, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            output = f"{process.communicate()[0]}\nended after {timeout} s"
+    cost = Cost(_children() - cpu, time.perf_counter() - wall)
+    return cost, process.returncode, output
+
+
 def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
-    """Run a command to its end.
+    """Run a command that has to succeed.
 
     Args:
         *command: The command and its arguments.
@@ -56,23 +97,9 @@ def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
     Raises:
         SystemExit: The command failed; with what it printed.
     """
-    kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    # Without compiled modules every start takes seconds longer.
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    cpu, wall = _children(), time.perf_counter()
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**kept, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    cost = Cost(_children() - cpu, time.perf_counter() - wall)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
+    cost, code, output = attempt(*command, cwd=cwd, **env)
+    if code:
+        sys.exit(f"{' '.join(map(str, command))} ended with {code}:\n{output}")
     return cost
 
 
@@ -148,7 +175,7 @@ def template(folder: Path) -> Path:
         "find", clone, "-name", "__pycache__", "-prune", "-exec", "rm", "-rf", "{}", "+", cwd=folder
     )
     commit(clone)
-    run("git", "tag", "--force", "v999.0.0", cwd=clone)
+    run("git", "tag", "--force", RELEASE, cwd=clone)
     return clone
 
 
@@ -160,7 +187,7 @@ def empty_template(folder: Path, name: str = "empty") -> Path:
         name: Name of its own folder.
 
     Returns:
-        Its folder, with the tag v999.0.0.
+        Its folder, tagged as a release.
     """
     empty = folder / name
     empty.mkdir()
@@ -169,7 +196,7 @@ def empty_template(folder: Path, name: str = "empty") -> Path:
     (empty / answers).write_text("{{ _copier_answers | to_nice_yaml }}")
     run("git", "init", "-q", cwd=empty)
     commit(empty)
-    run("git", "tag", "v999.0.0", cwd=empty)
+    run("git", "tag", RELEASE, cwd=empty)
     return empty
 
 
