@@ -179,7 +179,7 @@ def peers(template: Path, clones: Path) -> dict[str, Peer]:
             commands=(shell(PREFECT_COMMANDS),),
         ),
         "create-dagster": Peer(
-            # The newest whose parts were all on PyPI.
+            # The newest whose parts could all be had.
             create=("uvx", "create-dagster@1.13.27", "project", "peer", "--no-uv-sync"),
             version=shell("uvx create-dagster@1.13.27 --version"),
             install=("uv", "sync", "-q", "--group", "dev"),
@@ -388,7 +388,7 @@ class Trial:
         if code:
             return f"fails{mark}: {told(output)}"
         passed = re.search(r"(\d+) passed", output)
-        count = f": {passed[1]} tests" if passed else ""
+        count = f": {passed[1]} test{'s' * (passed[1] != '1')}" if passed else ""
         if command in (self.peer.tests, self.peer.example):
             count += f", {cost.cpu:.1f} s"
         return f"passes{mark}{count}"
