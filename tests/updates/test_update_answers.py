@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import edits
 import hostile_answers
 import pytest
+import update_in_process
 import updating
 import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -159,7 +160,7 @@ def test_broken_answer_is_named(
 def test_renamed_question_keeps_its_answer(
     template_repository: TemplateRepository, tmp_path: Path
 ) -> None:
-    """CONTRIBUTING's way to rename a question, without a migration."""
+    """The way of docs/maintain.md to rename a question, without a migration."""
     new = template_repository.variant(
         edits.copier_yml(
             lambda text: (
@@ -180,6 +181,32 @@ def test_renamed_question_keeps_its_answer(
     assert updating.answers(project)["contact"] == "us@acme.example"
     assert "user_email" not in updating.answers(project)
     assert (project / "pyproject.toml").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "release", "update"),
+    [
+        ("materialx", "pipeline", "v0.1.0", update_in_process.update),
+        ("pybabel", "library", "v0.6.0", updating.update),
+        ("test_add", "plugin", "v0.6.0", updating.update),
+    ],
+)
+def test_a_name_that_new_projects_cannot_have_stays_with_an_old_one(
+    name: str,
+    kind: str,
+    release: str,
+    update: Callable[[Path], object],
+    template_repository: TemplateRepository,
+    tmp_path: Path,
+) -> None:
+    """A package, a command and a module of the tests that `scripts/names.py` found since."""
+    data = {"project_kind": kind, "project_name": name}
+    with pytest.raises(ValueError, match=f"type another, like my[-_]{name}"):
+        template_repository.project(data, tmp_path / "new")
+    project = template_repository.project(data, tmp_path / "project", release)
+    update(project)
+    answers = updating.answers(project)
+    assert (answers["project_name"], answers["_commit"]) == (name, CURRENT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
