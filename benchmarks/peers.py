@@ -122,16 +122,15 @@ def environment(*requirements: str) -> Command:
     return shell(f"uv venv -q && uv pip install -q {' '.join(requirements)}")
 
 
-def copier(template: Path, *answers: str, more: Command = (), trust: bool = False) -> Peer:
+def copier(template: Path, *answers: str, more: Command = ()) -> Peer:
     """Return the commands that every Copier template has.
 
     Args:
         template: Its clone.
         *answers: As `name=value`.
         more: Options of `uvx`: what its extensions need.
-        trust: Whether it runs code of its own.
     """
-    options = ("-q", "--defaults", *(("--trust",) if trust else ()))
+    options = ("-q", "--defaults")
     data = tuple(word for answer in answers for word in ("-d", answer))
     return Peer(
         create=("uvx", *more, "copier", "copy", *options, *data, str(template), "peer"),
@@ -228,7 +227,7 @@ def peers(template: Path, clones: Path) -> dict[str, Peer]:
             commands=((".venv/bin/dbt", "--help"),),
         ),
         "ZenML starter": replace(
-            copier(clones / "template-starter", more=ZENML, trust=True),
+            copier(clones / "template-starter", more=ZENML),
             install=environment("-r", "requirements.txt"),
             example=(".venv/bin/python", "run.py", "--feature-pipeline"),
             lint=LINT,
@@ -241,7 +240,6 @@ def peers(template: Path, clones: Path) -> dict[str, Peer]:
                 *("project_name=peer", "project_description=A peer"),
                 *("author_fullname=A", "author_email=a@example.com"),
                 more=("--with", "copier-templates-extensions"),
-                trust=True,
             ),
             tests=(*UV_RUN, "pytest", "-c", "config/pytest.ini", "tests"),
             lint=(*UV_RUN, "duty", "check-quality"),
@@ -444,8 +442,7 @@ class Trial:
             return f"fails: {told(output)}"
         marks = ("git", "grep", "--untracked", "-l", "-e", "^<<<<<<< ")
         conflicts = len(self.attempt(marks)[2].splitlines())
-        trust = " with --trust" if "--trust" in words else ""
-        return f"runs{trust}, {before} to {newest}, {conflicts} conflicts"
+        return f"runs, {before} to {newest}, {conflicts} conflicts"
 
     def row(self) -> list[str]:
         """Answer every question but those about cost, and return the cells of the table.

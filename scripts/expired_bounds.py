@@ -30,6 +30,9 @@ PYTHON = "3.13"
 LINE = re.compile(
     r'^ *"(?P<requirement>[a-zA-Z][^"]*[<>=~][^"]*)",(?: *# *(?P<reason>.*))?$', re.MULTILINE
 )
+PARTS = ("dependencies", "extras", "dev", "groups")
+"""Files of a kind that hold requirements."""
+
 KNOWN_BY = {"pipeline": ("prefect", "dlt"), "library": ("prefect",), "plugin": ("prefect",)}
 """Whose support of a Python a kind needs."""
 
@@ -155,7 +158,8 @@ def main() -> int:
     folder = parser.parse_args().folder
     expired = expired_bounds("tests", [folder / "pyproject.toml"])
     for kind in KNOWN_BY:
-        files = sorted((folder / "includes" / "pyproject" / kind).glob("*.toml"))
+        parts = folder / "includes" / "pyproject" / kind
+        files = [path for name in PARTS if (path := parts / f"{name}.toml").is_file()]
         expired += expired_bounds(kind, files)
     expired += expired_lists(folder / "copier.yml")
     for line in expired:

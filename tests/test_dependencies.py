@@ -89,7 +89,12 @@ def test_lists_of_pythons_that_fall_behind_are_reported(tmp_path: Path) -> None:
 
 def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
     """A bound without a reason is one that nobody dares to change."""
-    for path in (projects.ROOT / "includes" / "pyproject").glob("*/*.toml"):
+    folder = projects.ROOT / "includes" / "pyproject"
+    paths = [
+        path for name in ("dependencies", "extras", "dev") for path in folder.glob(f"*/{name}.toml")
+    ]
+    assert len(paths) == 18
+    for path in [*paths, *folder.glob("*/groups.toml")]:
         for line in path.read_text().splitlines():
             if re.match('  "[a-z]', line):
                 assert re.fullmatch(r'  "[a-z0-9.-]+(\[[a-z0-9,]+\])?>=[0-9][^"]*",( # .+)?', line)
