@@ -1,0 +1,320 @@
+"""What changed in the public API between two states of this project, by its meaning.
+
+Public is what a namespace's `__all__` lists, and what `common.errors` and `common.settings` define.
+griffe reads the code without importing it and finds most breaks. What it leaves out is added here:
+`async`, decorators, overloads, types, defaults of fields and settings, base classes, and extras.
+Types are compared by their text, each alternative of a union or a `Literal` for itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import logging
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import griffe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+PUBLIC_IN_COMMON = ("errors", "settings")
+TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
+"""What griffe finds too, but only some cases of it."""
+RENAMED = "renamed to "
+MAKERS = {"task", "flow", "materialize", "contextmanager", "asynccontextmanager"}
+"""Decorators that make something else of a function."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that users notice.
+
+    Attributes:
+        section: Its section in the changelog: `Added`, `Changed`, `Deprecated` or `Removed`.
+        name: What changed, such as `data.Download.size` or `data.download_data(max_bytes)`.
+        text: What happened to it.
+        breaks: Whether code that worked can fail.
+    """
+
+    section: str
+    name: str
+    text: str
+    breaks: bool
+
+    def __str__(self) -> str:
+        """Return a line for the changelog."""
+        return f"- `{self.name}`: {self.text}"
+
+
+def changes(old: Path, new: Path, package: str) -> list[Change]:
+    """Compare two states of the project.
+
+    Args:
+        old: Folder of the older one.
+        new: Folder of the newer one.
+        package: Name of the package in their `src/`.
+
+    Returns:
+        What changed, each once.
+    """
+    logging.getLogger("griffe").setLevel(logging.ERROR)
+    before, after = _namespaces(old, package), _namespaces(new, package)
+    for module in after.values():
+        if not all(isinstance(one, str) for one in module.exports or ()):
+            raise SystemExit(f"{module.canonical_path}: write __all__ as a plain list of names.")
+    found = list(_of_names("the extra ", _extras(old), _extras(new)))
+    found += _of_names("", before, after)
+    for name in sorted(before.keys() & after.keys()):
+        for breakage in griffe.find_breaking_changes(before[name], after[name]):
+            if breakage.kind.name not in TOLD_HERE:
+                _, where, text = breakage.explain(griffe.ExplanationStyle.MARKDOWN).split("`", 2)
+                where = f"{name}.{where.replace('.__init__(', '(')}"
+                text = text.removeprefix(": ").replace("*", "")
+                found.append(Change("Changed", where, text[0].lower() + text[1:], breaks=True))
+        found += _of_members(before[name], after[name], name)
+    # One change, of which griffe tells the halves.
+    renamed = {change.name: change.text for change in found if change.text.startswith(RENAMED)}
+    halves = {
+        f"{name.rpartition('(')[0]}({text.removeprefix(RENAMED)[1:-1]})"
+        for name, text in renamed.items()
+    }
+    return [
+        change
+        for change in dict.fromkeys(found)
+        if change.name not in halves and renamed.get(change.name, change.text) == change.text
+    ]
+
+
+def overdue(source: Path, version: tuple[int, ...]) -> list[str]:
+    """Return where a text of the code says "removed in", and a version that has come.
+
+    Args:
+        source: Folder of the code.
+        version: The version, such as `(2, 0, 0)`.
+
+    Returns:
+        File, line and text of each.
+    """
+    return [
+        f"{path.relative_to(source)}:{node.lineno}: {match[0]}: its time has come"
+        for path in sorted(source.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for match in re.finditer(r"removed\s+in\s+v?(\d+)(?:\.(\d+))?", node.value)
+        if (int(match[1]), int(match[2] or 0)) <= version[:2]
+    ]
+
+
+def _namespaces(project: Path, package: str) -> dict[str, Any]:
+    """Return what is public, by its name below the package."""
+    loaded: Any = griffe.load(
+        package, search_paths=[project / "src"], allow_inspection=False, resolve_aliases=True
+    )
+    found = {name: module for name, module in loaded.modules.items() if module.exports is not None}
+    for name in PUBLIC_IN_COMMON:
+        with contextlib.suppress(KeyError):
+            found[f"common.{name}"] = loaded[f"common.{name}"]
+    for module in found.values():
+        for inner in module.modules.values():
+            inner.public = False  # into which modules a namespace is cut is its own business
+    return found
+
+
+def _extras(project: Path) -> set[str]:
+    text = (project / "pyproject.toml").read_text(encoding="utf-8")
+    return set(tomllib.loads(text)["project"].get("optional-dependencies", ())) - {"dev"}
+
+
+def _of_names(kind: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Change]:
+    for name in sorted({*old} - {*new}):
+        yield Change("Removed", f"{name}", f"{kind}removed", breaks=True)
+    for name in sorted({*new} - {*old}):
+        yield Change("Added", f"{name}", f"{kind}new", breaks=False)
+
+
+def _members(thing: Any) -> dict[str, Any]:
+    """Return the public names of a module or a class, and what they stand for."""
+    found = {}
+    for name, member in thing.all_members.items():
+        try:
+            if member.is_public and not (name.startswith("__") and member.is_attribute):
+                found[name] = member.final_target if member.is_alias else member
+        except (griffe.AliasResolutionError, griffe.CyclicAliasError):
+            if thing.is_module and name in (thing.exports or ()):
+                found[name] = member  # of another package
+    return found
+
+
+def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
+    before, after = _members(old), _members(new)
+    for name in before.keys() - after.keys() - {"__init__"}:
+        yield Change("Removed", f"{where}.{name}", "removed", breaks=True)
+    for name, now in after.items():
+        path = f"{where}.{name}"
+        was = before.get(name)
+        if was is None:
+            if name != "__init__":
+                # griffe tells it of a dataclass, by its `__init__`, but not of a pydantic model.
+                needed = now.is_attribute and new.is_class and "__init__" not in new.all_members
+                needed = needed and _default(now) is None and "property" not in now.labels
+                needed = needed and not str(now.annotation).startswith("NotRequired")
+                # Whoever implements it lacks the new one.
+                needed |= "Protocol" in _bases(new) if new.is_class else False
+                needed |= any(one.endswith("abstractmethod") for one in _decorators(now))
+                # Whoever unpacks it does not expect one more.
+                needed |= now.is_attribute and new.is_class and "NamedTuple" in _bases(new)
+                yield Change("Added", path, "new", breaks=needed)
+        elif was.is_alias or now.is_alias or was.kind is not now.kind:
+            continue  # another package's, or griffe tells it
+        elif now.is_class:
+            yield from _of_deprecation(was, now, path)
+            for base in sorted(_bases(was) - _bases(now)):
+                if not base.startswith("_"):
+                    yield Change("Changed", path, f"is no `{base}` any more", breaks=True)
+            frozen = ["frozen=True" in str(_decorators(thing)) for thing in (was, now)]
+            if frozen == [False, True]:
+                yield Change("Changed", path, "is frozen now", breaks=True)
+            total = [str(thing.keywords.get("total", True)) for thing in (was, now)]
+            if "TypedDict" in _bases(now) and total[0] != total[1]:
+                yield Change("Changed", path, f"total is {total[1]} now", breaks=True)
+            yield from _of_members(was, now, path)
+        elif now.is_function:
+            yield from _of_deprecation(was, now, path)
+            if "dataclass" not in new.labels or name != "__init__":  # made of its fields
+                yield from _of_function(was, now, path.removesuffix(".__init__"))
+        elif now.is_attribute or now.is_type_alias:
+            known = "dataclass" in new.labels or new.is_module
+            yield from _of_attribute(was, now, path, with_default=not known)
+    both = before.keys() & after.keys()
+    order = [[name for name in one if name in both] for one in (before, after)]
+    if order[0] != order[1] and new.is_class and "NamedTuple" in _bases(new):
+        yield Change("Changed", where, "its fields have another order", breaks=True)
+
+
+def _of_deprecation(was: Any, now: Any, path: str) -> Iterator[Change]:
+    old, new = (
+        any(re.match(r"([\w.]+\.)?deprecated\(", one) for one in _decorators(thing))
+        for thing in (was, now)
+    )
+    if new and not old:
+        yield Change("Deprecated", path, "deprecated", breaks=False)
+
+
+def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
+    if ("async" in was.labels) != ("async" in now.labels):
+        text = "is async now" if "async" in now.labels else "is not async any more"
+        yield Change("Changed", path, text, breaks=True)
+    old, new = (
+        {one.partition("(")[0].rpartition(".")[2] for one in _decorators(thing)} & MAKERS
+        for thing in (was, now)
+    )
+    for one in sorted(old ^ new):
+        text = f"is no {one} any more" if one in old else f"is a {one} now"
+        yield Change("Changed", path, text, breaks=True)
+    for one in {str(one.signature()) for one in was.overloads or ()}.difference(
+        str(one.signature()) for one in now.overloads or ()
+    ):
+        yield Change("Changed", path, f"has no overload `{one}` any more", breaks=True)
+    before, after = _types(was.returns), _types(now.returns)
+    if before:
+        for one in sorted(after - before) or (["anything"] if not after else []):
+            yield Change("Changed", path, f"can return `{one}`", breaks=True)
+    gone = [one for one in was.parameters if one.name not in now.parameters]
+    come = [one for one in now.parameters if one.name not in was.parameters]
+    if len(gone) == len(come) == 1:
+        places = [
+            (list(thing.parameters).index(one), one.kind, str(one.annotation), str(one.default))
+            for thing, one in ((was, gone[0]), (now, come[0]))
+        ]
+        if places[0] == places[1]:
+            text = f"{RENAMED}`{come[0].name}`"
+            yield Change("Changed", f"{path}({gone[0].name})", text, breaks=True)
+    known = {parameter.name: parameter for parameter in was.parameters}
+    for parameter in now.parameters:
+        name = f"{path}({parameter.name})"
+        if parameter.name not in known:
+            if not parameter.required:
+                yield Change("Added", name, "new parameter", breaks=False)
+            continue
+        before, after = _types(known[parameter.name].annotation), _types(parameter.annotation)
+        if before and after:
+            for one in sorted(before - after if not after & {"Any", "object"} else ()):
+                yield Change("Changed", name, f"does not take `{one}` any more", breaks=True)
+            for one in sorted(after - before):
+                yield Change("Changed", name, f"takes `{one}` too", breaks=False)
+
+
+def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Iterator[Change]:
+    before, after = (_types(getattr(one, "annotation", None) or one.value) for one in (was, now))
+    for one in sorted(before - after):
+        yield Change("Changed", path, f"cannot be `{one}` any more", breaks=True)
+    for one in sorted(after - before):
+        # One more value of a `Literal` breaks nobody who hands it in.
+        yield Change("Changed", path, f"can be `{one}`", breaks=not one.startswith("Literal["))
+    if "writable" in was.labels and "writable" not in now.labels:
+        yield Change("Changed", path, "cannot be set any more", breaks=True)
+    aliases = [_aliases(thing.value) for thing in (was, now)]
+    if aliases[0] != aliases[1]:
+        text = f"its alias was {aliases[0] or 'missing'} and is {aliases[1] or 'missing'}"
+        yield Change("Changed", path, text, breaks=True)
+    if with_default and (old := _default(was)) != (new := _default(now)):
+        text = f"its default was {old or 'missing'} and is {new or 'missing'}"
+        yield Change("Changed", path, text, breaks=old is not None)
+
+
+def _aliases(value: Any) -> str:
+    """Return the aliases of a field of pydantic as they are written."""
+    if not isinstance(value, griffe.ExprCall):
+        return ""
+    named = [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
+    return ", ".join(sorted(str(one) for one in named if one.name.endswith("alias")))
+
+
+def _default(attribute: Any) -> str | None:
+    """Return a field's default as it is written; None if it has none."""
+    value = attribute.value
+    if isinstance(value, griffe.ExprCall) and str(value.function).lower().endswith("field"):
+        for argument in value.arguments:
+            if not isinstance(argument, griffe.ExprKeyword):
+                return str(argument)
+            if argument.name in {"default", "default_factory"}:
+                return str(argument.value)
+        return None
+    return None if value is None else str(value)
+
+
+def _bases(thing: Any) -> set[str]:
+    """Return the names of the classes that a class comes from, near and far."""
+    names = {str(base).rpartition(".")[2] for base in thing.bases}
+    return names.union(*(_bases(base) for base in thing.resolved_bases))
+
+
+def _decorators(thing: Any) -> list[str]:
+    """Return the decorators of a function or a class as they are written."""
+    return [str(one.value) for one in getattr(thing, "decorators", ())]
+
+
+def _types(written: Any) -> set[str]:
+    """Return the alternatives that a type consists of, own aliases resolved."""
+    if written is None:
+        return set()
+    if isinstance(written, griffe.ExprBinOp) and written.operator == "|":
+        return _types(written.left) | _types(written.right)
+    if isinstance(written, griffe.ExprSubscript):
+        inner, kind = written.slice, str(written.left).rpartition(".")[2]
+        ones = inner.elements if isinstance(inner, griffe.ExprTuple) else [inner]
+        if kind == "Literal":
+            return {f"Literal[{one}]" for one in ones}
+        if kind in {"Union", "Optional"}:
+            return set(["None"] if kind == "Optional" else ()).union(*map(_types, ones))
+    if isinstance(written, griffe.ExprName) and isinstance(written.parent, griffe.Object):
+        with contextlib.suppress(KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+            named: Any = written.parent.modules_collection[written.canonical_path]
+            if (named.is_attribute or named.is_type_alias) and named.value is not None:
+                return _types(named.value)
+    return {str(written)}

@@ -1,0 +1,289 @@
+"""How a table is read: each value exactly, or not at all. Needs pandas and pyarrow, not Prefect."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import decimal
+import functools
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+
+from ..common import errors, files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    Places = np.ndarray[Any, np.dtype[np.intp]]
+
+pc: Any = pyarrow.compute  # type checkers do not know the functions that it makes on import
+
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+SHAPES = {
+    "int": "^-?[0-9]+$",
+    "float": f"^({NUMBER}|-?inf)$",
+    "time": "^[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "other": "",
+}
+"""What is cast to these types, so that whatever else there is costs no attempt."""
+
+PIECE = 1 << 14
+"""So many values are cast together where some do not fit."""
+
+BLOCK = 1 << 20
+"""So many bytes of a file are looked at together."""
+
+FAILURES = 10_000
+"""So many values of a column do not fit: it is the schema that is wrong."""
+
+
+class UnfitError(errors.PermanentError):
+    """Too many values of a column do not fit its type; the first is in `row`, from 0."""
+
+    row: int
+
+
+class Source:
+    """A CSV or Parquet file, as a table of Arrow; what a CSV file holds is text."""
+
+    def __init__(
+        self, path: Path, delimiter: str, encoding: str, null_values: Sequence[str]
+    ) -> None:
+        self.name = files.public_name(path)
+        self._hold(b"")
+        try:
+            self.delimiter = delimiter.encode("ascii")
+            if path.suffix == ".parquet":
+                self.table = pyarrow.parquet.read_table(path, partitioning=None)
+                self._require_names(self.table.column_names)
+            else:
+                self._hold(self._decoded(path.read_bytes(), encoding))
+                self.table = self._parsed(null_values)
+        except FileNotFoundError:
+            raise errors.PermanentError(f"There is no file {self.name}.") from None
+        except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
+            kind = type(error).__name__
+            message = f"{self.name} cannot be read: {kind}. Check the file and the arguments."
+            raise errors.PermanentError(message) from error
+
+    def lines(self, rows: set[int]) -> dict[int, int]:
+        """Return the lines of a CSV file in which rows begin; of another file, their numbers."""
+        if not (self.data and rows):
+            return {row: row + 1 for row in rows}
+        if len(self._ends) == self.table.num_rows + 1:  # each line is a record
+            return {row: row + 2 for row in rows}
+        lines, _, _ = self._records
+        return {row: int(lines[row + 1]) for row in rows}
+
+    def _decoded(self, data: bytes, encoding: str) -> bytes:
+        """Return the text as UTF-8, with an end of its last line."""
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = _line(data, error.start)
+            message = f"{self.name}, line {line}: this is not {encoding}. Give its encoding."
+            raise errors.PermanentError(message) from None
+        utf8 = codecs.lookup(encoding).name == "utf-8"
+        data = (data if utf8 else text.encode()).removeprefix(codecs.BOM_UTF8)
+        return data if data.endswith((b"\r", b"\n")) else data + b"\n"
+
+    def _hold(self, data: bytes) -> None:
+        self.data, self.bytes = data, np.frombuffer(data, "u1")
+        self.quotes = self._places(b'"')
+
+    def _places(self, byte: bytes) -> Places:
+        starts = range(0, len(self.data) if byte in self.data else 0, BLOCK)  # less memory, faster
+        blocks = (np.flatnonzero(self.bytes[at : at + BLOCK] == ord(byte)) + at for at in starts)
+        return np.concatenate([np.arange(0), *blocks])
+
+    def _unquoted(self, places: Places) -> Any:
+        """Tell which places are outside of quotes."""
+        return np.searchsorted(self.quotes, places) % 2 == 0
+
+    @functools.cached_property
+    def _ends(self) -> Places:
+        """Where lines end."""
+        returns = self._places(b"\r")
+        alone = self.bytes.take(returns + 1, mode="clip") != ord("\n")
+        return np.sort(np.concatenate([self._places(b"\n"), returns[alone]]), kind="stable")
+
+    @functools.cached_property
+    def _records(self) -> tuple[Places, Places, Places]:
+        """The line in which each record begins, its first place and its end; blanks are none."""
+        ends = self._ends
+        last = np.flatnonzero(self._unquoted(ends))  # lines with which records end
+        first = np.append(0, last[:-1] + 1)
+        stop = ends[last]
+        start = np.append(0, stop[:-1] + 1)
+        full = stop - start > (self.bytes[start] == ord("\r"))
+        return first[full] + 1, start[full], stop[full]
+
+    def _parsed(self, null_values: Sequence[str]) -> pa.Table:
+        self._require_quotes()
+        text = io.TextIOWrapper(io.BytesIO(self.data), "utf-8", newline="")
+        names = next(filter(None, csv.reader(text, delimiter=self.delimiter.decode())), None)
+        if names is None:
+            raise errors.PermanentError(f"{self.name} is empty.")
+        self._require_names(names)
+        source = pa.BufferReader(self.data)
+        parsing = pyarrow.csv.ParseOptions(
+            delimiter=self.delimiter.decode(), newlines_in_values=len(self.quotes) > 0
+        )
+        converting = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()),
+            null_values=list(null_values),
+            strings_can_be_null=True,
+            check_utf8=False,
+        )
+        # One thread takes less, and tasks run beside each other.
+        reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 22)
+        try:
+            return pyarrow.csv.read_csv(source, reading, parsing, converting)
+        except pa.ArrowInvalid:
+            self._require_fields(len(names))
+            source.seek(0)  # one record is larger than a block
+            reading.block_size = min(len(self.data) + 2, 2**31 - 1)
+            return pyarrow.csv.read_csv(source, reading, parsing, converting)
+
+    def _require_names(self, names: list[str]) -> None:
+        for name in names:
+            if not name or names.count(name) > 1:
+                problem = f"{names.count(name)} columns are called {name!r}"
+                message = f"{self.name}: {problem}. Give each column a name of its own."
+                raise errors.PermanentError(message)
+
+    def _require_quotes(self) -> None:
+        """Require that quotes stand around whole fields, or twice in them."""
+        opening, closing = self.quotes[::2], self.quotes[1::2]
+        inside = np.isin(np.arange(256), [*b'"\r\n', *self.delimiter], invert=True)
+        wrong = inside[self.bytes[opening - 1]]  # before the first byte is the last end
+        wrong[: len(closing)] |= inside[self.bytes[closing + 1]]
+        wrong[len(closing) :] = True
+        for place in opening[wrong][:1]:
+            message = f"{self.name}, line {_line(self.data, place)}: a quote inside of a field, or"
+            message += " one that is not closed. Quote the whole field, and write a quote in it"
+            raise errors.PermanentError(f"{message} twice.")
+
+    def _require_fields(self, columns: int) -> None:
+        edges = self._places(self.delimiter)
+        edges = edges[self._unquoted(edges)]
+        lines, start, stop = self._records
+        fields = np.searchsorted(edges, stop) - np.searchsorted(edges, start) + 1
+        for row in np.flatnonzero(fields != columns)[:1]:
+            message = f"{self.name}, line {lines[row]}: {fields[row]} fields, but {columns} columns"
+            raise errors.PermanentError(f"{message} in the header. Mend the line or the delimiter.")
+
+
+def _line(data: bytes, place: int) -> int:
+    return data[:place].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+
+
+def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
+    """Convert values, each by itself: what the type cannot hold exactly becomes null."""
+    own = values.type
+    if own == to:
+        return values
+    if values.null_count == len(values):  # a Parquet file has a type for nulls alone
+        return pa.nulls(len(values), to)
+    if not pa.types.is_large_string(own):
+        zoned = getattr(own, "tz", None) is not None
+        if pa.types.is_temporal(own) and pa.types.is_timestamp(to) and zoned == (to.tz is None):
+            # Arrow would take a time without a zone for one in UTC.
+            raise errors.PermanentError(f"either {own} or {to} has a zone. Check the schema")
+        result = _cast(values, to)
+        # A decimal's own type has often too few digits for all of the other type.
+        back = pa.decimal256(76, own.scale) if pa.types.is_decimal(own) else own
+        same = pc.equal(_cast(result, back), _cast(values, back))
+        if pa.types.is_floating(own) and pa.types.is_floating(to):
+            same = pc.or_(same, pc.is_nan(values))
+        return pc.if_else(same, result, None)
+    kind = "float" if pa.types.is_floating(to) else "int" if pa.types.is_integer(to) else "other"
+    kind = "time" if pa.types.is_timestamp(to) or pa.types.is_date(to) else kind
+    try:
+        result = pc.cast(values, to)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        values = pc.utf8_trim_whitespace(values)
+        result = _cast(values, to, SHAPES[kind])
+    if kind == "int":
+        # Arrow reads 0x1F, and neither 12.0 nor 1e3.
+        doubtful = pc.or_(pc.is_null(result), pc.starts_with(values, "0x", ignore_case=True))
+        return _judged(values, result, doubtful, _whole)
+    if kind == "float":
+        limits = np.finfo(to.to_pandas_dtype())
+        long = pc.greater(pc.binary_length(values), limits.precision)
+        small = pc.less(pc.abs(result), float(limits.smallest_normal))
+        doubtful = [
+            pc.and_(long, pc.not_equal(pc.cast(result, values.type), values)),
+            pc.match_substring(pc.if_else(small, values, None), "e", ignore_case=True),
+            pc.invert(pc.is_finite(result)),
+        ]
+        return _judged(values, result, functools.reduce(pc.or_kleene, doubtful), _number)
+    return result
+
+
+def _cast(values: pa.Array, to: pa.DataType, shape: str = "") -> pa.Array:
+    """Cast by halves until only values that fail are alone; texts of another shape are null."""
+    failures: list[int] = []
+
+    def halves(part: pa.Array, row: int, shape: str) -> list[pa.Array]:
+        try:
+            return [pc.cast(part, to)]
+        except pa.ArrowInvalid:
+            if shape and len(part) <= PIECE:
+                spelled = pc.match_substring_regex(part, shape)
+                return halves(pc.if_else(spelled, part, None), row, "")
+            if middle := len(part) // 2:
+                before = halves(part[:middle], row, shape)
+                return [*before, *halves(part[middle:], row + middle, shape)]
+            failures.append(row)
+            if len(failures) > FAILURES:
+                error = UnfitError(f"more than {FAILURES:,} values are not {to}")
+                error.row = failures[0]
+                raise error from None
+            return [pa.nulls(1, to)]
+        except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            message = f"there is no way from {values.type} to {to}. Check the schema"
+            raise errors.PermanentError(message) from None
+
+    return pa.concat_arrays(halves(values, 0, shape))
+
+
+def _judged(
+    values: pa.Array,
+    result: pa.Array,
+    doubtful: pa.Array,
+    judge: Callable[[str, Any, pa.DataType], int | float | None],
+) -> pa.Array:
+    """Put what a function decides in the place of results that are in doubt."""
+    doubtful = pc.and_(pc.is_valid(values), pc.fill_null(doubtful, fill_value=False))
+    texts, results = values.filter(doubtful).to_pylist(), result.filter(doubtful).to_pylist()
+    held = [judge(text, found, result.type) for text, found in zip(texts, results, strict=True)]
+    return pc.replace_with_mask(result, doubtful, pa.array(held, result.type))
+
+
+def _whole(text: str, _: int | None, to: pa.DataType) -> int | None:
+    """Read a whole number that is spelled as another one: 12.0, 1e3, +5."""
+    if not re.fullmatch(NUMBER, text):
+        return None
+    number = decimal.Decimal(text)
+    if (number and number.adjusted() > 20) or number != number.to_integral_value():
+        return None
+    limits = np.iinfo(to.to_pandas_dtype())
+    return int(number) if limits.min <= number <= limits.max else None
+
+
+def _number(text: str, found: float, _: pa.DataType) -> float | None:
+    """Tell whether a number, with as many digits as its text has, is spelled as the text is."""
+    if not re.fullmatch(NUMBER, text):
+        return found if text in {"inf", "-inf"} else None
+    number = decimal.Decimal(text)
+    digits = len(number.as_tuple().digits) - 1
+    return found if decimal.Decimal(f"{found:.{digits}e}") == number else None

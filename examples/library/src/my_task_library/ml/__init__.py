@@ -1,0 +1,6 @@
+"""Tasks that train and evaluate models; scikit-learn is imported when one is called."""
+
+from .evaluate import Evaluation, evaluate_model
+from .train import Training, train_model
+
+__all__ = ["Evaluation", "Training", "evaluate_model", "train_model"]

@@ -1,0 +1,111 @@
+"""The task that trains a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ..common import errors, extras, files, reporting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+
+Problem = Literal["classification", "regression"]
+
+
+class Model(Protocol):
+    """A fitted pipeline or estimator of scikit-learn."""
+
+    def predict(self, table: pd.DataFrame, /) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return a value for each row of a table with the features."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trained model, one that ignores the features, and the rows that both have not seen."""
+
+    name: str
+    problem: Problem
+    target: str
+    features: tuple[str, ...]
+    train_rows: int
+    skipped_rows: int
+    model: Model = field(repr=False)
+    baseline: Model = field(repr=False)
+    holdout: pd.DataFrame = field(repr=False)
+
+
+# Not cached, because a newer scikit-learn may train another model from the same rows. Not
+# retried: what fails here fails again.
+@task(task_run_name="train-{name}", tags={"ml"}, cache_policy=NO_CACHE)
+def train_model(
+    table: pd.DataFrame,
+    *,
+    name: str,
+    problem: Problem,
+    target: str,
+    features: Sequence[str],
+    group: Sequence[str] = (),
+    holdout: float = 0.25,
+    seed: int = 0,
+    estimator: Any = None,
+    save_to: str | Path | None = None,
+) -> Training:
+    """Train a model on a part of a table and keep the rest apart for `evaluate_model`.
+
+    Needs the extra `ml`. The same table, seed and versions give the same model. The rows are
+    split before anything is learned from them, medians for null values included. Predictions are
+    of the target's own type: whole numbers, booleans or texts are classes as they are.
+
+    Args:
+        table: The table; rows without a target or group are skipped.
+        name: Name of the model, for the log and the artifact.
+        problem: `classification` predicts a class, `regression` a number.
+        target: Column to predict.
+        features: Columns to predict from, numbers or text; nulls are allowed.
+        group: Columns that tell which rows belong together, such as those of one customer:
+            they are trained on or held out together, so that no row is known beforehand.
+        holdout: Part of the rows, or groups, to keep apart, between 0 and 1.
+        seed: Seed of the split and of the model.
+        estimator: Unfitted estimator of scikit-learn; none takes a random forest.
+        save_to: Path of a file for the model. It is of skops, which runs no code when it reads, as
+            pickle would: `skops.io.load(path, trusted=...)`, after a look at
+            `skops.io.get_untrusted_types(file=path)`.
+
+    Raises:
+        MissingExtraError: The extra is not installed.
+        PermanentError: A column is missing or has values that cannot be learned from, or there
+            is too little data to split.
+    """
+    with extras.required("ml"):
+        import skops
+
+        from . import modelling
+
+        if save_to is not None:  # this takes as long as all of scikit-learn
+            import skops.io
+    try:
+        training = modelling.train(
+            table, name, problem, target, features, group, holdout, seed, estimator
+        )
+    except errors.PermanentError as error:
+        raise errors.PermanentError(f"Model {name!r}: {error}") from error.__cause__
+    if save_to is not None:
+        with files.replacing(Path(save_to)) as partial:
+            skops.io.dump(training.model, partial)
+    reporting.logger(__name__).info(
+        "%s: trained on %s rows, %s kept apart, %s skipped without a target or group",
+        name,
+        f"{training.train_rows:,}",
+        f"{len(training.holdout):,}",
+        f"{training.skipped_rows:,}",
+    )
+    return training

@@ -1,0 +1,1 @@
+"""Imports nothing on purpose: `import prefect` costs seconds, which `--help` need not pay."""

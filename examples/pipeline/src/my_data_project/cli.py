@@ -1,0 +1,52 @@
+"""The project's command: each module of `commands` is a subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from importlib import metadata
+from typing import NoReturn
+
+from . import commands
+from .common import errors
+
+DISTRIBUTION = "my-data-project"
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints its whole help with an error, not the usage alone."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the help, then what is wrong, and exit with 2."""
+        self.print_help(sys.stderr)
+        if "invalid choice: 'setup'" in message:  # its name before 0.8
+            message = f"`setup` is `deploy` now: uv run {self.prog} deploy"
+        self.exit(2, f"\n{self.prog}: {message}\n")
+
+
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
+    """Run the command and return its exit code: 0, or 1 after an error message."""
+    distribution = metadata.distribution(DISTRIBUTION)
+    # Argparse fills in "%(prog)s", and would fill in what the summary says with a "%".
+    summary = distribution.metadata["Summary"].replace("%", "%%")
+    parser = Parser(
+        prog=program or distribution.name, description=f"{distribution.name}: {summary}"
+    )
+    parser.add_argument("--version", action="version", version=distribution.version)
+    words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for found in pkgutil.iter_modules(commands.__path__):
+        command = importlib.import_module(f"{commands.__name__}.{found.name}")
+        if not hasattr(command, "HELP"):  # a module that is not a command
+            continue
+        word = words.add_parser(found.name, help=command.HELP, description=command.__doc__)
+        command.configure(word)
+        word.set_defaults(run=command.run, error=word.error)
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except (errors.PermanentError, errors.TransientError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0

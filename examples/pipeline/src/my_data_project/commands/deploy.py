@@ -1,0 +1,109 @@
+"""Make Prefect's server match prefect.yaml and the environment; run it again after a change.
+
+That is the work pool, the deployments with their schedules, limits and triggers, and automations
+for runs that start late or whose process is gone. Everything is validated first; then what differs
+is written. Deployments that are no longer in prefect.yaml stay, unless --prune is given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+    from ..common.deployments import Item
+
+HELP = "make Prefect's server match prefect.yaml: work pool, deployments, automations"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--plan", action="store_true", help="only show what differs; exit with 2 if anything does"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="delete deployments that are not in prefect.yaml"
+    )
+    parser.add_argument(
+        "--exit-zero", action="store_true", help="with --plan, exit with 0 whatever differs"
+    )
+    parser.add_argument(
+        "--deployed", action="store_true", help="only print the commit that is deployed"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compare, write what differs, and show it."""
+    from ..common import alerts, deployments, errors, prefect_file, server, settings
+
+    config = settings.load()
+    with server.connect() as client:
+        if arguments.deployed:
+            print(*deployments.commits(client))
+            return
+        pool, template = deployments.compare_pool(client, config)
+        entries = prefect_file.read(client, {config.work_pool: template})
+        if arguments.prune and not entries:
+            message = f"{prefect_file.PATH} lists no deployments, and --prune would delete all."
+            raise errors.PermanentError(f"{message} Leave it out, or delete them in Prefect's UI.")
+        automations = server.read_automations(client)
+        items = [pool, *deployments.compare_deployments(client, entries, automations)]
+        others, note = alerts.compare(client, config, automations)
+        items += others
+        differ = [one for one in items if one.state != "unchanged" or one.version]
+        if not arguments.plan:
+            _apply(one for one in differ if one.state != "orphaned" or arguments.prune)
+    _show(items, note, arguments)
+    if arguments.plan and differ and not arguments.exit_zero:
+        sys.exit(2)
+
+
+def _apply(items: Iterable[Item]) -> None:
+    """Make things right, one after the other.
+
+    The server's work is nearly all of the time, and on a busy machine a server on SQLite refuses
+    some of two or more requests that write at the same time (503).
+    """
+    from ..common import errors, prefect_api
+
+    for item in items:
+        try:
+            with prefect_api.explained():
+                if item.apply:
+                    item.apply()
+        except (errors.PermanentError, errors.TransientError) as error:
+            raise type(error)(f"{item.what} {item.name}: {error}") from error
+
+
+def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> None:
+    from ..common import prefect_api, runs, settings
+    from .ingest import show
+
+    columns = ("what", "name", "state", "fields")
+    rows = [{key: getattr(item, key) for key in columns} for item in items]
+    old = Counter(item.version for item in items if item.version)
+    version, where = runs.version(), prefect_api.address()
+    if arguments.json:
+        found = {"server": where, "items": rows, "version": version, "replaces": old, "note": note}
+        print(json.dumps(found, indent=2))
+        return
+    done = {"create": "created", "change": "changed"}
+    if arguments.prune:
+        done["orphaned"] = "deleted"
+    for row in rows:
+        row["fields"] = ", ".join(row["fields"]) or None
+        row["state"] = row["state"] if arguments.plan else done.get(row["state"], row["state"])
+    title = f"{'Plan for' if arguments.plan else 'Deployed'} {runs.deployment_name()} on {where}"
+    show(rows, [*columns], title)
+    for name, count in old.items():
+        print(f"The version {version} replaces {name} in {count} deployments.")
+    if any(row["state"] == "orphaned" for row in rows):
+        prune = settings.command("deploy", "--prune")
+        print(f"What is orphaned is not in prefect.yaml any more: `{prune}` deletes it.")
+    print(note)

@@ -1,0 +1,163 @@
+"""Automations of Prefect's server for runs that cannot report: not begun, or gone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.blocks.webhook import Webhook
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.urls import url_for
+from pydantic import SecretStr
+
+from . import deployments, errors, runs, secrets, settings
+from .deployments import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+_NO_ID = UUID(int=0)
+"""Stands for an id that only Prefect's server knows."""
+_NOT_OURS = "that deploy did not create: rename or delete it, then deploy again."
+
+
+def compare(
+    client: SyncPrefectClient, config: settings.Settings, automations: Collection[Automation]
+) -> tuple[list[Item], str]:
+    """Return the block that posts, the automations, and a sentence about what is posted.
+
+    Raises:
+        PermanentError: Somebody else has made one of the same name.
+    """
+    names = [f"{runs.deployment_name()}-{what}" for what in ("stuck", "lost", "late")]
+    found = {name: [one for one in automations if one.name == name] for name in names}
+    webhook, note = _wanted_webhook(config)
+    saved_id, saved = _read_webhook(client)
+    wanted = _wanted(config, saved_id if webhook else None)
+    for name, old in found.items():
+        shapes = [*map(_shape, wanted.get(name, ()))]
+        if not all(map(deployments.is_made, old)) and [*map(_shape, old)] != shapes:
+            raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
+
+    def write(name: str, old: Collection[Automation]) -> None:
+        id_ = _read_webhook(client)[0] if webhook else None  # it is saved by now
+        left = [*old]
+        for one in _wanted(config, id_).get(name, []):
+            if left:
+                client.update_automation(left.pop().id, one)
+            else:
+                client.create_automation(one)
+        for one in left:
+            client.delete_automation(one.id)
+
+    items: list[Item] = []
+    if webhook:
+        block = _webhook_name()
+        if saved and saved.url != webhook.url and not any(found.values()):
+            raise errors.PermanentError(f"There is a Webhook block {block} {_NOT_OURS}")
+        keys = Webhook.model_fields if saved else ()
+        fields = [key for key in keys if getattr(saved, key) != getattr(webhook, key)]
+        save = functools.partial(webhook.save, block, overwrite=True)
+        state = "create" if not saved else "change" if fields else "unchanged"
+        items.append(Item("webhook", block, state, save, fields))
+    for name, old in found.items():
+        new = wanted.get(name, [])
+        fields = deployments.differences(new, old) if new and old else ["deleted"] * len(old)
+        fields += ["tags"] * any(not deployments.is_made(one) for one in old)
+        if old or new:
+            state = "create" if not old else "change" if fields else "unchanged"
+            items.append(
+                Item("automation", name, state, functools.partial(write, name, old), fields)
+            )
+    return items, note
+
+
+def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[AutomationCore]]:
+    """Return the automations by their names; without a block, no missing worker is noticed."""
+    late, lost = config.late_after_seconds, config.lost_after_seconds
+    pool = f"See whether a worker serves the work pool {config.work_pool}, or the pool is paused."
+    again = "Nothing is half loaded: run it again."
+    ended = ["heartbeat", "Completed", "Failed", "Crashed", "Cancelled"]
+    begun = ["Pending", "Running", *ended]
+    made: dict[str, list[AutomationCore]] = {}
+    # Which event must be followed by which others within how many seconds, or what is wrong.
+    for what, after, expected, seconds, reason, advice in (
+        # Its worker or machine died before it began: otherwise it stays Pending for ever.
+        ("stuck", "Pending", ["*"], late, f"A worker did not begin it in {late} s.", again),
+        ("lost", "heartbeat", ended, lost, f"No sign of life for {lost} seconds.", again),
+        ("late", "Late", begun, late, f"No worker took it within {late} seconds.", pool),
+    ):
+        actions: list[Any] = []
+        if what != "late":  # Crashed also frees its place in its deployment's limit
+            actions = [{"type": "change-flow-run-state", "state": "CRASHED", "message": reason}]
+        if webhook:
+            text = _text(what, config.environment, reason, advice)
+            post = {"type": "call-webhook", "block_document_id": webhook}
+            actions.append(post | {"payload": json.dumps({"text": text})})
+        trigger: Any = {
+            "type": "event",
+            "posture": "Proactive",
+            "after": [f"prefect.flow-run.{after}"],
+            "expect": [f"prefect.flow-run.{event}" for event in expected],
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            # A heartbeat names its deployment by an id that is not known yet, and its tags.
+            "match_related": {"prefect.resource.id": f"prefect.tag.{runs.deployment_name()}"},
+            "for_each": ["prefect.resource.id"],
+            "within": seconds,
+        }
+        if actions:
+            name = f"{runs.deployment_name()}-{what}"
+            one = AutomationCore(name=name, enabled=True, trigger=trigger, actions=actions)
+            made[name] = [deployments.mark(one)]
+    return made
+
+
+def _shape(automation: AutomationCore) -> tuple[object, ...]:
+    """Return what an automation of before 0.7, without marks, has in common with ours."""
+    kinds = {getattr(action, "type", None) for action in automation.actions}
+    return automation.trigger.model_dump(exclude={"within"}), kinds - {"call-webhook"}
+
+
+def _text(what: str, environment: str, reason: str, advice: str) -> str:
+    """Return the text of an alert; Prefect's server fills in the double braces."""
+    run = "{{ flow_run.name }}"
+    # The server need not know under which address people see it.
+    if page := url_for("flow-run", obj_id=_NO_ID):
+        run = f"<{page.replace(str(_NO_ID), '{{ flow_run.id }}')}|{run}>"
+    return (
+        f":red_circle: *{{{{ flow.name }}}}* is {what} in *{environment}*\n*Run:* {run}\n"
+        f"*Reason:* {reason}\n*To do:* {advice} See docs/operations.md."
+    )
+
+
+def _webhook_name() -> str:
+    return f"{re.sub('[._]', '-', runs.deployment_name().lower())}-alerts"
+
+
+def _read_webhook(client: SyncPrefectClient) -> tuple[UUID, Webhook | None]:
+    """Return the block that posts and its id, as Prefect's server has it."""
+    try:
+        found = client.read_block_document_by_name(_webhook_name(), "webhook")
+    except ObjectNotFound:
+        return _NO_ID, None
+    return found.id, Webhook.model_validate(found.data)
+
+
+def _wanted_webhook(config: settings.Settings) -> tuple[Webhook | None, str]:
+    """Return the block that posts, not saved, and a sentence about what is posted."""
+    url = config.slack_webhook_url
+    if url is None or not url.get_secret_value():
+        return None, "Nothing is posted, because no webhook is set."
+    try:
+        webhook = Webhook(url=SecretStr(secrets.reveal(url)))
+    except secrets.MissingBlockError as error:
+        # Environments name a webhook, and not every team has Slack.
+        without = f"Without Slack, leave {settings.ENV_PREFIX}SLACK_WEBHOOK_URL empty."
+        return None, f"Nothing is posted, because {error}, then deploy again. {without}"
+    return webhook, "Alerts are posted to the webhook."

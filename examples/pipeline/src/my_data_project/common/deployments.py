@@ -1,0 +1,200 @@
+"""What Prefect's server has of this project, compared with what it should have."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+from . import errors, prefect_file, runs, server, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events.schemas.automations import Automation, AutomationCore
+
+_AUTOMATION = ("actions", "description", "enabled", "name", "trigger")
+
+
+@dataclass
+class Item:
+    """Something that Prefect's server has or should have."""
+
+    what: str
+    name: str
+    state: str = "unchanged"  # or create, change, orphaned
+    apply: Callable[[], object] | None = None  # makes it right; of an orphan, deletes it
+    fields: list[str] = field(default_factory=list)  # what has to change
+    version: str | None = None  # of a deployment, which the one of this package replaces
+
+
+def compare_pool(
+    client: SyncPrefectClient, config: settings.Settings
+) -> tuple[Item, dict[str, Any]]:
+    """Return the work pool and the template of its jobs.
+
+    Raises:
+        PermanentError: It is of another type, or there is no such type.
+    """
+    item = Item("work pool", config.work_pool)
+    try:
+        pool = client.read_work_pool(item.name)
+    except ObjectNotFound:
+        kind = config.work_pool_type
+        template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+        if template is None:
+            raise errors.PermanentError(f"There is no work pool type {kind!r}.") from None
+        pool = WorkPoolCreate(name=item.name, type=kind, base_job_template=template)
+        item.state, item.apply = "create", functools.partial(client.create_work_pool, pool)
+    if pool.type != config.work_pool_type:
+        text = f"is of type {pool.type}, the settings say {config.work_pool_type}."
+        raise errors.PermanentError(f"The work pool {item.name} {text}")
+    return item, pool.base_job_template
+
+
+def compare_deployments(
+    client: SyncPrefectClient,
+    entries: Collection[prefect_file.Entry],
+    automations: Collection[Automation],
+) -> list[Item]:
+    """Return what prefect.yaml asks for, and the deployments that are no longer in it.
+
+    Raises:
+        PermanentError: A deployment is another project's.
+    """
+    create_flow = functools.cache(client.create_flow_from_name)
+
+    def write(entry: prefect_file.Entry, old: Collection[Automation]) -> None:
+        # Prefect's server updates one of the same flow and name, at once.
+        id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
+        if differences(new := _triggers(entry, id_), old):
+            # The server knows which are the deployment's own: what people made is not.
+            client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+            for trigger in new:
+                client.create_automation(trigger)
+
+    def delete(id_: UUID) -> None:
+        client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+        client.delete_deployment(id_)
+
+    there = server.read_deployments(client, {entry.request["name"] for entry in entries})
+    version, items = runs.version(), list[Item]()
+    for entry in entries:
+        item = Item("deployment", "/".join(entry.key), "create")
+        has_version = bool(entry.request["version"])
+        entry.request["version"] = entry.request["version"] or version
+        triggers: list[Automation] = []
+        if old := there.pop(entry.key, None):
+            if not server.is_ours(old):
+                message = f"There is a deployment {item.name} of another project."
+                raise errors.PermanentError(message)
+            item.fields = _compare(entry.request, old)
+            triggers = _find_triggers(automations, entry, old.id)
+            item.fields += ["triggers"] * bool(differences(_triggers(entry, old.id), triggers))
+            if "version" in item.fields and not has_version:
+                # It changes with each commit, and says nothing about the entry.
+                item.fields.remove("version")
+                item.version = old.version or "none"
+            item.state = "change" if item.fields else "unchanged"
+        item.apply = functools.partial(write, entry, triggers)
+        items.append(item)
+    return items + [
+        Item("deployment", "/".join(key), "orphaned", functools.partial(delete, old.id))
+        for key, old in there.items()
+        if server.is_tagged(old)
+    ]
+
+
+def commits(client: SyncPrefectClient) -> list[str]:
+    """Return the commits of this environment's deployments, that of most of them first."""
+    there = server.read_deployments(client).values()
+    versions = [one.version or "" for one in there if server.is_tagged(one)]
+    found = (re.search(r"[+.]g([0-9a-f]{8})", version) for version in versions)
+    return [commit for commit, _ in Counter(one[1] for one in found if one).most_common()]
+
+
+def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
+    """Return in what a deployment is not as asked for, and ask for what may stay as it is."""
+    include: dict[str, Any] = dict.fromkeys(request, True)
+    has = old.model_dump(
+        mode="json", include=include | {"schedules": {"__all__": prefect_file.TIMING}}
+    )
+    has["concurrency_limit"] = old.global_concurrency_limit and old.global_concurrency_limit.limit
+    if request["schedules"] is None:
+        request["schedules"] = has["schedules"]
+    anchors = {
+        (one["slug"], one["schedule"]["interval"]): one["schedule"]["anchor_date"]
+        for one in has["schedules"]
+        if "interval" in one["schedule"]
+    }
+    for one in request["schedules"]:
+        if anchor := anchors.get((one["slug"], one["schedule"].get("interval"))):
+            one["schedule"].setdefault("anchor_date", anchor)
+    for both in (request, has):
+        both["tags"].sort()
+        both["schedules"].sort(key=functools.partial(json.dumps, sort_keys=True))
+    return [name for name in sorted(request) if request[name] != has[name]]
+
+
+def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCore]:
+    """Return the automations that start a deployment."""
+    for trigger in entry.triggers:
+        trigger.set_deployment_id(deployment)
+    return [mark(one.as_automation()) for one in entry.triggers]
+
+
+def mark(automation: AutomationCore) -> AutomationCore:
+    """Return an automation with the tags by which `deploy` knows what it has made."""
+    return automation.model_copy(update={"tags": _marks()})
+
+
+def is_made(automation: Automation) -> bool:
+    """Tell whether `deploy` has made an automation, for this project and environment."""
+    return {*_marks()} <= {*automation.tags}
+
+
+def _marks() -> list[str]:
+    return [settings.PROJECT, runs.deployment_name(), "made by deploy"]
+
+
+def _find_triggers(
+    automations: Iterable[Automation], entry: prefect_file.Entry, deployment: UUID
+) -> list[Automation]:
+    """Return the automations that come from an entry, now or before.
+
+    Others may start its deployment as well: those that somebody has made in Prefect's UI stay.
+    """
+    starting = [
+        one
+        for one in automations
+        if any(getattr(action, "deployment_id", None) == deployment for action in one.actions)
+    ]
+    names = {trigger.name for trigger in entry.triggers}
+    # `prefect deploy` replaces those that are marked by some that are not.
+    return [one for one in starting if is_made(one)] or [
+        one
+        for one in starting
+        if one.name in names or one.name.startswith(f"{entry.key[1]}__automation_")
+    ]
+
+
+def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]) -> list[str]:
+    """Return in what automations are not as they should be."""
+    if len(new) != len(old):
+        return ["number"]
+    ours, theirs = (
+        [one.model_dump(include={*_AUTOMATION}) for one in sorted(some, key=lambda one: one.name)]
+        for some in (new, old)
+    )
+    return [name for name in _AUTOMATION if [o[name] for o in ours] != [o[name] for o in theirs]]

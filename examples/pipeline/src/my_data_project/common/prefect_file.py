@@ -1,0 +1,274 @@
+"""prefect.yaml: what its entries ask of Prefect's server, validated before any of it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pydantic_core
+import yaml
+from prefect import Flow, events, exceptions, flows, get_client
+from prefect.client.schemas import actions
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.types import Name, PositiveInteger
+from prefect.utilities import schema_tools, templating
+from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from . import errors, runs, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+PATH = Path("prefect.yaml")
+TIMING = {"schedule", "active", "parameters", "slug"}
+"""What a schedule of the file and one of Prefect's server have in common."""
+
+# Prefect ignores a key that it does not know, so a typing error would go unseen.
+_STEPS = ("build", "push", "pull")
+_FILE = {"name", "description", "prefect-version", "definitions", "deployments", *_STEPS}
+_KEYS = {
+    *("description", "tags", "version", "parameters", "enforce_parameter_schema", "schedules"),
+    *("paused", "flow_name", "concurrency_limit", "work_pool", "triggers"),
+}
+_REQUIRED = {"name", "entrypoint", "pull"}
+_POOL = {"name", "work_queue_name", "job_variables"}
+_LIMIT = {"limit", "collision_strategy", "grace_period_seconds"}
+_SCHEDULES = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
+_TRIGGER: TypeAdapter[events.DeploymentTriggerTypes] = TypeAdapter(events.DeploymentTriggerTypes)
+
+
+class _Pool(BaseModel):
+    name: str | None = None
+    work_queue_name: Name | None = None
+    job_variables: dict[str, Any] | None = None
+
+
+class _Shape(BaseModel):
+    """What Prefect's models for a client leave to its server, or take for granted."""
+
+    name: str = ""
+    entrypoint: str = ""
+    tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    enforce_parameter_schema: bool = True
+    concurrency_limit: PositiveInteger | None
+    work_pool: _Pool
+    schedules: list[dict[str, Any]] = []
+    triggers: list[dict[str, Any]] = []
+
+
+@dataclass
+class Entry:
+    """What an entry asks of Prefect's server."""
+
+    key: tuple[str, str]  # names of its flow and its own, by which the server knows a deployment
+    request: dict[str, Any]  # for the deployment, but for the flow's id and a version by default
+    triggers: list[events.DeploymentTriggerTypes]
+
+
+def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> list[Entry]:
+    """Return what the entries ask for.
+
+    Args:
+        client: Prefect's server.
+        templates: Job templates of work pools that it need not have, by name.
+
+    Raises:
+        PermanentError: The file is not here, or has mistakes.
+    """
+    try:
+        content = yaml.safe_load(PATH.read_text(encoding="utf-8") if PATH.is_file() else "{}")
+        content = pydantic_core.to_jsonable_python(content)  # dates become text, as Prefect has it
+    except (yaml.YAMLError, ValueError) as error:  # the second of an alias within itself
+        raise errors.PermanentError(f"{PATH}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or content.get("name") != settings.PROJECT:
+        message = f"There is no {PATH} with `name: {settings.PROJECT}` here"
+        raise errors.PermanentError(f"{message}: run the command in the project's folder.")
+    if ignored := [key for key in content if key not in _FILE and not key.startswith("x-")]:
+        message = f"{PATH}: nothing uses {', '.join(map(repr, sorted(ignored)))}"
+        raise errors.PermanentError(f"{message}. Put anchors below `definitions`.")
+    steps = {key: content.get(key) for key in _STEPS}
+    listed = content.get("deployments") or []
+    if not isinstance(listed, list):
+        raise errors.PermanentError(f"{PATH}: `deployments` is not a list.")
+    written = [steps | entry if isinstance(entry, dict) else steps for entry in listed]
+    found, mistakes = list[Entry](), list[str]()
+
+    @functools.cache
+    def job_schema(pool: str) -> dict[str, Any]:
+        template = templates.get(pool) or client.read_work_pool(pool).base_job_template
+        return template.get("variables", {})
+
+    for given in asyncio.run(_fill_in(written)):
+        of_entry: list[str] = []
+        with _noting(of_entry):
+            found.append(_read_entry(given, job_schema, of_entry))
+        if of_entry:
+            text = "; ".join(dict.fromkeys(of_entry))
+            mistakes.append(f"\n- {given.get('name')} of {given.get('entrypoint')}: {text}")
+    counts = Counter("/".join(entry.key) for entry in found)
+    mistakes += [f"\n- {count} entries are {key}" for key, count in counts.items() if count > 1]
+    if mistakes:
+        raise errors.PermanentError(f"{PATH} has mistakes; nothing was changed.{''.join(mistakes)}")
+    return found
+
+
+async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fill in Prefect's variables and blocks, and variables of the environment, but in `pull`."""
+    given = [{key: one[key] for key in one if key != "pull"} for one in entries]
+    async with get_client() as client:
+        unknown = {
+            mark.full_match
+            for mark in templating.find_placeholders(given)
+            if mark.type is templating.PlaceholderType.VARIABLE
+            and await client.read_variable_by_name(mark.name.rpartition(".")[2]) is None
+        }
+        try:
+            made: Any = await templating.resolve_block_document_references(given, client=client)
+        except (ValueError, exceptions.ObjectNotFound) as error:
+            raise errors.PermanentError(f"{PATH}: {error}") from error
+        made = await templating.resolve_variables(made, client=client)
+    filled: Any = templating.apply_values(made, {}, remove_notset=False)
+    # An event fills in the rest of a trigger, a worker what begins with `ctx.`.
+    now = templating.find_placeholders([{**one, "triggers": None} for one in filled])
+    for mark in templating.find_placeholders(filled):
+        later = mark not in now or mark.name.startswith("ctx.")
+        if mark.type is templating.PlaceholderType.ENV_VAR or not later:
+            unknown.add(mark.full_match)
+    if unknown:
+        message = f"{PATH}: nothing fills in {', '.join(sorted(unknown))}."
+        raise errors.PermanentError(
+            f"{message} Name an environment: --env-file environments/NAME.env."
+        )
+    return [one | {"pull": old["pull"]} for one, old in zip(filled, entries, strict=True)]
+
+
+@contextlib.contextmanager
+def _noting(mistakes: list[str]) -> Generator[None]:
+    """Note a mistake, and go on after the block."""
+    try:
+        yield
+    except ValidationError as error:  # without the values, which may be secrets
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        mistakes += (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    except (AttributeError, TypeError, ValueError) as error:  # a text for a mapping, and so on
+        mistakes.append(str(error))
+
+
+def _read_entry(
+    given: dict[str, Any], job_schema: Callable[[str], dict[str, Any]], mistakes: list[str]
+) -> Entry:
+    """Return what an entry asks for, and note all that is wrong with it."""
+    entry = {key: value for key, value in given.items() if value is not None}
+    if missing := _REQUIRED - entry.keys():
+        mistakes.append(f"{', '.join(sorted(missing))} is missing")
+    pool, limit = entry.get("work_pool", {}), entry.get("concurrency_limit")
+    limit = limit if isinstance(limit, dict) else {"limit": limit}
+    changed = {"work_pool": pool, "concurrency_limit": limit.get("limit")}
+    shape = _Shape.model_validate(entry | changed)
+    ignored = [*entry.keys() - _KEYS - _REQUIRED, *pool.keys() - _POOL, *limit.keys() - _LIMIT]
+    flow, schema = None, dict[str, Any]()
+    if shape.entrypoint:
+        with _noting(mistakes):
+            flow, schema = _load_flow(shape.entrypoint)
+    triggers: list[events.DeploymentTriggerTypes] = []
+    for number, one in enumerate(shape.triggers, start=1):
+        with _noting(mistakes):
+            named = {"name": f"{shape.name}__automation_{number}"} | one
+            trigger = _TRIGGER.validate_python(named)
+            triggers.append(trigger)
+            ignored += one.keys() - type(trigger).model_fields.keys()
+            parameters = (one.get("parameters") if flow else None) or {}
+            ignored += parameters.keys() - schema.get("properties", {}).keys()
+    if ignored:
+        mistakes.append(f"nothing uses {', '.join(map(repr, sorted(ignored)))}")
+    timings: list[dict[str, Any]] = []
+    for one in shape.schedules:
+        with _noting(mistakes):
+            timings.append(_schedule(one))
+    slugs = Counter(one["slug"] for one in timings if one["slug"] is not None)
+    double = {key: count for key, count in slugs.items() if count > 1}
+    mistakes += [f"{count} schedules have the slug {key}" for key, count in double.items()]
+    if missing := {settings.PROJECT, runs.deployment_name()} - {*shape.tags}:
+        mistakes.append(f"the tags {', '.join(sorted(missing))} are missing: add `tags: *tags`")
+    if shape.enforce_parameter_schema and flow:
+        parameters, strict = shape.parameters, schema | {"additionalProperties": False}
+        mistakes += _misfits(parameters, strict)
+        for one in timings:
+            mistakes += _misfits(parameters | one["parameters"], strict, required=True)
+    name, variables = shape.work_pool.name, shape.work_pool.job_variables or {}
+    try:
+        mistakes += _misfits(variables, job_schema(name)) if name else ["no work pool"]
+    except exceptions.ObjectNotFound:
+        mistakes.append(f"there is no work pool {name}")
+    options: Any = {key: limit[key] for key in limit if key != "limit"} or None
+    # What they leave open, a run fills in.
+    pull: Any = templating.apply_values(entry.get("pull", []), {}, remove_notset=False)
+    made = actions.DeploymentCreate(
+        flow_id=UUID(int=0),
+        name=shape.name,
+        entrypoint=shape.entrypoint,
+        path=None,
+        description=entry.get("description") or (flow and flow.description),
+        tags=shape.tags,
+        version=entry.get("version"),
+        parameters=shape.parameters,
+        parameter_openapi_schema=schema,
+        enforce_parameter_schema=shape.enforce_parameter_schema,
+        paused=entry.get("paused", False),
+        concurrency_limit=shape.concurrency_limit,
+        concurrency_options=options,
+        work_pool_name=name,
+        work_queue_name=shape.work_pool.work_queue_name or "default",
+        job_variables=variables,
+        pull_steps=pull,
+    )
+    request = made.model_dump(mode="json", include=made.model_fields_set - {"flow_id"})
+    # `schedules: null` keeps those that are on the server.
+    request["schedules"] = None if given.get("schedules", ()) is None else timings
+    return Entry((flow.name if flow else "", shape.name), request, triggers)
+
+
+def _schedule(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a schedule as Prefect's server has it."""
+    kinds = [*_SCHEDULES.keys() & given.keys()]
+    if len(kinds) != 1:
+        raise ValueError("a schedule needs one of cron, interval and rrule")
+    # The rest belongs to its kind, which refuses what it does not know.
+    timing = {key: given[key] for key in given.keys() - TIMING - {"replaces"}}
+    others = {key: given[key] for key in given.keys() & TIMING}
+    schedule = actions.DeploymentScheduleCreate(schedule=_SCHEDULES[kinds[0]](**timing), **others)
+    dump = schedule.model_dump(mode="json", include=TIMING)
+    if "anchor_date" not in given:  # then an interval goes on from where it is
+        dump["schedule"].pop("anchor_date", None)
+    return dump
+
+
+@functools.cache
+def _load_flow(entrypoint: str) -> tuple[Flow[..., Any], dict[str, Any]]:
+    """Return a flow and the JSON schema of its parameters."""
+    try:
+        flow: Any = flows.load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+        return flow, parameter_schema(flow).model_dump(exclude_unset=True)
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"the entry point does not load: {text}") from error
+
+
+def _misfits(given: dict[str, Any], schema: dict[str, Any], *, required: bool = False) -> list[str]:
+    """Say what does not fit a JSON schema, by names only: values may be secrets."""
+    return [
+        error.message
+        if error.validator in {"additionalProperties", "required"}
+        else f"{error.json_path} does not fit {error.validator}: {error.validator_value}"
+        for error in schema_tools.validate(given, schema, ignore_required=not required)
+    ]

@@ -1,0 +1,105 @@
+"""Settings: one class, filled from the environment and, for local work, from `.env`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Literal, get_args
+
+from pydantic import Field, PositiveInt, SecretStr
+
+from . import environment
+
+ENV_PREFIX = environment.PREFIX
+PROJECT = "my-data-project"
+POOL = "my-data-project"
+RELEASE_TAG = "v"
+"""How git tags of versions begin."""
+
+
+class Settings(environment.EnvironmentSettings):
+    """What differs from one environment to the next."""
+
+    environment: str = Field(
+        default="dev", description="Name of the environment; part of the deployments' names."
+    )
+    work_pool: str = Field(
+        default=f"{POOL}-dev", description="Work pool that runs the deployments."
+    )
+    work_pool_type: str = Field(
+        default="process", description="Type of the work pool, if it has to be made."
+    )
+    source_url: SecretStr = Field(
+        default=SecretStr("sqlite:///data/source.db"),
+        description="Database to read from, as an SQLAlchemy URL.",
+    )
+    source_urls: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="More databases to read from, by name: SOURCE_URLS__CRM is `source='crm'`.",
+    )
+    warehouse_url: SecretStr = Field(
+        default=SecretStr("duckdb:///data/warehouse.duckdb"),
+        description="Warehouse to write to, as a URL.",
+    )
+    raw_schema: str = Field(default="raw", description="Schema of ingested tables.")
+    marts_schema: str = Field(default="marts", description="Schema of derived tables.")
+    sql_dialect: str = Field(
+        default="duckdb", description="SQL dialect of the files in `sql/`, as sqlglot calls it."
+    )
+    batch_bytes: PositiveInt = Field(
+        default=64 * 2**20, description="About so many bytes of rows are held in memory at once."
+    )
+    lock_timeout_seconds: float = Field(
+        default=600, ge=0, description="How long a run waits for another one in the warehouse."
+    )
+    task_runner: Literal["threads", "processes"] = Field(
+        default="threads", description="What runs the tables of one ingestion side by side."
+    )
+    max_workers: PositiveInt = Field(
+        default=4, description="Tables read from a source at the same time, at the most."
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        default=None, description="Incoming webhook for alerts; none sends no alerts."
+    )
+    late_after_seconds: int = Field(
+        default=600, ge=10, description="How late a run may start before it is an alert."
+    )
+    lost_after_seconds: int = Field(
+        default=600,
+        ge=10,
+        description="How long a run may give no sign of life; Prefect sends one every 180 s.",
+    )
+    slack_channel: str | None = Field(
+        default=None, description="Channel for alerts; none leaves it to the webhook."
+    )
+
+
+def load() -> Settings:
+    """Read the settings, as they are now.
+
+    Raises:
+        PermanentError: A variable holds a value that does not fit.
+    """
+    return Settings.read()
+
+
+def command(*words: str) -> str:
+    """Return a command of this project as one types it."""
+    return shlex.join(("uv", "run", PROJECT, *words))
+
+
+def secret_texts() -> dict[str, str]:
+    """Return what the settings that are secrets hold, by the names the command `secret` takes.
+
+    The text is the secret, or `block:` and the name of its Secret block; empty if nothing is set.
+
+    Raises:
+        PermanentError: A variable holds a value that does not fit.
+    """
+    config = load()
+    fields: dict[str, SecretStr | None] = {
+        name.replace("_", "-"): getattr(config, name)
+        for name, field in Settings.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation)) and name != "source_urls"
+    }
+    fields |= {f"source-urls.{name}": url for name, url in config.source_urls.items()}
+    return {name: held.get_secret_value() if held else "" for name, held in fields.items()}

@@ -1,0 +1,1 @@
+"""Flows: which tasks run, in which order, for which tables."""

@@ -1,0 +1,1 @@
+"""Tasks: one step of work each, over the plain functions of `common`."""

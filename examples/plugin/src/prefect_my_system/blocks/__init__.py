@@ -1,0 +1,9 @@
+"""Blocks: how flows reach the system. Prefect finds what is exported here."""
+
+from .client import MySystemClient
+from .credentials import MySystemCredentials
+
+__all__ = [
+    "MySystemClient",
+    "MySystemCredentials",
+]
