@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["tomlkit>=0.13.2", "packaging>=25", "migrate-to-uv>=0.12"]
 # ///
-"""Bring what a repository had into the template's files, after `copier copy` over it.
+"""Merge a repository's own settings into the template's files, after `copier copy`.
 
 It reads the last commit, changes only files that `git diff` shows, and commits nothing. Running
 it twice is safe.
@@ -85,7 +85,7 @@ class Repository:
         self.folder = folder.resolve()
         self.todo: list[str] = []
         if run("git", "rev-parse", "--verify", "--quiet", "HEAD", cwd=self.folder).returncode:
-            raise StopError("There is no commit yet, so there is nothing to merge: commit all.")
+            raise StopError("There is no commit yet, so there is nothing to merge: commit first.")
         self.had = self.git("ls-tree", "-rz", "--name-only", "HEAD").split("\0")[:-1]
 
     def git(self, *arguments: str) -> str:
@@ -172,7 +172,7 @@ def merge_dependencies(new: Any, old: dict[str, Any], todo: list[str]) -> None:
                 continue
             lowest = [bound.version for bound in ours.specifier if bound.operator == ">="]
             if not all(theirs.specifier.contains(version) for version in lowest):
-                todo.append(f"'{ours}' stands in pyproject.toml; you had '{line}'")
+                todo.append(f"'{ours}' is in pyproject.toml; you had '{line}'")
             if theirs.extras - ours.extras:
                 add(array, [f"{theirs.name}[{','.join(sorted(theirs.extras))}]"])
 
@@ -213,7 +213,7 @@ def merge_pytest(repository: Repository, new: Any, old: dict[str, Any]) -> None:
             settings = dict(table.get("ini_options", table))
         if settings and name.endswith("pytest.ini"):
             (repository.folder / name).unlink(missing_ok=True)
-            print(f"  {name}, which is gone: pyproject.toml has its settings")
+            print(f"  {name} (removed: its settings are in pyproject.toml)")
         if settings:
             break
     tests = [name for name in repository.had if re.search(r"(^|/)(test_\w+|\w+_test)\.py$", name)]
@@ -308,7 +308,7 @@ def look(repository: Repository) -> None:
         if name not in merged:
             repository.todo.append(f"{name} is the template's now: `git diff {shlex.quote(name)}`")
     for name in {*MASKS, *SPENT} & set(repository.had):
-        what = "hides what pyproject.toml says: move it" if name in MASKS else "is spent, perhaps"
+        what = "overrides pyproject.toml: move it there" if name in MASKS else "may be obsolete"
         repository.todo.append(f"{name} {what}")
     if "LICENSE" not in repository.had:
         repository.todo.append("LICENSE is new: is it yours?")
@@ -331,7 +331,7 @@ def adopt(repository: Repository) -> None:
 def accept(repository: Repository) -> None:
     """Format, and mark each finding of ruff and pyrefly where it stands."""
     if repository.git("status", "--porcelain", "--untracked-files=no"):
-        raise StopError("Commit what is merged first, so that this is a commit of its own.")
+        raise StopError("Commit the merged files first, so that this is a separate commit.")
 
     def tool(*words: str) -> subprocess.CompletedProcess[str]:
         return run("uv", "run", *words, cwd=repository.folder)
@@ -350,17 +350,18 @@ def accept(repository: Repository) -> None:
         tool("pyrefly", "suppress")
         tool("ruff", "check", "--quiet", "--fix", "--fixable", "RUF100")
         tool("ruff", "check", "--quiet", "--add-noqa")
-    raise StopError("Some cannot be marked: see `uv run ruff check` and `uv run pyrefly check`.")
+    raise StopError("Findings are left: see `uv run ruff check` and `uv run pyrefly check`.")
 
 
 def main() -> int:
     """Merge, and say what is left; or mark what the tools find today."""
     parser = argparse.ArgumentParser(
-        description="Bring what a repository had into the template's files, after `copier copy`.",
+        description="Merge a repository's settings into the template's files, after `copier copy`.",
         epilog="Exit code: 0 done, 1 something has to be done first, 2 wrong usage.",
     )
     parser.add_argument("project", nargs="?", default=".", type=Path, help="folder (default: .)")
-    parser.add_argument("--baseline", action="store_true", help="format, and mark today's findings")
+    accepts = "format the code, and suppress today's findings"
+    parser.add_argument("--baseline", action="store_true", help=accepts)
     options = parser.parse_args()
     if not (options.project / ANSWERS).is_file():
         parser.error(f"{options.project} holds no {ANSWERS}: run `copier copy` over it first.")

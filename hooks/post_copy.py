@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = []
 # ///
-"""Get a new project going: git, environment, first commit, pre-commit.
+"""Set up a new project: git, environment, first commit, pre-commit.
 
 Run it in the folder that `copier copy` made. It does only what is missing, so running it
 twice is safe.
@@ -66,7 +66,7 @@ def start_git(project: Project) -> None:
 def make_environment(project: Project) -> bool:
     """Synchronise the environment; return whether uv is there to do it."""
     if shutil.which("uv") is None:
-        print("There is no uv: install it (`pip install uv`), then run this again.")
+        print("uv is not installed: install it (`pip install uv`), then run this again.")
         return False
     if not ((project.folder / ".venv").is_dir() and (project.folder / "uv.lock").is_file()):
         project.run("uv", "sync")
@@ -79,9 +79,9 @@ def first_commit(project: Project) -> None:
         if project.ask("git", "ls-tree", "--name-only", "HEAD", ".") and not project.ask(
             "git", "ls-tree", "--name-only", "HEAD", ANSWERS
         ):
-            print("The folder had files of its own: merge them by hooks/adopt.py (docs/adopt.md).")
+            print("The folder had its own files: merge them with hooks/adopt.py (docs/adopt.md).")
         elif project.ask("git", "ls-files", "--", ANSWERS) == "":
-            print("The repository has commits of its own; commit the project yourself:")
+            print("The repository has other commits already; commit the project yourself:")
             print(f'  git add --all . && git commit -m "{subject(project)}"')
         return
     for person in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
@@ -103,8 +103,8 @@ def tell_folder(project: Project) -> None:
     folder = (project.ask("git", "rev-parse", "--show-prefix") or "").rstrip("/")
     answers = (project.folder / ANSWERS).read_text(encoding="utf-8")
     if folder and f"\nfolder: {folder}\n" not in answers.replace("'", ""):
-        print(f"Version and CI do not know that the project stands in {folder}: once it is")
-        print("committed, tell it (docs/monorepo.md of the template says what changes):")
+        print(f"The project is in the folder {folder} of a repository. Once it is committed, set")
+        print("`folder` for version and CI (docs/monorepo.md of the template says what changes):")
         print(f"  uvx copier update --defaults -r :current: -d folder={shlex.quote(folder)}")
 
 
@@ -123,7 +123,7 @@ def install_pre_commit(project: Project) -> None:
 def main() -> int:
     """Do what is missing; return 0 when nothing is left to do."""
     parser = argparse.ArgumentParser(
-        description="Get a new project going: git, environment, first commit, pre-commit.",
+        description="Set up a new project: git, environment, first commit, pre-commit.",
         epilog="Exit code: 0 all is done, 1 something is left to do, 2 wrong usage.",
     )
     parser.add_argument("project", nargs="?", default=".", type=Path, help="folder (default: .)")
@@ -132,7 +132,7 @@ def main() -> int:
     if not (options.project / ANSWERS).is_file():
         parser.error(f"{options.project} holds no {ANSWERS}: give a folder made by `copier copy`.")
     if shutil.which("git") is None:
-        parser.error("there is no git: install it first.")
+        parser.error("git is not installed: install it first.")
 
     project = Project(options.project, options.dry_run)
     try:

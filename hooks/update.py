@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["copier==9.19.1", "packaging", "pyyaml"]
 # ///
-"""Update projects made from this template, and lose no edit of theirs.
+"""Update projects made from this template without losing an edit.
 
 Copier renders the template as a project has it and as it is now, git merges the files that both
 sides changed, and this holds the result against both changes before it writes anything.
@@ -57,7 +57,7 @@ REFRESHED = "refreshed"
 OFFERED = "can be refreshed"
 LEFT = "left to you"
 
-DROPPED = "the template has it no more"
+DROPPED = "the template no longer has it"
 
 MOVES = {"engine": "dlt", "parts": "chosen"}
 """Answers that replace the code of an older kind; hooks/notes tells what each brings."""
@@ -256,11 +256,11 @@ def find(folder: Path) -> Project:
     top = asked(folder, "rev-parse", "--show-toplevel")
     if not top:
         git(folder, "rev-parse", "--show-toplevel")
-        raise StopError("it is no git repository: git init, and commit it first.")
+        raise StopError("it is not a git repository: run git init, and commit first.")
     prefix = asked(folder, "rev-parse", "--show-prefix")
     head = asked(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if not head:
-        raise StopError("nothing is committed yet: commit it first.")
+        raise StopError("nothing is committed yet: commit first.")
     branch = asked(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
     project = Project(folder, Path(top), prefix, branch, (folder / ANSWERS).read_bytes())
     for line in os.fsdecode(git(folder, "ls-files", "-z", "-v", "--stage")).split("\0")[:-1]:
@@ -286,10 +286,10 @@ def look(project: Project, options: argparse.Namespace) -> None:
     git_folder = Path(asked(project.folder, "rev-parse", "--absolute-git-dir"))
     for sign in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
         if (git_folder / sign).exists():
-            raise StopError(f"{sign.split('_HEAD')[0].lower()} is under way: end it first.")
+            raise StopError(f"{sign.split('_HEAD')[0].lower()} is under way: finish it first.")
     if found := changes(project):
         if asked(project.folder, "ls-files", "--unmerged", "--", "."):
-            raise StopError("an update or merge is unfinished: end it, and commit it.", DIRTY)
+            raise StopError("an update or merge is unfinished: finish it, and commit.", DIRTY)
         said = f"{len(found)} uncommitted, first {found[0]}: commit or stash them."
         raise StopError(said, DIRTY)
     if ANSWERS not in project.tracked:
@@ -298,7 +298,7 @@ def look(project: Project, options: argparse.Namespace) -> None:
         expected = options.branch or default_branch(project)
         if project.branch != expected:
             raise StopError(
-                f"it is on branch {project.branch}, not on {expected}: say --branch to commit there"
+                f"it is on branch {project.branch}, not on {expected}: use --branch to commit there"
             )
 
 
@@ -356,7 +356,7 @@ def clone(project: Project, work: Path) -> Path:
     source = project.recorded("_src_path")
     if not source or not project.recorded("_commit"):
         name = "_commit" if source else "_src_path"
-        raise StopError(f"{ANSWERS} has no {name}: bring it back from git log -p -- {ANSWERS}")
+        raise StopError(f"{ANSWERS} has no {name}: restore it from git log -p -- {ANSWERS}")
     local = (project.folder / Path(source).expanduser()).resolve()
     if local.exists():
         source = str(local)
@@ -745,7 +745,8 @@ def prepare(
     if before == commit and not (data or options.refresh or options.take):
         return None
     if is_older(template, commit, before):
-        raise StopError(f"{recorded} is newer than {ref or 'the newest release'}: no way back.")
+        newest = ref or "the newest release"
+        raise StopError(f"{recorded} is newer than {newest}: an update cannot go back.")
     source = {"_src_path": project.recorded("_src_path")}
     after = render(template, commit, work / "new", data | source, project.answers, keep=True)
     old = render_old(template, project.answers, work / "old")
@@ -757,7 +758,7 @@ def prepare(
     had = project.recorded("package_name")
     if had and package != had and (project.folder / "src" / had).exists():
         raise StopError(
-            f"package_name={package}: first git mv src/{had} src/{package}, replace {had} by "
+            f"package_name={package}: first git mv src/{had} src/{package}, replace {had} with "
             f"{package} in everything but {ANSWERS}, and commit."
         )
     files = renamed(old.files, had, package)
@@ -770,7 +771,7 @@ def prepare(
         gained = {"container", "docs"} & (features(answers) - features(past))
         if gained:
             what = " and ".join(sorted(gained))
-            raise StopError(f"the template has no {what} any more for what this project keeps.")
+            raise StopError(f"the template no longer has {what} for what this project keeps.")
     if options.refresh:
         look_back(project, plan, old, list(renders_before(project, template, package, work)))
     for name in moves:
@@ -866,16 +867,16 @@ def settle(
         seed = plan.after.is_seed(name) or (sides.new is None and old.is_seed(name))
         if (why := obstacle(project, name)) and not makes_room(project, plan, name):
             if name == ANSWERS:
-                raise StopError(f"{name} {why}: make it a file of its own.")
+                raise StopError(f"{name} {why}: make it a regular file.")
             if name in options.take:
-                raise StopError(f"{name} {why}, and cannot be taken.")
+                raise StopError(f"{name} {why}, so --take cannot write it.")
             kept = options.refresh is False if seed else plan.after.is_excluded(name)
             if sides.new != sides.old and not kept:
                 plan.files[name] = Outcome(LEFT, None, why)
             continue
         outcome = decide(name, sides, plan.after, seed, options, work)
         if name == ANSWERS and outcome and outcome.kind == LEFT:
-            raise StopError(f"{name} is no plain text: make it a file of its own.")
+            raise StopError(f"{name} is no plain text: make it a regular file.")
         if unproven(name, sides, outcome, seed, plan):
             raise StopError(f"{name}: the merge cannot be shown to hold every edit.", FAILED)
         if outcome:
@@ -887,8 +888,8 @@ def settle(
     ]
     if endangered:
         raise StopError(
-            f"{len(endangered)} that git does not have, first {endangered[0]}: rename it, or "
-            "git add --force it (git sparse-checkout add its folder if it is not checked out, "
+            f"git does not have {len(endangered)} of its files, first {endangered[0]}: rename it, "
+            "or git add --force it (git sparse-checkout add its folder if it is not checked out, "
             "git update-index --no-assume-unchanged if git was told to assume so).",
             UNSAVED,
         )
@@ -1313,7 +1314,7 @@ def carry_out(
     plan = prepare(project, options, own, template)
     offered = [n for n, outcome in plan.files.items() if outcome.kind == OFFERED] if plan else []
     if plan and offered and options.ask:
-        question = f"Refresh {len(offered)} files of yours that nobody has edited? [y/N] "
+        question = f"Refresh {len(offered)} of your files that nobody has edited? [y/N] "
         answer = ""
         with suppress(EOFError):
             answer = input(question)
@@ -1405,11 +1406,11 @@ def tell(report: Report, options: argparse.Namespace) -> None:
             print(f"  {kind if not number else '':16}  {name}{f'  ({note})' if note else ''}")
     kinds = {kind for kind, _ in report.files.values()}
     if OFFERED in kinds:
-        print("Files that nobody has edited follow the template with: --refresh")
+        print("To refresh the files that nobody has edited: --refresh")
     if kinds & {YOURS, LEFT}:
-        print("What the template changed in those that are yours is shown by: --dry-run")
+        print("To see what the template changed in your files: --dry-run")
     if any(kind in {YOURS, LEFT} and DROPPED not in note for kind, note in report.files.values()):
-        print("Its text of one, in place of yours, is taken by: --take FILE")
+        print("To replace one of them with the template's: --take FILE")
     if report.left:
         print("Left to do:")
     for item in report.left:
@@ -1515,8 +1516,8 @@ def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Update projects made from this template, and lose no edit of theirs.",
-        epilog="Exit code: 0 nothing is left to do, 1 something is, or was refused, 2 wrong usage.",
+        description="Update projects made from this template without losing an edit.",
+        epilog="Exit code: 0 nothing is left to do, 1 something is left or refused, 2 wrong usage.",
     )
     add = parser.add_argument
     where = "folders, or files with one folder a line (default: .)"
@@ -1525,19 +1526,19 @@ def arguments() -> argparse.ArgumentParser:
     answer = "change an answer; implies --refresh"
     add("-d", "--data", action="append", default=[], metavar="NAME=VALUE", help=answer)
     for name, action in (
-        ("--refresh", "let files of yours that nobody has edited follow the template"),
-        ("--dry-run", "change nothing, show the verdict and the diff"),
+        ("--refresh", "also update your files that nobody has edited"),
+        ("--dry-run", "change nothing, show the verdicts and the diff"),
         ("--run-tests", "run the project's checks on the result first"),
         ("--migrate", "run the migrations that are needed"),
         ("--commit", "commit an update without conflicts"),
-        ("--verify", "look whether a finished update has lost an edit"),
+        ("--verify", "check that a finished update has lost no edit"),
         ("--json", "print the reports as JSON"),
     ):
         add(name, action="store_true", help=action)
-    take = "take the template's text of a file, in place of yours"
+    take = "replace your file with the template's"
     add("--take", action="append", default=[], metavar="FILE", help=take)
-    add("--branch", default="", help="the branch to commit on (default: the repository's own)")
-    before = "with --verify: the version it began with"
+    add("--branch", default="", help="the branch to commit on (default: the repository's default)")
+    before = "with --verify: the version before the update"
     add("--from", dest="old", default="", metavar="VERSION", help=before)
     add("--jobs", type=int, default=1, metavar="N", help="update N projects at a time")
     return parser
@@ -1551,7 +1552,7 @@ def main() -> int:
     parser = arguments()
     options = parser.parse_args()
     if shutil.which("git") is None:
-        parser.error("there is no git: install it first.")
+        parser.error("git is not installed: install it first.")
     if options.jobs < 1:
         parser.error("--jobs takes 1 or more.")
     try:
@@ -1565,9 +1566,9 @@ def main() -> int:
     if wrong := [words for words in options.data if "=" not in words]:
         parser.error(f"-d {wrong[0]}: give it as NAME=VALUE.")
     if wrong := [words for words in options.data if words.startswith("_")]:
-        parser.error(f"-d {wrong[0]}: that is Copier's own, and no answer.")
+        parser.error(f"-d {wrong[0]}: that is a setting of Copier, not an answer.")
     if options.old and not options.verify:
-        parser.error("--from goes with --verify.")
+        parser.error("--from needs --verify.")
     options.take = [Path(os.path.normpath(name)).as_posix() for name in options.take]
     options.refresh = options.refresh or bool(options.data)
     quiet = options.json or options.dry_run or options.refresh or len(found) > 1

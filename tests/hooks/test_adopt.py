@@ -148,7 +148,7 @@ def test_what_is_merged(adopted: Run) -> None:
     needed = new["project"]["dependencies"]
     assert needed[-2:] == ["zarr>=2", "prefect[redis]"]
     assert (
-        "'prefect<4,>=3.9.1' stands in pyproject.toml; you had 'prefect[redis]>=3.0,<3.5'"
+        "'prefect<4,>=3.9.1' is in pyproject.toml; you had 'prefect[redis]>=3.0,<3.5'"
         in printed
     )
     assert "httpx" not in printed
@@ -292,7 +292,7 @@ def test_what_only_a_person_can_decide_is_named(adopted: Run) -> None:
     project, printed = adopted(files)
     assert (project / "tests/conftest.py").read_text() == mine
     assert "tests/conftest.py: add ['prefect_server', 'databases'] to its" in printed
-    assert "ruff.toml hides what pyproject.toml says" in printed
+    assert "ruff.toml overrides pyproject.toml" in printed
     assert "`git diff .pre-commit-config.yaml`" in printed
     assert ".gitignore hides new files of data: end it with `!/data`" in printed
 
@@ -300,7 +300,7 @@ def test_what_only_a_person_can_decide_is_named(adopted: Run) -> None:
 def test_it_refuses_what_it_cannot_do(hook: Run, adopted: Run, fresh: Path) -> None:
     project, _ = adopted(OWN)
     done = hook("adopt.py", "--baseline", cwd=project)
-    assert (done.code, "Commit what is merged first" in done.printed) == (1, True)
+    assert (done.code, "Commit the merged files first" in done.printed) == (1, True)
     commit(project, "Adopted")
     done = hook("adopt.py", cwd=project)
     assert (done.code, "It is adopted already" in done.printed) == (1, True)

@@ -102,7 +102,7 @@ def test_files_that_were_there_are_merged_before_anything_is_added(hook: Run, fr
     projects.run("git", "add", "README.md", cwd=fresh)
     projects.run("git", "commit", "-qm", "Own", cwd=fresh)
     done = hook("post_copy.py", cwd=fresh)
-    assert "merge them by hooks/adopt.py" in done.printed
+    assert "merge them with hooks/adopt.py" in done.printed
     assert "git add" not in done.printed
     assert log(fresh) == ["Own"]
 

@@ -76,7 +76,7 @@ def test_an_example_goes_where_nobody_has_edited_it(
     updating.commit_all(project, "Ours")
     words = (str(project), "-r", ":current:", "-d", "example=false", "--dry-run")
     printed = update_in_process.run(*words)[1]
-    assert f"{sql}  (edited; the template has it no more)" in printed
+    assert f"{sql}  (edited; the template no longer has it)" in printed
     assert "--take" not in printed
     for name, problem in ((sql, "any more to take"), ("none", "to take")):
         code, printed = update_in_process.run(*words, "--take", name)

@@ -333,7 +333,7 @@ def test_an_old_pipeline_gets_no_feature_that_its_engine_lacks(
         {**PIPELINE, "features": []}, tmp_path / "project", OWN[-1]
     )
     report = update_in_process.update(project, {"features": ["docs"]})
-    assert "has no docs any more for what this project keeps" in report["word"]
+    assert "no longer has docs for what this project keeps" in report["word"]
     assert git(project, "status", "--porcelain") == ""
 
 
