@@ -386,7 +386,7 @@ def test_the_example_is_left_behind_by_the_command_of_the_readme(
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     task = settings["tool"]["poe"]["tasks"]["update"]["cmd"]
     command = command.replace("uv run poe update", task)
-    words = shlex.split(re.sub(r"\$\{?TEMPLATE\}?", str(updating.ROOT), command))
+    words = shlex.split(re.sub(r"\$\{?TEMPLATE(:-[^}]*)?\}?", str(updating.ROOT), command))
     printed = updating.run(sys.executable, *words[-3:], "-r", ":current:", cwd=project).stdout
     assert "can be refreshed" not in printed
     assert updating.snapshot(project) == fresh
