@@ -147,10 +147,7 @@ def test_what_is_merged(adopted: Run) -> None:
     new = settings(project)
     needed = new["project"]["dependencies"]
     assert needed[-2:] == ["zarr>=2", "prefect[redis]"]
-    assert (
-        "'prefect<4,>=3.9.1' is in pyproject.toml; you had 'prefect[redis]>=3.0,<3.5'"
-        in printed
-    )
+    assert "'prefect<4,>=3.9.1' is in pyproject.toml; you had 'prefect[redis]>=3.0,<3.5'" in printed
     assert "httpx" not in printed
     assert new["project"]["optional-dependencies"]["plots"] == ["altair"]
     assert new["project"]["optional-dependencies"]["dev"][-1] == "faker"
