@@ -147,28 +147,28 @@ def source(tmp_path: Path) -> Path:
 
 def message(printed: str) -> str:
     """Return the message after copying, from where it speaks of updates."""
-    end = printed[printed.index("Or git, environment") :].splitlines()[2:]
+    end = printed[printed.index("Or set up git") :].splitlines()[2:]
     assert [line for line in end if len(line) >= 80] == []
     return " ".join(" ".join(end).split())
 
 
 def test_a_release_is_where_updates_start_from(source: Path, tmp_path: Path) -> None:
     printed = copy(source, "project", "--defaults", cwd=tmp_path)[1]
-    assert message(printed) == "Updates start from that commit. README.md says more."
+    assert message(printed) == "Updates need that first commit. See README.md for the next steps."
 
 
 def test_a_template_without_git_is_told(template: Path, tmp_path: Path) -> None:
     printed = copy(template, "project", "--defaults", cwd=tmp_path)[1]
-    assert message(printed).startswith("No update will work: this template is not in git.")
+    assert message(printed).startswith("Updates will not work: this template is not in git.")
 
 
 def test_a_relative_source_is_told(source: Path, tmp_path: Path) -> None:
     printed = copy("source", "project", "--defaults", cwd=tmp_path)[1]
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
     if Path(recorded["_src_path"]).is_absolute():  # a newer Copier may record it so
-        assert message(printed).startswith("Updates start")
+        assert message(printed).startswith("Updates need")
     else:
-        assert message(printed).startswith("No update will work elsewhere: source is a relative")
+        assert message(printed).startswith("Updates will work only in this folder: source is a")
 
 
 def test_uncommitted_changes_of_the_source_are_told_and_cannot_be_updated(
@@ -180,8 +180,8 @@ def test_uncommitted_changes_of_the_source_are_told_and_cannot_be_updated(
     project = tmp_path / "project"
     commit = yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"]
     assert message(printed) == (
-        f"{commit} is no release. If it holds uncommitted changes, "
-        "no update will work: commit them in the template, and copy again."
+        f"{commit} is not a release. If it contains uncommitted changes, "
+        "updates will not work: commit them in the template, and copy again."
     )
     projects.run("git", "init", "-q", cwd=project)
     projects.run("git", "add", "--all", cwd=project)

@@ -33,14 +33,14 @@ def test_each_sentence_is_held_by_a_test(render: Render) -> None:
     held = {words for words, _ in LISTED}
     # Headers of tables, and what only explains the sentence before it.
     explained = (
-        *("| In the source", "| Fault", "| Source", "Each sentence here", "New rows are read"),
-        *("So the watermark", "What is refused is named", "While its columns", "Between machines"),
+        *("| In the source", "| Fault", "| Source", "A test of the template", "New rows are read"),
+        *("So the watermark", "The error names", "They may be on other", "Across machines"),
         *(
             "The rules about rows",
             "It is",
             "The schema also has",
-            "dlt works",
-            "Derived tables",
+            "dlt stages",
+            "The table `_derived`",
         ),
         "The workers read the settings",
     )
