@@ -185,7 +185,7 @@ def test_any_unknown_question_is_refused(
     def is_refused(name: str) -> None:
         error = outcome(reduced, {name: "x"})
         assert isinstance(error, ValueError)
-        assert f"leave out {json.dumps(name)}; it is no question of this template" in str(error)
+        assert f"leave out {json.dumps(name)}; it is not a question of this template" in str(error)
 
     is_refused()
 

@@ -117,7 +117,7 @@ BAD = [
     ({"user_email": "a..b@c"}, "is not an e-mail address"),
     ({"user_email": "a@-b"}, "is not an e-mail address"),
     ({"user_email": "a@b\n"}, "a line break, a control character"),
-    ({"projct_name": "x"}, 'leave out "projct_name"; it is no question of this template'),
+    ({"projct_name": "x"}, 'leave out "projct_name"; it is not a question of this template'),
     ({"pipeline": "."}, "leave it out; pipeline follows from project_kind."),
     ({"extras": ["dask"], "project_kind": "plugin"}, "Invalid choice"),
     ({"project_kind": "notebook"}, "Invalid choice"),

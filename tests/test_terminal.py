@@ -78,7 +78,7 @@ def test_answering_in_a_terminal(
     # A bad name is told below the prompt, and asked again.
     shown.type(CLEAR + "json" + ENTER)
     refused = shown.wait_for("'project_name': type another, like my-js")
-    assert "What is it for" not in refused
+    assert "What is the project for" not in refused
     shown.type(CLEAR + "my-json" + ENTER)
     shown.wait_for("-d project_description=")
     shown.type(CLEAR + "two  words {{ 7*7 }}" + ENTER)
