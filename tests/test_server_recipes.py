@@ -142,7 +142,7 @@ def test_rollback(make: Make) -> None:
     reader = make()
     file = reader.folder / "prefect.yaml"
     reader("git init -qb main; git add .; git commit -qm First; git tag v1.0.0")
-    head, mark, entry = file.read_text().partition("one gets a schedule of its own.\n")
+    head, mark, entry = file.read_text().partition("This entry gives one its own schedule.\n")
     file.write_text(head + mark + re.sub("^  # ", "  ", entry, flags=re.MULTILINE))
     reader("git commit -qam Second; git tag v1.1.0")
     reader("uv run my-data-project deploy")

@@ -1,6 +1,6 @@
-"""Send a message to an owner whenever a flow run of theirs ends badly.
+"""Send a message to an owner when one of their flow runs fails, crashes or times out.
 
-Deployments whose runs have no owner, so that nobody is alerted of them, are listed.
+The command lists deployments without an owner, whose runs alert nobody.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "send a message to an owner whenever a flow run of theirs ends badly"
+HELP = "send a message to an owner when one of their flow runs fails or crashes"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("owner", help="team, as in `house_flow(owner=...)`")
     parser.add_argument("block", help="block that sends it, such as slack-webhook/finance")
-    parser.add_argument("--cancelled", action="store_true", help="also when one is cancelled")
+    parser.add_argument("--cancelled", action="store_true", help="also when a run is cancelled")
 
 
 def run(arguments: argparse.Namespace) -> None:
