@@ -51,7 +51,7 @@ def add(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     name = arguments.name
     check_name(name, "(?!test_)[a-z][a-z0-9_]{0,39}", NAME)
@@ -166,8 +166,8 @@ def _with_extra(text: str, extra: str) -> str:
 
 PACKAGE_CODE = '''"""Tasks of $space.
 
-Importing this costs little more than importing Prefect: what a task needs besides is imported
-when the task is called.
+Importing this takes little longer than importing Prefect: other dependencies are imported
+when a task is called.
 """
 
 from .${name}_task import $name

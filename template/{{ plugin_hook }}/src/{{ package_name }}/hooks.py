@@ -1,8 +1,8 @@
-"""What runs when Prefect starts: the entry point `prefect.plugins`.
+"""The startup hook: the entry point `prefect.plugins`.
 
 Prefect calls it in every process that imports Prefect, if `PREFECT_PLUGINS_ENABLED` is true: keep
-it quick, and free of imports that cost time. An error is logged, and Prefect starts without the
-file; with `PREFECT_PLUGINS_STRICT` Prefect does not start.
+it fast, without slow imports. Prefect logs an error and starts without the file; with
+`PREFECT_PLUGINS_STRICT` it does not start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
 @register_hook
 def setup_environment(*, ctx: HookContext) -> SetupResult | None:
-    """Give the process the variables of the organisation's settings file, if there is one.
+    """Set the variables of the organisation's settings file, if there is one.
 
     Raises:
         PermanentError: The file cannot be used.

@@ -8,7 +8,7 @@ ENV_PREFIX = environment.PREFIX
 
 
 class Settings(environment.EnvironmentSettings):
-    """What differs from one environment to the next; an argument of a task goes first."""
+    """Settings of an environment; arguments of a task take precedence."""
 
 
 def load() -> Settings:

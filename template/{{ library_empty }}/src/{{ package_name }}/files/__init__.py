@@ -1,7 +1,7 @@
 """Tasks about files.
 
-Importing this costs little more than importing Prefect: what a task needs besides is imported
-when the task is called.
+Importing this takes little longer than importing Prefect: other dependencies are imported
+when a task is called.
 """
 
 from .hash_file_task import hash_file

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     changes = _table(arguments) if arguments.part == "table" else _files(arguments)
     write(changes, dry_run=arguments.dry_run)

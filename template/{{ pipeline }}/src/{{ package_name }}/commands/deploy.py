@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare, write what differs, and show it."""
+    """Compare, write the differences, and show them."""
     from ..common import alerts, deployments, errors, prefect_file, server, settings
 
     config = settings.load()

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say what will be deleted, ask, and do it."""
+    """Show what will be deleted, ask, and delete it."""
     from ..common import errors, loading, receipts, warehouse
     from .ingest import load_flows
 

@@ -139,7 +139,7 @@ def extract(
         table: The table.
         folder: Where the file of rows goes.
         receipt: The last load of the table; None reads all of it.
-        window: Read this part again instead.
+        window: Read this window again instead.
         rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:

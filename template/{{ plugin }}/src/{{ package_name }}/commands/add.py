@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     changes = _plan(arguments)
     write(changes, dry_run=arguments.dry_run)
@@ -111,7 +111,7 @@ def $name(credentials: $credentials, path: str, record: dict[str, Any]) -> dict[
     """Add a record to a collection, once, and return what the system says of it.
 
     Raises:
-        OutcomeUnknownError: It may have been added: look before you run this again.
+        OutcomeUnknownError: The record may have been added: look before you run this again.
     """
     # TODO: put your own step here. If the system knows the header Idempotency-Key, send one that
     # is the same whenever this is repeated, and it will be.

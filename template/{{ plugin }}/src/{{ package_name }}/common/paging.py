@@ -98,7 +98,7 @@ def pages(
 
     Raises:
         PermanentError: The system refuses, or does not answer with pages.
-        TransientError: The system is away or busy for too long.
+        TransientError: The system is unavailable or busy for too long.
     """
     walk = _Walk(client.policy.name, path, parameters, paging)
     while walk.url is not None:

@@ -1,4 +1,4 @@
-"""House conventions: what every flow and task of the organisation has, in two decorators."""
+"""House conventions: the organisation's defaults for flows and tasks, in two decorators."""
 
 from .decorators import house_flow, house_task, tags_of
 

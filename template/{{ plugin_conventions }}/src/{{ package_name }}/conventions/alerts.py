@@ -1,7 +1,7 @@
-"""Automations that send an owner a message when a flow run of theirs ends badly.
+"""Automations that send an owner a message when one of their flow runs fails.
 
-Prefect's server sends it, on its own events, so that it comes whatever ended the run. It knows
-the owner by a tag that the run has from its deployment.
+Prefect's server sends the message, so it arrives however the run ended. The server finds the owner
+by a tag, which the run has from its deployment.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ BODY = """\
 def alert_owner(
     owner: str, block: str, *, cancelled: bool = False, silence: timedelta = SILENCE
 ) -> None:
-    """Make, or bring up to date, the automations that alert an owner.
+    """Create or update the automations that alert an owner.
 
-    The block, as `<type>/<name>`, sends the message. It does so for runs that fail, run out of
-    time or crash, and if wanted for cancelled ones; `silence` is at least 10 seconds.
+    The block, as `<type>/<name>`, sends a message for runs that fail, time out or crash, and with
+    `cancelled` for cancelled runs. A run without a heartbeat for `silence`, at least 10 seconds,
+    becomes Crashed.
 
     Raises:
-        PermanentError: There is no such block, it sends no messages, or the owner is a pattern.
+        PermanentError: The block does not exist or sends no messages, or the owner is a pattern.
     """
     run: dict[str, Any] = {"prefect.resource.id": "prefect.flow-run.*"}
     theirs: dict[str, Any] = {"prefect.resource.id": f"prefect.tag.{tag_of_owner(owner)}"}
@@ -90,7 +91,7 @@ def alert_owner(
 
 
 def without_owner() -> list[str]:
-    """Return the deployments of whose runs nobody is alerted, for want of an owner's tag."""
+    """Return the deployments without an owner's tag, whose runs alert nobody."""
     found: list[DeploymentResponse] = []
     with get_client(sync_client=True) as client:
         while page := client.read_deployments(limit=200, offset=len(found)):

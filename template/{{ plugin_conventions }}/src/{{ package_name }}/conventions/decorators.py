@@ -1,7 +1,7 @@
-"""`house_flow` and `house_task`: Prefect's decorators, with what the house expects.
+"""`house_flow` and `house_task`: Prefect's decorators with the organisation's defaults.
 
-That is an owner who is alerted when a run ends badly (`alerts`), a cost centre to charge, a name
-that says what a run is for, a time limit, and retries of what another attempt can cure.
+The defaults are an owner who is alerted when a run fails (`alerts`), a cost centre, a name for
+runs with their scheduled time, a time limit, and retries of temporary failures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _tags: dict[Callable[..., Any], list[str]] = {}
 
 
 def tag_of_owner(owner: str) -> str:
-    """Return the tag by which Prefect knows an owner.
+    """Return the tag that names an owner in Prefect.
 
     Raises:
         PermanentError: The owner is empty or a pattern.
@@ -47,7 +47,7 @@ def house_flow(
     timeout_seconds: float = 4 * HOUR_SECONDS,
     **options: Any,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """Make a flow of an owner, such as `finance`, and a cost centre, such as `cc-1042`.
+    """Create a flow with an owner, such as `finance`, and a cost centre, such as `cc-1042`.
 
     Its name defaults to the function's, with dashes. The options are those of `prefect.flow`.
     """
@@ -71,9 +71,9 @@ def house_flow(
 def house_task(
     *, owner: str, timeout_seconds: float = HOUR_SECONDS, **options: Any
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a task of an owner; the time limit is that of one attempt.
+    """Create a task with an owner; the time limit is for one attempt.
 
-    The options are those of `prefect.task`, and go before those of the house.
+    The options are those of `prefect.task`, and override the organisation's defaults.
     """
     given: dict[str, Any] = {**retries.TRANSIENT, "timeout_seconds": timeout_seconds, **options}
     given["tags"] = {tag_of_owner(owner), *options.get("tags", ())}
@@ -87,7 +87,7 @@ def house_task(
 def tags_of(flow: Flow[..., Any]) -> list[str]:
     """Return the tags that every deployment of a house flow must have.
 
-    Flows have no tags in Prefect. A run has those of its deployment from the start, so that its
-    owner is alerted even if it ends before its flow is imported.
+    Flows have no tags in Prefect. A run has the tags of its deployment from the start, so its
+    owner is alerted even if the run ends before its flow is imported.
     """
     return _tags.get(flow.fn, [])

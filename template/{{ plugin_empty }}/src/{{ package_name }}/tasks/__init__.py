@@ -1,3 +1,3 @@
-"""Tasks: the steps that flows take with the system."""
+"""Tasks that work with the system."""
 
 __all__: list[str] = []

@@ -65,7 +65,7 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it neither runs nor will run."""
+        """Whether the job has ended."""
         return self.state not in ("queued", "running")
 
 
@@ -170,11 +170,11 @@ class JobSystem(abc.ABC):
 
     @abc.abstractmethod
     async def log(self, job_id: str, offset: int) -> bytes:
-        """Return what a job has printed after so many bytes, at most `LOG_BYTES` of it."""
+        """Return a job's output after a number of bytes, at most `LOG_BYTES` of it."""
 
     @abc.abstractmethod
     async def cancel(self, job_id: str, *, force: bool) -> None:
-        """Ask a job to end, or kill it; one that has ended stays as it is."""
+        """Ask a job to end, or kill it; do nothing if it has ended."""
 
 
 class Watch:

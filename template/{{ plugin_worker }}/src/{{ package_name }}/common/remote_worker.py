@@ -1,4 +1,4 @@
-"""A worker whose flow runs are jobs of another system, which go on without it."""
+"""A worker whose flow runs are jobs of another system, which continue without it."""
 
 from __future__ import annotations
 

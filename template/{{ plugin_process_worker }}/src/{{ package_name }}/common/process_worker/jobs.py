@@ -35,7 +35,7 @@ class Limits(Options):
 
 
 class LimitedVariables(ProcessVariables, Limits):
-    """What a deployment may set, with the work pool's defaults."""
+    """The job variables, with the work pool's defaults."""
 
 
 class LimitedConfiguration(StrictJobConfiguration, ProcessJobConfiguration, Limits):

@@ -26,7 +26,7 @@ UNHEARD = "The command ended with exit code 0, and Prefect has not heard how the
 
 
 class LimitedProcessWorker(ProcessWorker):
-    """Runs flow runs as processes on this machine, each within limits; judges its own alone."""
+    """Runs flow runs as processes on this machine, each within limits."""
 
     type = f"{names.SLUG}-process"
     job_configuration = jobs.LimitedConfiguration
