@@ -79,9 +79,9 @@ def transform_data(
 
     Needs the extra `pandas`. Each value is converted by itself, and nothing is guessed: numbers
     keep every digit, times are ISO 8601 and have a zone if, and only if, the column has one,
-    booleans are true, false, 1 or 0. A row with a value that its type cannot hold exactly, or that violates
-    a check, is dropped if the schema has `drop_invalid_rows`; otherwise the task fails. The
-    findings are in the log and in a table artifact.
+    booleans are true, false, 1 or 0. A row with a value that its type cannot hold exactly, or that
+    violates a check, is dropped if the schema has `drop_invalid_rows`; otherwise the task fails.
+    The findings are in the log and in a table artifact.
 
     Args:
         source: Path of a CSV file with a header, or of a Parquet file.
