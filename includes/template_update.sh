@@ -1,4 +1,4 @@
-# Copier's shortcuts stand for addresses.
+# Expands Copier's shortcuts of URLs.
 source=$(sed -nE "/^_src_path:/{s/^_src_path: *|[\"']//g; s#^git\+##; s#^gh:#https://github.com/#; s#^gl:#https://gitlab.com/#; p}" .copier-answers.yml)
 git clone --quiet "$source" "$work/template" || {
   echo "The template named as _src_path in .copier-answers.yml cannot be read."

@@ -591,7 +591,7 @@ def test_a_version_without_deploy_is_refused(process: Forge) -> None:
     process.git("switch", "-q", "main")
     done = process.run("deploy", "workflow_dispatch", head, inputs={"version": "v0.9.0"})
     assert done["production"] == "failure"
-    assert process.printed.startswith("::error::This version has no command deploy: go back to")
+    assert process.printed.startswith("::error::This version has no command deploy: roll back to")
     assert process.printed.count("\n") == 1
     assert process.versions("prod") == {version_of("v1.2.0", process)}
 
@@ -658,7 +658,7 @@ def test_without_a_table_nothing_has_to_run(process: Forge) -> None:
     before = process.ask("flow_runs/filter", **which)
     done = process.run("deploy", "push", process.merge("v1.3.1"))
     assert done["staging"] == "success", process.printed
-    assert "Nothing runs on staging: flows/tables.py lists no table yet." in process.printed
+    assert "Nothing to run on staging: flows/tables.py lists no table yet." in process.printed
     assert len(process.ask("flow_runs/filter", **which)) == len(before)
     process.git("revert", "--no-edit", "HEAD")
 

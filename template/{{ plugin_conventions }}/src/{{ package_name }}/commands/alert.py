@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make the automations, or bring them up to date."""
+    """Create or update the automations."""
     # Imported here, because they cost seconds.
     from ..common import prefect_api
     from ..conventions import alerts

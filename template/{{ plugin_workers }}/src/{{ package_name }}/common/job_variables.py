@@ -54,7 +54,7 @@ class StrictJobConfiguration(BaseJobConfiguration):
         deployment: DeploymentResponse | None = None,
         **worker: Any,
     ) -> Self:
-        """Put together what a flow run gets, from its work pool, deployment and own wishes.
+        """Merge the job variables of the work pool, the deployment and the flow run.
 
         Raises:
             PermanentError: A job variable is unknown, or has a value that does not fit.

@@ -24,14 +24,14 @@ def _field(default: int | None, title: str, text: str, least: int, most: int | N
 
 
 class Limits(Options):
-    """What a run may use of the machine, and how it is treated."""
+    """Limits of a run, and how it is ended."""
 
-    memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect takes 150)", 64)
-    cpu_seconds: int | None = _field(None, "CPU time (s)", "CPU time (Prefect takes 5)", 1)
+    memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect needs 150)", 64)
+    cpu_seconds: int | None = _field(None, "CPU time (s)", "CPU time (Prefect needs 5)", 1)
     wall_seconds: int | None = _field(None, "Time (s)", "Time from start to end", 1)
-    niceness: int = _field(0, "Niceness", "How far a run stands back, beyond its worker", 0, 19)
+    niceness: int = _field(0, "Niceness", "Niceness of a run, added to its worker's", 0, 19)
     # Prefect kills what it cancels after 30 seconds.
-    grace_seconds: int = _field(20, "Grace (s)", "Time to end in, when asked to", 0, 25)
+    grace_seconds: int = _field(20, "Grace (s)", "Time to end after a cancellation", 0, 25)
 
 
 class LimitedVariables(ProcessVariables, Limits):
