@@ -1,7 +1,7 @@
-"""Add a namespace or a task to this library, with its test and all that names it.
+"""Add a namespace or a task to this library, with its test, exports and changelog entry.
 
-What is written is complete and passes the project's checks; a TODO says where your own step goes.
-If anything is in the way, nothing is written.
+The new code works and passes the project's checks; put your own code at the line marked TODO.
+If the command cannot do what you ask, it writes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tomllib
 from edits import PACKAGE, SOURCE, check_name, errors, export, fill, read, root, write
 
 PARTS = {
-    "namespace": "a package of tasks, with its first one and, by choice, an extra",
+    "namespace": "a package of tasks, with a first task and optionally an extra",
     "task": "a task of a namespace, with its export and its test",
 }
 NAME = "lower-case letters, digits and _"
@@ -39,11 +39,11 @@ def parser() -> argparse.ArgumentParser:
         word = words.add_parser(part, help=text, description=f"Add {text}.")
         word.add_argument("name", metavar="NAME", help=f"its name: {NAME}")
         if part == "task":
-            word.add_argument("--namespace", metavar="N", help="where, if there are several")
+            word.add_argument("--namespace", metavar="N", help="namespace, if there are several")
         else:
             word.add_argument("--task", metavar="T", help="its first task (default: use_NAME)")
-            word.add_argument("--extra", metavar="E", help="for what only its tasks import")
-        word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+            word.add_argument("--extra", metavar="E", help="extra for what only its tasks import")
+        word.add_argument("--dry-run", action="store_true", help="only show the changes")
     return made
 
 
@@ -51,7 +51,7 @@ def add(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     name = arguments.name
     check_name(name, "(?!test_)[a-z][a-z0-9_]{0,39}", NAME)
@@ -166,8 +166,8 @@ def _with_extra(text: str, extra: str) -> str:
 
 PACKAGE_CODE = '''"""Tasks of $space.
 
-Importing this costs little more than importing Prefect: what a task needs besides is imported
-when the task is called.
+Importing this takes little longer than importing Prefect: other dependencies are imported
+when a task is called.
 """
 
 from .${name}_task import $name

@@ -1,4 +1,4 @@
-"""How commands change files of this project: all that is planned is written, or shown as a diff."""
+"""How commands change files of this project: they write all changes, or show them as a diff."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check_name(name: str, pattern: str, wanted: str) -> None:
 
 
 def fill(files: Mapping[str, str], names: Mapping[str, str], name: str) -> dict[str, str]:
-    """Return new files by their paths, both made of templates, unless the name is in the way."""
+    """Return new files by their paths, both filled templates; refuse a name that exists."""
     changes: dict[str, str] = {}
     for template, text in files.items():
         path = string.Template(template).substitute(names)
@@ -100,7 +100,7 @@ def fill(files: Mapping[str, str], names: Mapping[str, str], name: str) -> dict[
 
 
 def export(path: str, module: str, name: str) -> str:
-    """Return the text of a package's `__init__.py` with one name more, if `__all__` is a list."""
+    """Return the text of a package's `__init__.py` with one more name, if `__all__` is a list."""
     text, old, exported = read(path), "", None
     try:
         for node in ast.parse(text).body:

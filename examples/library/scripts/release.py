@@ -108,11 +108,11 @@ def without_urls() -> list[str]:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only tell what a release would be")
+    parser.add_argument("--check", action="store_true", help="only show what a release would be")
     parser.add_argument(
-        "--change", action="store_true", help="only check what a change needs, as CI does"
+        "--change", action="store_true", help="only check the changelog of a change, as CI does"
     )
-    parser.add_argument("--level", choices=LEVELS, default="patch", help="at least this one")
+    parser.add_argument("--level", choices=LEVELS, default="patch", help="smallest version step")
     parser.add_argument("--branch", default="main", help="branch to release from (default: main)")
     given = parser.parse_args()
     check = given.check or given.change

@@ -16,7 +16,7 @@ DISTRIBUTION = "my-data-project"
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints its whole help with an error, not the usage alone."""
+    """Prints the whole help with an error, not only the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Print the help, then what is wrong, and exit with 2."""

@@ -16,7 +16,7 @@ WAREHOUSE = Path("data", "warehouse.duckdb")
 
 
 def run() -> None:
-    """Build the source if it is missing, ingest, check and transform it, and say what was done.
+    """Build the source if it is missing, ingest, check and transform it, and show what was done.
 
     Raises:
         PermanentError: The message says what to do.

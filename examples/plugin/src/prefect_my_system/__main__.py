@@ -1,4 +1,4 @@
-"""Commands for work on this project, as `python -m`; users of the wheel have no need of them."""
+"""Commands for work on this project, as `python -m`; users of the wheel do not need them."""
 
 import sys
 

@@ -14,7 +14,7 @@ PREFIX = f"{__name__.partition('.')[0].upper()}_"
 
 
 class EnvironmentSettings(pydantic_settings.BaseSettings):
-    """Settings of which each field is read from the variable `PREFIX` + its name in capitals.
+    """Settings: each field is read from the variable `PREFIX` + its name in capitals.
 
     A secret may name a Secret block instead, as `block:<name>` (see `common.secrets`).
     """

@@ -10,7 +10,7 @@ ENV_PREFIX = environment.PREFIX
 
 
 class Settings(environment.EnvironmentSettings):
-    """What differs from one environment to the next; an argument of a task goes first."""
+    """Settings of an environment; arguments of a task take precedence."""
 
     download_max_bytes: PositiveInt = Field(
         default=1_000_000_000, description="Largest file to download, in bytes."

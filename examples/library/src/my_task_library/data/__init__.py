@@ -1,7 +1,7 @@
-"""Tasks that get data and put it in order.
+"""Tasks that download and clean data.
 
-Importing this costs little more than importing Prefect: what a task needs besides is imported
-when the task is called.
+Importing this takes little longer than importing Prefect: other dependencies are imported
+when a task is called.
 """
 
 from .download import Download, download_data

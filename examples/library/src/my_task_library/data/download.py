@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """A file that was downloaded, or was there already with the checksum asked for.
+    """A file that was downloaded, or that already had the expected checksum.
 
     Its size is in bytes; its source is a URL without user, password and query.
     """
@@ -72,27 +72,27 @@ def download_data(
     timeout_seconds: float | None = None,
     deadline_seconds: float | None = None,
 ) -> Download:
-    """Download a file; it appears under its name only when it is complete and checked.
+    """Download a file; the target appears only when the file is complete and checked.
 
-    The file is streamed, so its size does not matter for memory. One that is there already
-    is replaced at once, or kept as it is if it has the checksum.
+    The file is streamed, so a large file needs little memory. An existing file is replaced
+    atomically, or kept if it has the checksum.
 
     Args:
-        source: A path, or a URL: http, https, file, and what fsspec has a package for, such as
+        source: A path, or a URL: http, https, file, or a protocol of an fsspec package, such as
             s3 (s3fs) and gs (gcsfs), which find their credentials in the environment.
-        target: Path of the file to write; its folder is made if need be.
+        target: Path of the file to write; its folder is created if it does not exist.
         sha256: SHA-256 checksum that the file must have, 64 hexadecimal digits.
         token: Bearer token for an HTTP server, or `block:` and the name of a Secret block.
-        max_bytes: Largest size to accept, as sent and as unpacked.
-        timeout_seconds: How long an HTTP server may keep silent.
-        deadline_seconds: How long an attempt may take; as to the other two, none takes the setting
-            `download_...` of that name.
+        max_bytes: Largest size to accept, compressed and decompressed.
+        timeout_seconds: How long an HTTP server may send nothing.
+        deadline_seconds: How long an attempt may take. For this and the two arguments above, None
+            takes the setting `download_...` of that name.
 
     Raises:
         PermanentError: There is no such file, the server refuses or does not send the whole
             file, it is too large or has another checksum, or it cannot be written.
-        TransientError: The server was away, too slow or broke off, for longer than the
-            retries last.
+        TransientError: The server was unavailable, too slow or lost the connection, for longer
+            than the retries last.
     """
     config = settings.load()
     limits = sources.Limits(

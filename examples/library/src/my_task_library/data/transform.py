@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """A table that keeps its schema, how many rows were read, and why some were dropped.
+    """A table that fits its schema, the number of rows read, and why some were dropped.
 
     A row that violates several rules is in several findings.
     """
@@ -53,7 +53,7 @@ class Cleaned:
 
     @property
     def kept(self) -> int:
-        """Rows after."""
+        """Number of rows after cleaning."""
         return len(self.table)
 
 
@@ -75,26 +75,26 @@ def transform_data(
     encoding: str = "utf-8",
     null_values: Sequence[str] = ("",),
 ) -> Cleaned:
-    """Read a file into a table by a schema of pandera, and say what was dropped and why.
+    """Read a file into a table by a pandera schema, and report dropped rows and the reasons.
 
-    Needs the extra `pandas`. Each value is judged by itself, and nothing is guessed: numbers are
-    kept to the last digit, times are ISO 8601 and have a zone if, and only if, the column has one,
+    Needs the extra `pandas`. Each value is converted by itself, and nothing is guessed: numbers
+    keep every digit, times are ISO 8601 and have a zone if, and only if, the column has one,
     booleans are true, false, 1 or 0. A row with a value that its type cannot hold exactly, or that
-    violates a check, is dropped if the schema has `drop_invalid_rows`; else the task fails. The
-    findings are in the log and in a table artifact.
+    violates a check, is dropped if the schema has `drop_invalid_rows`; otherwise the task fails.
+    The findings are in the log and in a table artifact.
 
     Args:
         source: Path of a CSV file with a header, or of a Parquet file.
-        schema: What the table must be like; with `strict="filter"` it has no other columns.
-        target: Path to write the table to, as `.parquet` or `.csv`; none writes nothing.
-        name: Name of the table, for the log and the artifact; none takes that of the file.
-        delimiter: What separates the fields of a CSV file.
+        schema: Schema of the table; `strict="filter"` drops other columns.
+        target: Path to write the table to, as `.parquet` or `.csv`; None writes nothing.
+        name: Name of the table, for the log and the artifact; empty takes that of the file.
+        delimiter: Separator of the fields of a CSV file.
         encoding: Encoding of a CSV file.
         null_values: Texts of a CSV file that stand for no value.
 
     Raises:
         MissingExtraError: The extra is not installed.
-        PermanentError: The file cannot be read, or the table is not as the schema says.
+        PermanentError: The file cannot be read, or the table does not fit the schema.
     """
     with extras.required("pandas"):
         from . import cleaning, reading

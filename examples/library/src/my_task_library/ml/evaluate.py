@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How well a model does on rows that it has not seen, beside one that ignores the features.
+    """How well a model does on unseen rows, compared to one that ignores the features.
 
     Errors are in the target's unit; accuracies and R² are 1 at the best.
     """
@@ -31,7 +31,7 @@ class Evaluation:
 # again.
 @task(task_run_name="evaluate-{training.name}", tags={"ml"}, cache_policy=NO_CACHE)
 def evaluate_model(training: Training) -> Evaluation:
-    """Measure a model on the rows kept apart; the metrics are in the log and an artifact, too.
+    """Measure a model on the test rows; the metrics are also in the log and an artifact.
 
     Raises:
         MissingExtraError: The extra `ml` is not installed.

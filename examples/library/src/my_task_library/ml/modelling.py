@@ -161,7 +161,7 @@ def _held_out(
 
 
 def measure(training: Training, model: Model) -> dict[str, float]:
-    """Measure a model on the rows kept apart, by the most important metric first."""
+    """Measure a model on the test rows; the most important metric comes first."""
     truth = _plain(training.holdout[training.target])
     found = model.predict(training.holdout[list(training.features)])
     scores: dict[str, Any] = (

@@ -30,7 +30,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A trained model, one that ignores the features, and the rows that both have not seen."""
+    """A trained model, one that ignores the features, and the test rows that neither has seen."""
 
     name: str
     problem: Problem
@@ -59,11 +59,11 @@ def train_model(
     estimator: Any = None,
     save_to: str | Path | None = None,
 ) -> Training:
-    """Train a model on a part of a table and keep the rest apart for `evaluate_model`.
+    """Train a model on a part of a table and keep the other rows for `evaluate_model`.
 
     Needs the extra `ml`. The same table, seed and versions give the same model. The rows are
-    split before anything is learned from them, medians for null values included. Predictions are
-    of the target's own type: whole numbers, booleans or texts are classes as they are.
+    split before anything is learned from them, including the medians for null values. Predictions
+    have the target's own type: integers, booleans or texts are classes as they are.
 
     Args:
         table: The table; rows without a target or group are skipped.
@@ -71,19 +71,19 @@ def train_model(
         problem: `classification` predicts a class, `regression` a number.
         target: Column to predict.
         features: Columns to predict from, numbers or text; nulls are allowed.
-        group: Columns that tell which rows belong together, such as those of one customer:
-            they are trained on or held out together, so that no row is known beforehand.
-        holdout: Part of the rows, or groups, to keep apart, between 0 and 1.
+        group: Columns that identify rows that belong together, such as those of one customer:
+            they are all used for training or all held out, so that no test row is known.
+        holdout: Share of the rows, or groups, to hold out, between 0 and 1.
         seed: Seed of the split and of the model.
-        estimator: Unfitted estimator of scikit-learn; none takes a random forest.
-        save_to: Path of a file for the model. It is of skops, which runs no code when it reads, as
-            pickle would: `skops.io.load(path, trusted=...)`, after a look at
+        estimator: Unfitted estimator of scikit-learn; None takes a random forest.
+        save_to: Path of a file for the model, in the format of skops. Unlike pickle, skops runs no
+            code when it reads: `skops.io.load(path, trusted=...)`, after a look at
             `skops.io.get_untrusted_types(file=path)`.
 
     Raises:
         MissingExtraError: The extra is not installed.
-        PermanentError: A column is missing or has values that cannot be learned from, or there
-            is too little data to split.
+        PermanentError: A column is missing or has unusable values, or there is too little data
+            to split.
     """
     with extras.required("ml"):
         import skops

@@ -1,8 +1,8 @@
 """Add a table, a derived table, a flow or a task to this project.
 
 A table becomes an entry in flows/tables.py, filled in from the source. The others are new files
-with a test each; a flow also gets a deployment in prefect.yaml. If anything is in the way, nothing
-is written.
+with a test each; a flow also gets a deployment in prefect.yaml. If the command cannot do what you
+ask, it writes nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HELP = "add a table, a derived table, a flow or a task to this project"
 PARTS = {
-    "table": "a table of the source, with the key and cursor that are found there",
-    "derived": "a table made by a SELECT statement, with its test",
+    "table": "a table of the source, with its key and cursor",
+    "derived": "a table built by a SELECT statement, with its test",
     "flow": "a flow, with its deployment and its test",
     "task": "a task, with its test",
 }
@@ -33,13 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for part, text in PARTS.items():
         word = words.add_parser(part, help=text, description=f"Add {text}.")
         word.add_argument("name", metavar="NAME")
-        word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+        word.add_argument("--dry-run", action="store_true", help="only show the changes")
         if part == "table":
             word.add_argument("--source", metavar="S", help="a named source, SOURCE_URLS__<S>")
             word.add_argument("--schema", metavar="S", help="its schema in the source")
             word.add_argument("--target", metavar="T", help="its name in the warehouse")
             word.add_argument("--key", metavar="A,B", help="columns that identify a row")
-            word.add_argument("--cursor", metavar="C", help="column that grows with each change")
+            word.add_argument("--cursor", metavar="C", help="column that rises with each change")
             word.add_argument("--mode", choices=("full", "incremental", "append"))
 
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     changes = _table(arguments) if arguments.part == "table" else _files(arguments)
     write(changes, dry_run=arguments.dry_run)

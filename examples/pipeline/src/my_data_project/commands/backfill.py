@@ -1,9 +1,9 @@
 """Load rows again, from a date on or within a window.
 
-Rows whose cursor is at or after --since (and before --until) are read again; new and changed rows
-are written. The watermark stays, so the next run continues where the last one ended. Rows deleted
-in the source stay. Tables of mode `full` are read whole. docs/operations.md shows how to do the
-same on a worker.
+It reads rows whose cursor is at or after --since (and before --until), and writes new and changed
+ones. The watermark does not move, so the next run continues where the last one ended. Rows deleted
+in the source stay. Tables of mode `full` are read whole. docs/operations.md shows how to backfill
+on a worker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Make Prefect's server match prefect.yaml and the environment; run it again after a change.
 
-That is the work pool, the deployments with their schedules, limits and triggers, and automations
-for runs that start late or whose process is gone. Everything is validated first; then what differs
-is written. Deployments that are no longer in prefect.yaml stay, unless --prune is given.
+It creates or changes the work pool, the deployments with their schedules, limits and triggers, and
+automations for runs that start late or whose process is gone. It validates everything first.
+Deployments that are no longer in prefect.yaml stay, unless --prune is given.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ HELP = "make Prefect's server match prefect.yaml: work pool, deployments, automa
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--plan", action="store_true", help="only show what differs; exit with 2 if anything does"
+        "--plan", action="store_true", help="only show differences; exit with 2 if there are any"
     )
     parser.add_argument(
         "--prune", action="store_true", help="delete deployments that are not in prefect.yaml"
     )
     parser.add_argument(
-        "--exit-zero", action="store_true", help="with --plan, exit with 0 whatever differs"
+        "--exit-zero", action="store_true", help="with --plan, exit with 0 in any case"
     )
     parser.add_argument(
         "--deployed", action="store_true", help="only print the commit that is deployed"
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compare, write what differs, and show it."""
+    """Compare, write the differences, and show them."""
     from ..common import alerts, deployments, errors, prefect_file, server, settings
 
     config = settings.load()

@@ -1,8 +1,8 @@
 """Read a source, and propose entries of flows/tables.py for its tables.
 
-Keys, cursors and rules come from the database: its primary keys, its columns with the time of a
-change, its constraints. Tables that are already listed are left out. The change is printed as a
-diff; --write makes it.
+Keys, cursors and rules come from the primary keys, the columns with the time of a change, and the
+constraints of the database. Tables that are already listed are left out. The change is printed as
+a diff; --write applies it.
 """
 
 from __future__ import annotations

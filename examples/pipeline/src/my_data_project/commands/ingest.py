@@ -1,7 +1,7 @@
 """Ingest tables in this process, without a deployment.
 
-Settings come from the environment and from `.env`. Where PREFECT_API_URL names no Prefect server,
-a temporary one runs.
+Settings come from the environment and from `.env`. Unless PREFECT_API_URL names a Prefect server,
+the command starts a temporary one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HELP = "ingest tables in this process, without a deployment"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the tables."""
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="names of tables (default: all)")
-    parser.add_argument("--transform", action="store_true", help="then build the derived tables")
+    parser.add_argument("--transform", action="store_true", help="also build the derived tables")
 
 
 def run(arguments: argparse.Namespace) -> None:

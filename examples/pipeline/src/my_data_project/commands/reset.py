@@ -1,8 +1,8 @@
-"""Forget how far a table was loaded, so that its next run reads all of it again.
+"""Delete a table's watermark, so that the next run reads the whole table again.
 
 The rows stay in the warehouse until that run replaces them; rows deleted in the source stay in a
-table of mode `incremental`. With --drop the table is dropped too, and the next run rebuilds it: it
-then equals the source, but until then there is no table to read.
+table of mode `incremental`. --drop also drops the table. The next run rebuilds it, and it then
+equals the source; until then there is no table to read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "forget a table's watermark; with --drop, drop the table too"
+HELP = "delete a table's watermark; with --drop, drop the table too"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say what will be deleted, ask, and do it."""
+    """Show what will be deleted, ask, and delete it."""
     from ..common import errors, loading, receipts, warehouse
     from .ingest import load_flows
 

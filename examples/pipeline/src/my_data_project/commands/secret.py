@@ -1,7 +1,7 @@
-"""Set a secret: fill the Secret block that a setting names, or replace what it holds.
+"""Set a secret: create or change the Secret block that a setting names.
 
-Runs read it at the moment they need it, so the next one uses the new value; nothing has to be
-deployed again. After a new Slack webhook run `deploy` too, for the alerts about late runs.
+Runs read secrets when they need them, so the next run uses the new value without a deployment.
+After a new Slack webhook, also run `deploy`, for the alerts about late runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "fill the Secret block that a setting names (source-url, warehouse-url, ...)"
+HELP = "set the Secret block that a setting names (source-url, warehouse-url, ...)"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """Show how far each table is loaded, the runs of each deployment, and what is wrong with them.
 
-Tables are all that were ever loaded, also by your own flows, and those of flows/tables.py.
+It lists the tables of flows/tables.py and all others that any flow has loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Automations of Prefect's server for runs that cannot report: not begun, or gone."""
+"""Automations of Prefect's server for runs that cannot report: not started, or lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compare(
     """Return the block that posts, the automations, and a sentence about what is posted.
 
     Raises:
-        PermanentError: Somebody else has made one of the same name.
+        PermanentError: Somebody else has created one with the same name.
     """
     names = [f"{runs.deployment_name()}-{what}" for what in ("stuck", "lost", "late")]
     found = {name: [one for one in automations if one.name == name] for name in names}

@@ -1,4 +1,4 @@
-"""What Prefect's server has of this project, compared with what it should have."""
+"""Compares what Prefect's server has of this project with what it should have."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def compare_deployments(
 
 
 def commits(client: SyncPrefectClient) -> list[str]:
-    """Return the commits of this environment's deployments, that of most of them first."""
+    """Return the commits of this environment's deployments, the most common one first."""
     there = server.read_deployments(client).values()
     versions = [one.version or "" for one in there if server.is_tagged(one)]
     found = (re.search(r"[+.]g([0-9a-f]{8})", version) for version in versions)
@@ -155,7 +155,7 @@ def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCor
 
 
 def mark(automation: AutomationCore) -> AutomationCore:
-    """Return an automation with the tags by which `deploy` knows what it has made."""
+    """Return an automation with the tags that mark it as made by `deploy`."""
     return automation.model_copy(update={"tags": _marks()})
 
 
@@ -190,7 +190,7 @@ def _find_triggers(
 
 
 def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]) -> list[str]:
-    """Return in what automations are not as they should be."""
+    """Return how automations differ from what they should be."""
     if len(new) != len(old):
         return ["number"]
     ours, theirs = (

@@ -1,4 +1,4 @@
-"""Extraction: what is new in a source becomes a file of clean rows.
+"""Extraction: reads the new rows of a source into a file of clean rows.
 
 The rows wait in an Arrow file: memory stays flat, a bad load can be kept out, and loading no
 longer needs the source.
@@ -73,7 +73,7 @@ class Window:
 
     @classmethod
     def parse(cls, since: str | None, until: str | None) -> Window | None:
-        """Make a window of the parameters of a flow; None without any."""
+        """Create a window from the parameters of a flow; None if there are none."""
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
         for text in (since, until):
@@ -133,13 +133,13 @@ def extract(
     window: Window | None = None,
     rows: Rows | None = None,
 ) -> Extraction:
-    """Read what is new in a table.
+    """Read the new rows of a table.
 
     Args:
         table: The table.
-        folder: Where the file of rows goes.
+        folder: Folder for the file of rows.
         receipt: The last load of the table; None reads all of it.
-        window: Read this part again instead.
+        window: Read this window again instead.
         rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:
@@ -348,7 +348,7 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 
 @contextlib.contextmanager
 def query(extraction: Extraction) -> Generator[duckdb.DuckDBPyConnection]:
-    """Give SQL over the rows of an extraction, as the table `rows`."""
+    """Run SQL on the rows of an extraction, as the table `rows`."""
     with (
         _duckdb().cursor() as connection,
         pa.memory_map(str(extraction.file)) as mapped,

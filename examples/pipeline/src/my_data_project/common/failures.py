@@ -40,8 +40,8 @@ def explained(where: str) -> Generator[None]:
     """Turn errors of databases and dlt into one sentence that begins with `where`.
 
     Raises:
-        PermanentError: Trying again does not help.
-        TransientError: Trying again may help.
+        PermanentError: A retry does not help.
+        TransientError: A retry may help.
     """
     try:
         yield

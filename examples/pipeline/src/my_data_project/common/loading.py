@@ -1,4 +1,4 @@
-"""Loading: what was extracted becomes tables in the warehouse, by dlt.
+"""Loading: dlt loads the extracted rows into tables of the warehouse.
 
 Tables that are ready at the same time are loaded together, because a load costs dlt about as
 much for fifty small tables as for five. If that fails, each is loaded alone, so that one table
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 
 class ConflictError(errors.PermanentError):
-    """Another run has loaded the table since its rows were read: they have to be read again."""
+    """Another run has loaded the table since its rows were read: read them again."""
 
 
 def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
-    """Let the next load of a table read all of it; with `drop`, drop the table as well.
+    """Let the next load read the whole table; with `drop`, also drop the table.
 
     Args:
         opened: The warehouse.
         name: Name of the table in it.
-        drop: Whether the table goes too.
+        drop: Whether to drop the table too.
 
     Raises:
         PermanentError: The warehouse refuses.
@@ -102,7 +102,7 @@ def turn(name: str) -> threading.RLock:
 
 
 def load(extraction: Extraction) -> Receipt:
-    """Publish the rows of a table, together with what other threads have ready.
+    """Publish the rows of a table, together with rows that other threads have ready.
 
     Raises:
         ConflictError: Another run has loaded the table since its rows were read.

@@ -1,4 +1,4 @@
-"""Pages: what a function gives becomes Arrow, whether rows, DataFrames or Arrow tables."""
+"""Pages: converts what a function yields (rows, DataFrames or Arrow tables) to Arrow."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Pages:
         return False
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self._write_rows()
         if self._stream is not None:
             self._stream.close()
@@ -79,7 +79,7 @@ class Pages:
         self.schema = pa.schema([(name, self._type(name, kind)) for name, kind in kinds.items()])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give what was kept, with the types that hold all of it."""
+        """Yield the kept rows, with types that hold all values."""
         with pa.OSFile(str(self._file)) as kept:
             while kept.tell() < kept.size():
                 with ipc.open_stream(kept) as reader:

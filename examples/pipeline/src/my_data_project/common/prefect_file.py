@@ -1,4 +1,4 @@
-"""prefect.yaml: what its entries ask of Prefect's server, validated before any of it is sent."""
+"""prefect.yaml: reads and validates its entries before anything is sent to Prefect's server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Shape(BaseModel):
 
 @dataclass
 class Entry:
-    """What an entry asks of Prefect's server."""
+    """An entry of prefect.yaml, as Prefect's server gets it."""
 
     key: tuple[str, str]  # names of its flow and its own, by which the server knows a deployment
     request: dict[str, Any]  # for the deployment, but for the flow's id and a version by default
@@ -76,14 +76,14 @@ class Entry:
 
 
 def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> list[Entry]:
-    """Return what the entries ask for.
+    """Return the entries.
 
     Args:
         client: Prefect's server.
         templates: Job templates of work pools that it need not have, by name.
 
     Raises:
-        PermanentError: The file is not here, or has mistakes.
+        PermanentError: The file does not exist, or has mistakes.
     """
     try:
         content = yaml.safe_load(PATH.read_text(encoding="utf-8") if PATH.is_file() else "{}")

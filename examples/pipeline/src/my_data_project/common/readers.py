@@ -168,7 +168,7 @@ def read(
 
 
 def join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """Join small batches until they have a size."""
+    """Join small batches into batches of a size."""
     held: list[pa.RecordBatch] = []
     waiting = 0
     for batch in batches:

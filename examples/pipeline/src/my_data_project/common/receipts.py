@@ -1,4 +1,4 @@
-"""Receipts: what each completed load of a table did, kept in the warehouse beside its rows."""
+"""Receipts: the warehouse keeps a record of each completed load beside its rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECEIPTS = "_ingestions"
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What one completed load of a table did.
+    """The record of one completed load of a table.
 
     Attributes:
         table_name: Name of the table in the warehouse.
@@ -77,7 +77,7 @@ SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
 
 
 def latest(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last completed load of tables that are there, of all or those named."""
+    """Return the last completed loads of existing tables, of all or those named."""
     found = recorded(opened, *names)
     # Of a table that somebody has dropped, all rows are new.
     there = opened.columns(opened.raw, *found)
@@ -85,7 +85,7 @@ def latest(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
 
 
 def recorded(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last receipts, also of tables that are not there."""
+    """Return the last receipts, also of tables that no longer exist."""
     there = opened.columns(opened.raw, RECEIPTS).get(RECEIPTS)
     if not there:
         return {}
@@ -111,7 +111,7 @@ def completed(opened: warehouse.Warehouse) -> str:
 
 
 def read_receipts(*names: str) -> dict[str, Receipt]:
-    """Open the warehouse and return the last completed load of tables, of all or those named."""
+    """Open the warehouse and return the last completed loads of tables, of all or those named."""
     with warehouse.connect() as opened:
         return latest(opened, *names)
 
@@ -122,12 +122,12 @@ def report(
     findings: Mapping[str, Sequence[Finding]] | None = None,
     failed: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the receipts of a flow run as an artifact; outside of a flow, do nothing.
+    """Write the receipts of a flow run as an artifact; outside a flow, do nothing.
 
     Args:
         key: Last part of the artifact's key, the same each time: Prefect keeps the history.
-        loads: What was loaded.
-        findings: What the rules found in the warehouse, by table; else what was checked before.
+        loads: The completed loads.
+        findings: What the rules found in the warehouse, by table; otherwise before the load.
         failed: Why tables failed or broke a rule, by table.
     """
     context = FlowRunContext.get()
@@ -172,6 +172,6 @@ def unread(name: str, ours: dict[str, Receipt]) -> Receipt:
 
 
 def now(ours: dict[str, Receipt]) -> datetime:
-    """Return the time for new receipts: after the last ones, whatever the machine's clock says."""
+    """Return the time for new receipts: later than the last ones, even if the clock went back."""
     last = [receipt.loaded_at + timedelta(microseconds=1) for receipt in ours.values()]
     return max([datetime.now(tz=UTC), *last])

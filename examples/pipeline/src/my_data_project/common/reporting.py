@@ -1,6 +1,6 @@
-"""Logging and artifacts, the same inside a flow, inside a task and outside of both.
+"""Logging and artifacts that work in a flow, in a task and outside of both.
 
-Conventions: INFO for what happened once, with its numbers; WARNING for what somebody should
+Conventions: INFO for what happened, with its numbers; WARNING for what somebody should
 look at; never a secret, never a row of data. A table artifact is keyed by what it is about
 (`quality-flights`), so that Prefect keeps its history under one key.
 """
@@ -46,7 +46,7 @@ for _name in ("prefect.flow_runs", "prefect.task_runs"):
 
 
 def logger(name: str) -> Logger:
-    """Return the logger of the current run, or where there is none, the ordinary one of a name."""
+    """Return the logger of the current run; outside a run, the Python logger of a name."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -65,18 +65,18 @@ def artifact_key(*parts: str) -> str:
 
 
 def table_artifact(key: str, rows: Sequence[dict[str, Any]], description: str) -> None:
-    """Write rows with the same columns as an artifact; outside of a run, do nothing."""
+    """Write rows with the same columns as an artifact; outside a run, do nothing."""
     if in_run():
         artifacts.create_table_artifact(table=list(rows), key=key, description=description)
 
 
 def markdown_artifact(key: str, text: str, description: str) -> None:
-    """Write a report as an artifact; outside of a run, do nothing."""
+    """Write a report as an artifact; outside a run, do nothing."""
     if in_run():
         artifacts.create_markdown_artifact(markdown=text, key=key, description=description)
 
 
 def link_artifact(key: str, url: str, text: str) -> None:
-    """Write a link as an artifact; outside of a run, do nothing."""
+    """Write a link as an artifact; outside a run, do nothing."""
     if in_run():
         artifacts.create_link_artifact(link=url, link_text=text, key=key)

@@ -1,4 +1,4 @@
-"""What must hold for a table, described as data; `common.checks` evaluates it.
+"""Quality rules of a table, described as data; `common.checks` evaluates them.
 
 Rules about the rows themselves (not null, unique, accepted values, range, row count, own SQL)
 of severity `fail` are checked before the rows are published. Rules that compare tables, and all
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What must hold for a table. `warn` reports a violation, `fail` also fails the run."""
+    """A quality rule. Severity `warn` reports a violation, `fail` also fails the run."""
 
     severity: Literal["warn", "fail"] = "fail"
 
@@ -54,7 +54,7 @@ class AcceptedValues(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Range(Rule):
-    """Every value of the column lies between the bounds, which are included."""
+    """Every value of the column lies between the bounds, both inclusive."""
 
     column: str
     minimum: Value | None = None
@@ -63,7 +63,7 @@ class Range(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class RowCount(Rule):
-    """The table has a number of rows within bounds, which are included."""
+    """The number of rows lies between the bounds, both inclusive."""
 
     minimum: int = 1
     maximum: int | None = None

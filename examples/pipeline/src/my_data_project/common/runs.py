@@ -30,7 +30,7 @@ class IngestionError(errors.PermanentError):
     """Tables that failed; the message has the reasons.
 
     Attributes:
-        results: What was done for the tables that were loaded.
+        results: Results of the tables that were loaded.
         failed: Names of the tables that failed or broke a rule.
     """
 

@@ -13,7 +13,7 @@ BLOCK_PREFIX = "block:"
 
 
 class MissingBlockError(errors.PermanentError):
-    """A setting names a Secret block that is not there."""
+    """A setting names a Secret block that does not exist."""
 
 
 def reveal(secret: SecretStr) -> str:

@@ -76,7 +76,7 @@ def local_server() -> Generator[None]:
 def read_deployments(
     client: SyncPrefectClient, names: Iterable[str] = ()
 ) -> dict[tuple[str, str], DeploymentResponse]:
-    """Return those with this environment's tag or such a name, by their flow's and their own."""
+    """Return deployments with this environment's tag or name, by flow name and deployment name."""
     wanted = DeploymentFilter(
         operator=Operator.or_,
         tags=DeploymentFilterTags(all_=[runs.deployment_name()]),
@@ -91,7 +91,7 @@ def read_deployments(
 
 
 def read_automations(client: SyncPrefectClient) -> list[Automation]:
-    """Return all automations of the server: it cannot be asked whose they are."""
+    """Return all automations of the server, which cannot filter them by owner."""
     return _read_all(client.read_automations, sort=AutomationSort.CREATED_DESC)
 
 

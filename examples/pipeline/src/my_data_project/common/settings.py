@@ -17,7 +17,7 @@ RELEASE_TAG = "v"
 
 
 class Settings(environment.EnvironmentSettings):
-    """What differs from one environment to the next."""
+    """The settings that differ between environments."""
 
     environment: str = Field(
         default="dev", description="Name of the environment; part of the deployments' names."
@@ -83,7 +83,7 @@ def load() -> Settings:
 
 
 def command(*words: str) -> str:
-    """Return a command of this project as one types it."""
+    """Return a command of this project as a user types it."""
     return shlex.join(("uv", "run", PROJECT, *words))
 
 

@@ -23,7 +23,7 @@ UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.;%{}<>:"\'/\\|?*▶\x00-\x1f]|^
 
 
 def is_usable(name: str) -> bool:
-    """Tell whether a table in the warehouse may have the name."""
+    """Return whether a table in the warehouse may have the name."""
     # dlt adds 30 bytes to it for the name of a file, of which systems allow 255.
     return UNUSABLE.search(name) is None and len(name.encode()) <= 200
 
@@ -36,26 +36,27 @@ class Table:
         name: Name of the table in the source.
         key: Columns that identify a row. None takes the primary key of the source; without
             one, `full` and `append` keep every row, duplicates too.
-        mode: `full` reads the whole table each time and replaces it; `incremental` reads what the
-            cursor says is new and merges it by the key; `append` adds what is new.
-        cursor: Column that grows as rows are added or changed, for `incremental` and `append`.
-        lookback: Rows this much older than the newest one are read again, for late arrivals;
-            a `timedelta`, or for a cursor of numbers an `int`.
+        mode: `full` reads the whole table each time and replaces it; `incremental` reads new rows
+            by the cursor and merges them by the key; `append` appends new rows.
+        cursor: Column that increases when rows are added or changed, for `incremental` and
+            `append`.
+        lookback: Read rows this much older than the newest one again, for late rows; a
+            `timedelta`, or an `int` if the cursor is a number.
         schema: Schema of the table in the source; None means the default one.
-        rules: What must hold for it.
+        rules: Quality rules of the table.
         source: Name of the source, as in `SOURCE_URLS__<NAME>`; None means `SOURCE_URL`.
         target: Name of the table in the warehouse; None means the same name.
         columns: The only columns to read; None reads all.
         exclude: Columns not to read.
         where: Condition in the source's SQL; only rows that meet it are read.
-        types: Type in the warehouse, by column, where the source's does not fit: `text`, `bigint`,
+        types: Types in the warehouse, by column, to override the source's: `text`, `bigint`,
             `double`, `decimal(p,s)`, `bool`, `date`, `time`, `timestamp`, `timestamptz`,
             `binary`, `json`.
-        on_new_column: What a new column of the source does: `evolve` adds it, `ignore` leaves it
-            out, `fail` fails the load.
-        on_missing_column: What a column that is gone from the source does: `fail` fails the load,
-            `ignore` leaves nulls in new rows, `evolve` drops it from the warehouse.
-        cursor_nulls: What rows without a cursor do: `drop` counts and drops them, `keep` loads
+        on_new_column: For a new column in the source: `evolve` adds it, `ignore` leaves it out,
+            `fail` fails the load.
+        on_missing_column: For a column that is gone from the source: `fail` fails the load,
+            `ignore` writes nulls in new rows, `evolve` drops it from the warehouse.
+        cursor_nulls: For rows without a cursor value: `drop` counts and drops them, `keep` loads
             them each time, `fail` fails the load.
         max_shrink: Share of its rows that a `full` load may lose before it fails; 1 allows all.
     """
@@ -80,7 +81,7 @@ class Table:
 
     @property
     def target_name(self) -> str:
-        """Its name in the warehouse."""
+        """Name of the table in the warehouse."""
         return self.target or self.name
 
     @property
@@ -150,7 +151,7 @@ class AllTables:
         return f"all tables of {_place(self)}"
 
     def expand(self, names: Collection[str]) -> list[Table]:
-        """Return an entry for each of the names that is not excluded.
+        """Return an entry for each name that is not excluded.
 
         Raises:
             PermanentError: `exclude` names an unknown table, or a name cannot be used in the

@@ -1,1 +1,1 @@
-"""Flows: which tasks run, in which order, for which tables."""
+"""The flows: which tasks run for which tables, and in which order."""

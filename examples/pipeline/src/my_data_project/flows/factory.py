@@ -1,4 +1,4 @@
-"""One flow for each table, made from the table's description."""
+"""Creates a flow for each table from its entry in `tables.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def flow_attribute(table: str) -> str:
 
 
 def create_ingestion_flow(table: Table, *, module: str, rows: Rows | None = None) -> IngestionFlow:
-    """Make the flow that ingests one table.
+    """Create the flow that ingests one table.
 
     A worker imports a flow by name from a module. The caller therefore has to assign it to
     `flow_attribute(table.target_name)` in `module`.

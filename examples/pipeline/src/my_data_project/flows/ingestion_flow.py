@@ -41,14 +41,14 @@ check_targets(entry for entry in tables.TABLES if isinstance(entry, Table))
 def list_tables(
     only: Collection[str] | None = None,
 ) -> tuple[dict[str, Table], dict[str, str]]:
-    """Return tables of the list, all or some, by their name in the warehouse.
+    """Return all or some tables of the list, by their name in the warehouse.
 
-    An entry for all tables of a schema stands for those that are there now. Why one of them
-    cannot be read comes second, by what it stands for, unless the tables asked for are there.
+    An entry for all tables of a schema expands to those that exist now. The second value has the
+    reasons why entries could not be expanded; it is empty if all tables in `only` are found.
 
     Raises:
-        PermanentError: No table can be listed, one is not in the list, or two have one name in
-            the warehouse.
+        PermanentError: No table can be listed, one is not in the list, or two have the same name
+            in the warehouse.
         TransientError: No table can be listed, because a source does not answer.
     """
     own = [entry for entry in tables.TABLES if isinstance(entry, Table)]
@@ -79,7 +79,7 @@ def list_tables(
 def run_table(
     table: Table, window: Window | None, receipts: dict[str, Receipt]
 ) -> ingestion.IngestionResult:
-    """Ingest one table, as a task that a task runner can spread."""
+    """Ingest one table, as a task that a task runner can distribute."""
     return ingestion.ingest_table(table, window, receipts=receipts)
 
 
@@ -92,19 +92,19 @@ def run_table(
 def ingest_all(
     only: list[str] | None = None, since: str | None = None, until: str | None = None
 ) -> list[ingestion.IngestionResult]:
-    """Ingest the tables side by side, then check the quality of each.
+    """Ingest the tables concurrently, then check the quality of each.
 
-    A table that fails does not stop the others from being loaded and checked; it fails the run
-    at the end. Rules may compare tables, so they are checked when all tables are in.
+    If a table fails, the others are still loaded and checked, and the run fails at the end. Rules
+    may compare tables, so they are checked after all tables are loaded.
 
     Args:
-        only: Names of tables in the warehouse; none means all of them.
-        since: Read rows again from this cursor value on, instead of what is new: a date or
-            time in ISO format, or a number. Tables of mode `full` are read whole either way.
-        until: End of that window, exclusive; none leaves it open.
+        only: Names of tables in the warehouse; None means all.
+        since: Read rows again from this cursor value on, instead of new rows: a date or time
+            in ISO format, or a number. Tables of mode `full` are always read whole.
+        until: End of that window, exclusive; None leaves it open.
 
     Returns:
-        What was done, in the order of the table list.
+        A result for each table, in the order of the table list.
 
     Raises:
         PermanentError: A table does not exist.

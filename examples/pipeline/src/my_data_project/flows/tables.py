@@ -1,4 +1,4 @@
-"""The tables of this project. Adding one is adding an entry; its flow follows."""
+"""The tables of this project: add an entry to load a table. Its flow is created from it."""
 
 from datetime import timedelta
 

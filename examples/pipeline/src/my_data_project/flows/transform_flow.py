@@ -17,16 +17,16 @@ from . import tables
     on_crashed=[notifications.alert_on_failure],
 )
 def transform_all(without: list[str] | None = None) -> dict[str, int]:
-    """Build the derived tables of `sql/`, each after those that it reads.
+    """Build the derived tables of `sql/`, each after the tables it reads.
 
-    One that fails stops only those that read it; it fails the run at the end.
+    If one fails, only the tables that read it are not built; the run fails at the end.
 
     Args:
         without: Ingested tables that failed. Derived tables that read them, themselves or through
             others, stay as they are.
 
     Returns:
-        Rows by derived table that was built.
+        The number of rows of each derived table that was built.
 
     Raises:
         PermanentError: A file is not a SELECT, or at least one table could not be built.

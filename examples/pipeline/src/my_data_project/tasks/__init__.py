@@ -1,1 +1,1 @@
-"""Tasks: one step of work each, over the plain functions of `common`."""
+"""The tasks: each is one step and calls plain functions of `common`."""

@@ -29,10 +29,10 @@ class IngestionResult:
     Attributes:
         table: Name of the table in the warehouse.
         read: Rows read from the source.
-        loaded: Rows written: for `full` all of them, else what was new or read again.
+        loaded: Rows written: for `full` all rows, otherwise those that were new or read again.
         dropped: Rows left out: without a key or cursor, or duplicates of a key.
         seconds: Wall time it took.
-        receipt: What is kept of it in the warehouse.
+        receipt: Its receipt in the warehouse.
     """
 
     table: str
@@ -52,13 +52,13 @@ def extract_table(
     window: Window | None = None,
     rows: Rows | None = None,
 ) -> Extraction:
-    """Read what is new in a table into a file, and check the rules about its rows.
+    """Read the new rows of a table into a file, and check the rules about them.
 
     Args:
         table: The table.
-        folder: Where the file goes.
+        folder: Folder for the file.
         receipt: The last load of the table; None reads all of it.
-        window: Read this part again instead.
+        window: Read this window again instead.
         rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:
@@ -102,9 +102,9 @@ def ingest_table(
 
     Args:
         table: The table.
-        window: Read this part again instead of what is new.
+        window: Read this window again instead of new rows.
         rows: Function that yields the rows, if the table is not read from a database.
-        receipts: The last load of each table; without, the warehouse is asked.
+        receipts: The last load of each table; None reads them from the warehouse.
 
     Raises:
         PermanentError: Something has to be fixed first; the message says what.

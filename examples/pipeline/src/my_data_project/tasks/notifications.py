@@ -34,7 +34,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class SlackBusyError(errors.TransientError):
-    """Slack's webhook is unavailable, and may say for how many seconds."""
+    """Slack's webhook is unavailable; it may say for how many seconds."""
 
     retry_after = 0.0
 
@@ -52,7 +52,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
     reraise=True,
 )
 def post_to_slack(message: str, channel: str | None = None) -> bool:
-    """Post a message to the webhook of the settings; while it is unavailable, try again.
+    """Post a message to the webhook of the settings; retry while it is unavailable.
 
     Returns False without a webhook. The channel defaults to that of the settings, then to the
     webhook's own.
@@ -118,7 +118,7 @@ def alert_on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
 
 def describe_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> str:
-    """Return an alert in Slack's markup: what failed where, its run, the reason, what to do."""
+    """Return an alert in Slack's markup: what failed, where, the run, the reason, what to do."""
     # "Flow run encountered an exception: PermanentError: 1 of 5 tables failed: …"
     cause, _, detail = (state.message or "").partition("exception: ")[2].partition(": ")
     advice = "Fix the cause, then run it again; nothing is loaded twice."

@@ -1,4 +1,4 @@
-"""Transformation: tables made from tables, by the SQL files in `sql/`."""
+"""Transformation: builds derived tables from the SQL files in `sql/`."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ PAGING = paging.by_cursor("records", key="next", parameter="cursor")
 
 
 class MySystemClient(Block):
-    """Reads records of the system, and writes them; each method has an asynchronous twin.
+    """Reads and writes records of the system; each method has an asynchronous version.
 
-    Requests are repeated where that is safe; what creates a record is sent once.
+    Requests are retried where that is safe; a request that creates a record is sent once.
 
     Example:
         Load it and read records:
@@ -69,11 +69,11 @@ class MySystemClient(Block):
     )
 
     def get(self, path: str, /, **parameters: str | int) -> Any:
-        """Read what is at a path below the base URL, from JSON.
+        """Read JSON from a path below the base URL.
 
         Raises:
             PermanentError: The system refuses, or does not answer in JSON.
-            TransientError: The system is away or busy for too long.
+            TransientError: The system is unavailable or busy for too long.
         """
         with self.credentials.get_client(rate_limit=self.rate_limit) as client:
             return http.read_json(names.SYSTEM, client.get(path, params=parameters or None))
@@ -86,16 +86,16 @@ class MySystemClient(Block):
     def pages(
         self, path: str, how: paging.Paging = PAGING, /, **parameters: str | int
     ) -> Iterator[list[Record]]:
-        """Read a collection; one page of records at a time is in memory.
+        """Read a collection; only one page of records at a time is in memory.
 
         Args:
             path: Path of the collection, below the base URL.
-            how: How it is paged, if not like the system's others.
+            how: How it is paged, if not like the system's other collections.
             parameters: Parameters of the query.
 
         Raises:
             PermanentError: The system refuses, or does not answer with pages.
-            TransientError: The system is away or busy for too long.
+            TransientError: The system is unavailable or busy for too long.
         """
         asked = {"limit": self.page_size, **parameters}
         with self.credentials.get_client(rate_limit=self.rate_limit) as client:
@@ -111,7 +111,7 @@ class MySystemClient(Block):
                 yield page
 
     def create(self, path: str, record: Record, /, *, key: str | None = None) -> Record:
-        """Add a record to a collection, and return what the system says of it.
+        """Add a record to a collection, and return the system's answer.
 
         Args:
             path: Path of the collection, below the base URL.
@@ -136,11 +136,11 @@ class MySystemClient(Block):
         return _created(answer)
 
     def upload(self, path: str, file: Path, /) -> None:
-        """Put a file at a path below the base URL; it is read as it is sent.
+        """Upload a file to a path below the base URL; it is read while it is sent.
 
         Raises:
             PermanentError: The system refuses.
-            TransientError: The system is away or busy; the file is not sent again from here.
+            TransientError: The system is unavailable or busy; the file is not sent again from here.
         """
         with (
             self.credentials.get_client(rate_limit=self.rate_limit) as client,

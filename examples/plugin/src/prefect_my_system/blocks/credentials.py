@@ -1,4 +1,4 @@
-"""The block that knows where the system is, and what opens it."""
+"""The block with the address of the system and its credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import names
 
 
 class MySystemCredentials(CredentialsBlock):
-    """Address of the system and a token for it; makes HTTP clients.
+    """Address of the system and a token for it; creates HTTP clients.
 
     Example:
         Load it and send a request:
@@ -49,7 +49,7 @@ class MySystemCredentials(CredentialsBlock):
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Make credentials of `PREFECT_INTEGRATIONS_...`, for work without a saved block.
+        """Create credentials from `PREFECT_INTEGRATIONS_...`, for work without a saved block.
 
         Raises:
             PermanentError: A setting is missing, or holds a value that does not fit.
@@ -61,7 +61,7 @@ class MySystemCredentials(CredentialsBlock):
 
         Args:
             rate_limit: Name of a global concurrency limit; each attempt takes a slot of it.
-            options: Arguments of `httpx.Client`, which go before those of the block.
+            options: Arguments of `httpx.Client`, which override those of the block.
 
         Raises:
             PermanentError: The token cannot be sent, or its Secret block does not exist.

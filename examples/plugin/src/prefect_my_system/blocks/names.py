@@ -1,4 +1,4 @@
-"""What Prefect calls the system, and where people read about it."""
+"""The names that Prefect shows for the system, and links to its documentation."""
 
 SYSTEM = "My System"
 """The system's name, for people."""

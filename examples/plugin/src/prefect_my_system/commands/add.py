@@ -1,7 +1,7 @@
 """Add a block or a task to this project, with its export and its test.
 
-What is written is complete and passes the project's checks; a TODO says where your own step goes.
-If anything is in the way, nothing is written.
+The new code works and passes the project's checks; put your own code at the line marked TODO.
+If the command cannot do what you ask, it writes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 HELP = "add a block or a task to this project"
 NAMES = {"block": "[A-Z][A-Za-z0-9]{0,39}", "task": "[a-z][a-z0-9_]{0,39}"}
-LIKE = {"block": "letters and digits, as Repository", "task": "a-z, 0-9 and _, as close_issues"}
+LIKE = {
+    "block": "letters and digits, such as Repository",
+    "task": "a-z, 0-9 and _, such as close_issues",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,16 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         text = f"a {part}, exported, with its test"
         word = words.add_parser(part, help=text, description=f"Add {text}.")
         word.add_argument("name", metavar="NAME", help=example)
-        word.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+        word.add_argument("--dry-run", action="store_true", help="only show the changes")
         if part == "task":
-            word.add_argument("--writes", action="store_true", help="it writes, which is done once")
+            word.add_argument("--writes", action="store_true", help="send its request only once")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: Something is in the way. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing was written.
     """
     changes = _plan(arguments)
     write(changes, dry_run=arguments.dry_run)
@@ -108,7 +111,7 @@ def $name(credentials: $credentials, path: str, record: dict[str, Any]) -> dict[
     """Add a record to a collection, once, and return what the system says of it.
 
     Raises:
-        OutcomeUnknownError: It may have been added: look before you run this again.
+        OutcomeUnknownError: The record may have been added: look before you run this again.
     """
     # TODO: put your own step here. If the system knows the header Idempotency-Key, send one that
     # is the same whenever this is repeated, and it will be.

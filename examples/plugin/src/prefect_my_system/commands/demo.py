@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run every example; it says what it did.
+    """Run every example; each prints what it did.
 
     Raises:
         PermanentError: They are not here.

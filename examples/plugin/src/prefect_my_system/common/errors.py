@@ -2,12 +2,12 @@
 
 
 class PermanentError(RuntimeError):
-    """Running again does not help: wrong settings, wrong data, wrong arguments.
+    """A retry does not help: wrong settings, wrong data, wrong arguments.
 
-    Tasks are not retried on it. The message is for the person who reads the alert: what is
+    Tasks are not retried. The message is for the person who reads the alert: what is
     wrong, where, and what to do.
     """
 
 
 class TransientError(RuntimeError):
-    """May be gone in a moment: a lost connection, a time-out, a lock. Tasks are retried."""
+    """May go away by itself: a lost connection, a timeout, a lock. Tasks are retried."""

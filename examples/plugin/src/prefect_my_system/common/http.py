@@ -1,4 +1,4 @@
-"""HTTP clients that repeat a request where that is safe, and explain what fails where it is not.
+"""HTTP clients that retry requests where that is safe, and explain errors where it is not.
 
 They are `httpx.Client` and `httpx.AsyncClient`, with their proxies, authentication, uploads and
 streams. What they add is in `send`, and so holds for every request:
@@ -63,7 +63,7 @@ WORDS = 300
 
 
 class BusyError(errors.TransientError):
-    """The system is away or busy, for longer than the attempts lasted.
+    """The system is unavailable or busy for longer than the attempts lasted.
 
     Attributes:
         retry_after_seconds: How long it asks to wait; none if it does not say.
@@ -73,7 +73,7 @@ class BusyError(errors.TransientError):
 
 
 class RefusedError(errors.PermanentError):
-    """The system answers that it does not do what it was asked for.
+    """The system refuses the request.
 
     Attributes:
         status: Its answer, such as 404.
@@ -83,14 +83,14 @@ class RefusedError(errors.PermanentError):
 
 
 class OutcomeUnknownError(errors.PermanentError):
-    """A request failed after it was sent: it may have been carried out.
+    """A request failed after it was sent: the system may have executed it.
 
-    Permanent, so that no task repeats it: somebody has to look first.
+    Permanent, so that no task retries it: somebody has to look first.
     """
 
 
 class Auth(httpx.Auth):
-    """Sends credentials in a header, and knows what no message may show."""
+    """Sends credentials in a header, and keeps them out of messages."""
 
     def __init__(self, header: str, value: str, *hidden: str) -> None:
         if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
@@ -108,7 +108,7 @@ class Auth(httpx.Auth):
 def bearer(token: SecretStr, *, scheme: str = "Bearer") -> Auth:
     """Authenticate by `Authorization: Bearer ...`; the token may be `block:` and a name.
 
-    Some systems call the scheme otherwise, such as `token`.
+    Some systems use another scheme, such as `token`.
     """
     text = secrets.reveal(token)
     return Auth("Authorization", f"{scheme} {text}", text)
@@ -123,12 +123,12 @@ def basic(username: str, password: SecretStr) -> Auth:
 
 
 def header(name: str, key: SecretStr) -> Auth:
-    """Authenticate by a header of the system's own, such as `X-API-Key`."""
+    """Authenticate by a custom header, such as `X-API-Key`."""
     return Auth(name, secrets.reveal(key))
 
 
 def base_url(url: HttpUrl) -> HttpUrl:
-    """Refuse, as a field's validator, a base URL that holds more than an address."""
+    """Refuse, as a field's validator, a base URL that has more than an address."""
     if url.username or url.password:
         raise ValueError("put no user name or password into it: the block has fields for them")
     if url.query is not None or url.fragment is not None:
@@ -155,7 +155,7 @@ class Policy:
 
 
 class Client(httpx.Client):
-    """`httpx.Client` that sends again where it is safe, and explains its errors.
+    """`httpx.Client` that retries where it is safe, and explains its errors.
 
     One request at a time: what ends one at its deadline would end the others, too.
     """
@@ -180,7 +180,7 @@ class Client(httpx.Client):
         auth: Any = httpx.USE_CLIENT_DEFAULT,
         **_options: Any,
     ) -> httpx.Response:
-        """Send a request, again where that is safe, and return an answer of success.
+        """Send a request, retry where that is safe, and return a successful response.
 
         Args:
             request: The request.
@@ -245,7 +245,7 @@ class Client(httpx.Client):
 
 
 class AsyncClient(httpx.AsyncClient):
-    """`httpx.AsyncClient` that sends again where it is safe, and explains its errors."""
+    """`httpx.AsyncClient` that retries where it is safe, and explains its errors."""
 
     def __init__(self, policy: Policy, **options: Any) -> None:
         with _environment():
@@ -654,7 +654,7 @@ def read_json(name: str, response: httpx.Response) -> Any:
 
 
 async def chunks(path: Path) -> AsyncIterator[bytes]:
-    """Yield what is in a file, for an upload from asynchronous code."""
+    """Yield the bytes of a file, for an upload from asynchronous code."""
     with path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, 2**16):
             yield chunk

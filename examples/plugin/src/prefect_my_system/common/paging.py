@@ -1,4 +1,4 @@
-"""Collections that a system gives out page by page: by cursor, by page number or by `Link` header.
+"""Collections that a system returns page by page: by cursor, page number or `Link` header.
 
 A client block says how its system pages, and `pages` or `apages` walk. What is no page is refused;
 so are circles, and walks of more than `MAXIMUM` pages.
@@ -94,11 +94,11 @@ def by_link(records: str | None = None) -> Paging:
 def pages(
     client: http.Client, path: str, parameters: Mapping[str, str | int], paging: Paging
 ) -> Iterator[list[Record]]:
-    """Walk through the collection at a path; one page at a time is in memory.
+    """Read the collection at a path; only one page at a time is in memory.
 
     Raises:
         PermanentError: The system refuses, or does not answer with pages.
-        TransientError: The system is away or busy for too long.
+        TransientError: The system is unavailable or busy for too long.
     """
     walk = _Walk(client.policy.name, path, parameters, paging)
     while walk.url is not None:

@@ -1,4 +1,4 @@
-"""Which failures of a task are worth another attempt."""
+"""Which failures of a task are retried."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DELAYS_SECONDS = [2.0, 8.0, 30.0, 60.0]
 
 
 def only_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Decide, as a task's `retry_condition_fn`, whether a failed run is tried again."""
+    """Decide, as a task's `retry_condition_fn`, whether a failed task run is retried."""
     return isinstance(state.result(raise_on_failure=False), errors.TransientError)
 
 

@@ -1,4 +1,4 @@
-"""Tasks: the steps that flows take with the system."""
+"""Tasks that work with the system."""
 
 from .reading import fetch_record, fetch_records
 from .writing import create_record, upload_file

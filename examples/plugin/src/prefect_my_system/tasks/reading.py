@@ -31,7 +31,7 @@ def fetch_record(
 
     Raises:
         PermanentError: The system refuses, or does not answer with a record in JSON.
-        TransientError: The system is away or busy, for longer than the retries last.
+        TransientError: The system is unavailable or busy for longer than the retries last.
     """
     record = client.get(path, **(parameters or {}))
     if not isinstance(record, dict):
@@ -56,7 +56,7 @@ def fetch_records(
     Raises:
         PermanentError: The system refuses, does not answer with pages, or has more records
             than the maximum.
-        TransientError: The system is away or busy, for longer than the retries last.
+        TransientError: The system is unavailable or busy for longer than the retries last.
     """
     records: list[Record] = []
     rows: list[dict[str, Any]] = []

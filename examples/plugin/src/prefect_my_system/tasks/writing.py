@@ -26,7 +26,7 @@ def create_record(
     *,
     key: str | None = None,
 ) -> Record:
-    """Add a record to the collection at a path, once, and return what the system says of it.
+    """Add a record to the collection at a path, once, and return the system's answer.
 
     Args:
         client: The client block.
@@ -35,9 +35,9 @@ def create_record(
         key: `Idempotency-Key`, for a system that knows this header.
 
     Raises:
-        OutcomeUnknownError: It may have been added: look before you run this again.
+        OutcomeUnknownError: The record may have been added: look before you run this again.
         PermanentError: The system refuses, or does not answer in JSON.
-        TransientError: The system is away or busy, for longer than the retries last.
+        TransientError: The system is unavailable or busy for longer than the retries last.
     """
     created = client.create(path, record, key=key)
     reporting.logger(__name__).info("Created a record in %s", path)
@@ -51,11 +51,11 @@ def upload_file(
     path: str,
     file: Path,
 ) -> int:
-    """Put a file, which is not read into memory, at a path; return its size in bytes.
+    """Upload a file to a path without reading it into memory; return its size in bytes.
 
     Raises:
         PermanentError: The system refuses.
-        TransientError: The system is away or busy, for longer than the retries last.
+        TransientError: The system is unavailable or busy for longer than the retries last.
     """
     client.upload(path, file)
     size = file.stat().st_size
