@@ -380,7 +380,8 @@ def test_a_window_of_a_table_that_appends_adds_no_row_twice(bench: Bench) -> Non
     [
         (None, "2024-01-01", "needs a beginning"),
         ("2024-01-05", "2024-01-05", "is empty"),
-        ("yesterday", None, "'yesterday' does not fit a cursor"),
+        ("7 days ago", None, "'7 days ago' does not fit a cursor"),
+        ("yesterday", None, "'yesterday' is no cursor value"),
     ],
 )
 def test_a_window_that_is_none_is_refused(

@@ -16,7 +16,16 @@ os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = sys.argv[1]
 import deltalake
 import pyarrow as pa
 import pytest
-from my_data_project.common import checks, derived, errors, loading, receipts, rules, warehouse
+from my_data_project.common import (
+    checks,
+    derived,
+    errors,
+    loading,
+    receipts,
+    rules,
+    runs,
+    warehouse,
+)
 from my_data_project.common.table import Table
 from my_data_project.tasks import ingestion
 
@@ -49,7 +58,7 @@ def full() -> None:
     ingest(table, {"a": 3, "b": "z"})
     assert read(table.name, "a, b") == [(3, "z")]
     with warehouse.connect() as opened:  # its receipts get what an older version did not have
-        assert receipts.latest(opened)[table.name].version == receipts.version()
+        assert receipts.latest(opened)[table.name].version == runs.version()
     ingest(table)
     assert read(table.name) == []
 

@@ -77,7 +77,7 @@ class Window:
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
         for text in (since, until):
-            if text is not None and not re.search(r"\d", text):  # `yesterday`
+            if text is not None and not re.search(r"\d|^[+-]?inf$", text):  # `yesterday`
                 raise errors.PermanentError(f"{text!r} is no cursor value: {_WRITE}")
         return None if since is None else cls(since=since, until=until)
 
