@@ -21,6 +21,7 @@ import jinja2
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ PYTHON = "3.13"
 """What requirements are resolved for; one for all, so that one answer comes out."""
 
 LINE = re.compile(
-    r'^ *"(?P<requirement>[a-zA-Z][^"]*[<>=~][^"]*)",(?: *# *(?P<reason>.*))?$', re.MULTILINE
+    r'^ *"(?P<requirement>[a-zA-Z][^"]*[<>=~][^"]*)",?(?: *# *(?P<reason>.*))?$', re.MULTILINE
 )
 PARTS = ("dependencies", "extras", "dev", "groups")
 """Files of a kind that hold requirements."""
@@ -70,7 +71,7 @@ def is_upper(operator: str) -> bool:
 def unbounded(text: str, name: str) -> str:
     """Return a requirement without its upper bounds, if it is one of that name."""
     requirement = Requirement(text)
-    if requirement.name == name:
+    if canonicalize_name(requirement.name) == name:
         kept = [str(one) for one in requirement.specifier if not is_upper(one.operator)]
         requirement.specifier = SpecifierSet(",".join(kept))
     return str(requirement)
@@ -79,12 +80,14 @@ def unbounded(text: str, name: str) -> str:
 def expired_bounds(place: str, files: list[Path]) -> list[str]:
     """Print each upper bound of the files, which are installed together, and return the expired."""
     found = [match for path in files for match in LINE.finditer(path.read_text(encoding="utf-8"))]
-    requirements = [match["requirement"] for match in found]
+    # Of every system: one answer comes out, wherever this runs.
+    requirements = [match["requirement"].partition(";")[0] for match in found]
     bounded: dict[str, tuple[str, str]] = {}
     for match in found:
         requirement = Requirement(match["requirement"])
         if any(is_upper(one.operator) for one in requirement.specifier):
-            bounded.setdefault(requirement.name, (str(requirement.specifier), match["reason"]))
+            name = canonicalize_name(requirement.name)
+            bounded.setdefault(name, (str(requirement.specifier), match["reason"]))
     expired = []
     for name, (bounds, reason) in bounded.items():
         what = f"{place}: {name}{bounds}"

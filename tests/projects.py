@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -32,6 +33,10 @@ CONTENT = ("copier.yml", "includes", "template", "hooks")
 
 PREFECT_HOME = Path("~/.prefect").expanduser()
 """Where Prefect keeps profiles, which may name servers; for the tests a folder of their own."""
+
+TEMPORARY = Path(tempfile.gettempdir())
+"""Where pytest in generated projects writes; for the tests a folder of each process, because two
+that remove old folders of one user at the same time can fail."""
 
 Answers = dict[str, Any]
 Render = Callable[..., Path]
@@ -69,6 +74,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(PREFECT_HOME),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PYTEST_DEBUG_TEMPROOT": str(TEMPORARY),
         "UV_PYTHON_DOWNLOADS": "never",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_AUTHOR_NAME": "Test",

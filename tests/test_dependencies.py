@@ -66,7 +66,8 @@ def test_bounds_that_nothing_needs_are_reported(tmp_path: Path) -> None:
     shutil.copy(projects.ROOT / "copier.yml", tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         'dev = [\n  "prefect>=3.9.1,<3.9.2",\n  "fastapi>=0.139,<0.151", # Prefect fails on newer\n'
-        '  "idna>=3,<3.5", # planted\n]\n'
+        '  "idna>=3,<3.5", # planted\n  "PyYAML>=6,<6.0.1", # written otherwise\n'
+        "  \"tzdata>=2024,<2025; sys_platform == 'win32'\" # the last one\n]\n"
     )
     printed = report_of_expired(tmp_path)
     assert re.search(

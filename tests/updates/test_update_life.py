@@ -654,7 +654,8 @@ LIFE = [
         you=(you("Dockerfile", at_end("# ours")),),
         answers=({"features": []}, {"features": ["container"]}),
         then={"Dockerfile": Theirs(without=("# ours",))},
-        by_script={"Dockerfile": Conflict(yours="# ours", theirs="")},
+        # The second update refreshes what the first one did: nobody has edited it.
+        by_script={"Dockerfile": Conflict(yours="# ours", theirs=""), "README.md": Theirs()},
     ),
     Row(
         "an option switched on, its file edited, another one switched on",
@@ -663,6 +664,7 @@ LIFE = [
         answers=({"features": ["container"]}, {"features": ["container", "docs"]}),
         between=(you("Dockerfile", at_end("# ours")),),
         then={"Dockerfile": Yours("# ours")},
+        by_script={"README.md": Theirs()},
     ),
     Row(
         "an option switched on whose file the user had written already: both texts stay",
