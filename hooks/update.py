@@ -62,6 +62,9 @@ DROPPED = "the template no longer has it"
 MOVES = {"engine": "dlt", "parts": "chosen"}
 """Answers that replace the code of an older kind; hooks/notes tells what each brings."""
 
+NAMES = ("project_name", "package_name", "user_name", "user_email")
+"""Answers that only a user may change. Copier takes the default where a version refuses one."""
+
 CHECKS = ("uv sync --quiet", "ruff check .", "ruff format --check .", "pyrefly check", "pytest -q")
 
 
@@ -754,6 +757,10 @@ def prepare(
         now = "any more to take" if unknown[0] in old.files else "to take"
         raise StopError(f"the template has no file {unknown[0]} {now}.", FAILED)
     answers = parsed(after.files[ANSWERS].data) if ANSWERS in after.files else {}
+    for name in NAMES:
+        was, now = project.recorded(name), str(answers.get(name, ""))
+        if was and now != was and name not in data:
+            raise StopError(f"{name} would be {now}, no longer {was}: give it with -d {name}=…")
     package = str(answers.get("package_name", ""))
     had = project.recorded("package_name")
     if had and package != had and (project.folder / "src" / had).exists():

@@ -1,8 +1,9 @@
 """Write the names that a project cannot have: `uv run scripts/names.py` (minutes; it installs).
 
 `includes/names.jinja` lists what the Pythons of this machine, and what projects install, are
-called. Names are only added, as an older Python or another system may have them. A name that is
-found later holds for new projects alone: one that exists keeps its own through every update.
+called. Names are only added, as an older Python or another system may have them. They hold for new
+projects alone: one that exists keeps its name through every update. What the first release refused
+(`keywords`, `standard_library`, `…_at_first`) holds for all, and nothing is added to it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ PYTHONS = (*answer_sets.PYTHONS, "3.14")
 
 HEAD = """\
 {#- Names that a project cannot have, written by scripts/names.py from Python and from what projects
-    install. `…_since` was found later, and is asked of new projects only. -#}
+    install. Projects of older releases may have any of them but those that the first release
+    refused: the keywords, the standard library and `…_at_first`. -#}
 """
 COMMENTS = {
     "keywords": "Keywords of Python, hard and soft.",
     "standard_library": "Top-level modules of the standard library.",
-    "installed": "Packages that projects install, and their modules.",
+    "python_since": "Keywords and modules of Pythons that came later.",
+    "installed_at_first": "Packages that projects of the first release install.",
+    "installed": "Packages that projects install, and their modules; `…_since` was found later.",
     "installed_with_dlt": "Those of pipelines that dlt and its drivers bring along.",
     "commands": "Commands of a project's environment that are called like no package.",
+    "beside_at_first": "Folders and modules of the tests of the first release.",
     "beside": "Folders beside the package, and modules of the tests, scripts and examples.",
 }
 LATER = ("installed", "commands", "beside")
@@ -96,10 +101,10 @@ def normal(name: str) -> str:
 
 
 def of_python(lists: Names, python: str | Path) -> None:
-    """Add the keywords and modules of a Python."""
+    """Add the keywords and modules of a Python that older ones do not have."""
     keywords, modules = ask(python, ASK_PYTHON)
-    lists["keywords"] += keywords
-    lists["standard_library"] += modules
+    known = {*lists["keywords"], *lists["standard_library"]}
+    lists["python_since"] += sorted({*keywords, *modules} - known)
 
 
 def requirements(project: Path) -> set[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import tomllib
-from typing import TYPE_CHECKING
+import types
+from typing import TYPE_CHECKING, Any
 
 import edits
 import hostile_answers
+import jinja2
 import pytest
 import update_in_process
 import updating
@@ -187,7 +191,11 @@ def test_renamed_question_keeps_its_answer(
     ("name", "kind", "release", "update"),
     [
         ("materialx", "pipeline", "v0.1.0", update_in_process.update),
+        ("requests", "pipeline", "v0.2.0", updating.update),
+        ("skops", "pipeline", "v0.6.0", updating.update),
         ("pybabel", "library", "v0.6.0", updating.update),
+        ("running", "library", "v0.2.0", update_in_process.update),
+        ("typeguard", "plugin", "v0.5.0", update_in_process.update),
         ("test_add", "plugin", "v0.6.0", updating.update),
     ],
 )
@@ -199,14 +207,82 @@ def test_a_name_that_new_projects_cannot_have_stays_with_an_old_one(
     template_repository: TemplateRepository,
     tmp_path: Path,
 ) -> None:
-    """A package, a command and a module of the tests that `scripts/names.py` found since."""
+    """Packages, a command, modules of the tests; and no old one can be renamed so."""
     data = {"project_kind": kind, "project_name": name}
     with pytest.raises(ValueError, match=f"type another, like my[-_]{name}"):
         template_repository.project(data, tmp_path / "new")
     project = template_repository.project(data, tmp_path / "project", release)
+    recorded = updating.answers(project)
+    with pytest.raises(ValueError, match=r"type another, like my[-_]click"):
+        updating.update(project, {"project_name": "click"})
     update(project)
     answers = updating.answers(project)
-    assert (answers["project_name"], answers["_commit"]) == (name, CURRENT)
+    assert answers["_commit"] == CURRENT
+    for question in ("project_name", "package_name"):
+        assert answers[question] == recorded[question] == name
+
+
+def test_update_py_changes_no_name_that_the_template_has_come_to_refuse(
+    template_repository: TemplateRepository, tmp_path: Path
+) -> None:
+    """Copier takes the default in place of a recorded answer that a validator refuses."""
+    newest = template_repository.variant(
+        edits.copier_yml(
+            lambda text: text.replace(
+                "{{ distribution_name(project_name) }}",
+                "{{ 'type another.' if project_name == 'sales' }}",
+            )
+        )
+    )
+    project = template_repository.project({"project_name": "sales"}, tmp_path / "project")
+    report = update_in_process.update(project, ref=newest)
+    assert report["status"] == "refused", report
+    assert report["word"] == (
+        "project_name would be my-data-project, no longer sales: give it with -d project_name=…"
+    )
+
+
+def validators(text: str, names: str, conf: dict[str, str], **answers: str) -> Any:
+    """Return the macros of a release's validators, with these answers."""
+    environment = jinja2.Environment(
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+        loader=jinja2.DictLoader(
+            {
+                "includes/validators.jinja": text,
+                "includes/names.jinja": names,
+                "includes/recorded.jinja": (updating.ROOT / "includes/recorded.jinja").read_text(),
+            }
+        ),
+    )
+    environment.globals |= {"pathjoin": posixpath.join, **answers}
+    environment.globals["_copier_conf"] = types.SimpleNamespace(data=conf)
+    return environment.get_template("includes/validators.jinja").module
+
+
+@pytest.mark.parametrize("release", updating.release_tags())
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_release_accepted_as_a_name_holds_for_its_projects(
+    kind: str, release: str, template_repository: TemplateRepository
+) -> None:
+    """Of all names that are listed today, in the spellings that people use."""
+    current = updating.ROOT / "includes"
+    names = (current / "names.jinja").read_text(encoding="utf-8")
+    text = (current / "validators.jinja").read_text(encoding="utf-8")
+    words = {word for line in re.findall(r"'(.*)'", names) for word in line.split()}
+    words |= {word.replace("_", mark) for word in words for mark in ("-", ".", "--")}
+    words |= {word.capitalize() for word in words}
+    answers = {"project_kind": kind, "engine": "dlt", "parts": "chosen", "package_name": "_"}
+    old = validators(
+        template_repository.file(release, "includes/validators.jinja"), names, {}, **answers
+    )
+    now = validators(text, names, {"_commit": release}, **answers)
+    accepted = 0
+    for word in sorted(words):
+        for macro in ("distribution_name", "import_name"):
+            if not getattr(old, macro)(word).strip():
+                accepted += 1
+                assert getattr(now, macro)(word).strip() == "", (macro, word)
+    assert accepted > 100
 
 
 @pytest.mark.parametrize("kind", KINDS)
