@@ -27,8 +27,8 @@ TESTS = {
         *("flows", "ingestion", "quality", "deployments", "sql"),
         *("count_orders", "report_orders_flow"),
     ),
-    "library": ("namespaces", "use_geo_task", "keep_rows_task", "use_task"),
-    "plugin": ("blocks", "read_ticket_task", "close_ticket_task", "ticket_queue_block"),
+    "library": ("add", "namespaces", "use_geo_task", "keep_rows_task", "use_task"),
+    "plugin": ("add", "blocks", "read_ticket_task", "close_ticket_task", "ticket_queue_block"),
 }
 COMMANDS = {
     "pipeline": ["my-data-project", "add"],
