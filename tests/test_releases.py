@@ -447,7 +447,7 @@ def test_from_merged_to_released(library: Path) -> None:
     assert "Tagged." in release(library)
     replace(library / PLACES, "limit: int = 10", "bound: int = 10")
     printed = release(library, "--check", code=1)
-    assert "1 changes of the public API since v0.1.1" in printed  # though not committed
+    assert "1 change of the public API since v0.1.1" in printed  # though not committed
     proposed = printed.partition("such as\n\n")[2].removesuffix("\n\nexit 1\n")
     assert proposed.startswith("### Changed\n\n- `geo.find_place(limit)`: renamed to `bound`")
     save(library, "Break", proposed=proposed)
@@ -539,6 +539,8 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     (library / "notes.txt").unlink()
     projects.run("git", "switch", "-qc", "1.x", cwd=library)
     assert "made from main: git switch main" in release(library, code=1)
+    assert "made from main: git switch main" in release(library, "--check", code=1)
+    assert "Next: v0.1.0." in release(library, "--check", "--branch", "1.x")
     hook = library / ".git/hooks/pre-commit"
     hook.write_text("#!/bin/sh\necho no; exit 1\n")
     hook.chmod(0o755)
