@@ -29,15 +29,23 @@ sys.path.insert(0, str(projects.ROOT / "template" / "{{ published }}" / "{{ scri
 import public_api
 
 URLS = '[project.urls]\nRepository = "https://example.com/acme/places"\n'
+POINTS = """\
+[project.scripts]
+places = "my_task_library.geo.places:main"
+
+[project.entry-points."acme.plugins"]
+maps = "my_task_library.geo.places"
+
+"""
 
 FILES = {
     "src/my_task_library/geo/__init__.py": """
 from .places import Place, Places, Unit, draw_map, find_place
-from .places import Finder, Open, Point, Row, SecretStr, choose
+from .places import Finder, Open, Point, Row, SecretStr, Sight, Walk, choose
 
 __all__ = [
     "Place", "Places", "Unit", "draw_map", "find_place",
-    "Finder", "Open", "Point", "Row", "SecretStr", "choose",
+    "Finder", "Open", "Point", "Row", "SecretStr", "Sight", "Walk", "choose",
 ]
 """,
     "src/my_task_library/geo/places.py": """
@@ -47,10 +55,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict, overload
 
 from prefect import task
+from prefect.blocks.core import Block
 from pydantic import BaseModel, Field, SecretStr
 
 Unit = Literal["km", "mile"]
 DETAIL = 3
+SYSTEM = "acme"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +77,7 @@ class Places(BaseModel):
     complete: bool = Field(default=True, alias="all")
 
 
-@dataclass
+@dataclass(order=True)
 class Open:
     name: str
 
@@ -84,6 +94,16 @@ class Point(NamedTuple):
 
 class Finder(Protocol):
     def find(self, name: str) -> bool: ...
+
+
+class Sight(Block):
+    _block_type_name = "Sight"
+    _block_type_slug = f"{SYSTEM}-sight"
+
+
+class Walk:
+    def __init__(self, metres: int) -> None:
+        self.metres = metres
 
 
 class Row(TypedDict):
@@ -121,7 +141,7 @@ class NowhereError(PermanentError):
 class GeoSettings(environment.EnvironmentSettings):
     """Settings of the namespace."""
 
-    radius: int = Field(default=5, description="How far to look, in km.")
+    radius: int = Field(default=5, description="How far to look, in km.", le=50)
 ''',
 }
 PLACES, ERRORS, SETTINGS = list(FILES)[1:]
@@ -146,7 +166,7 @@ BREAKS = {
         "`geo.choose`: has",
     ),
     "a frozen class": (
-        *(PLACES, "@dataclass\nclass", "@dataclass(frozen=True)\nclass"),
+        *(PLACES, "(order=True)\nclass", "(order=True, frozen=True)\nclass"),
         "`geo.Open`: is frozen now",
     ),
     "one more to unpack": (
@@ -247,6 +267,51 @@ BREAKS = {
         "`common.errors.NowhereError`: is no `PermanentError` any more",
     ),
     "an extra": ("pyproject.toml", "ml = [\n", "models = [\n", "`ml`: the extra removed"),
+    "a version of Python": (
+        *("pyproject.toml", 'requires-python = ">=3.', 'requires-python = ">=3.9'),
+        "`requires-python`: was `>=3.",
+    ),
+    "an upper version of Python": (
+        *("pyproject.toml", 'requires-python = ">=3.', 'requires-python = "<4,>=3.'),
+        "`requires-python`: was `>=3.",
+    ),
+    "a script": (
+        *("pyproject.toml", 'places = "', 'place = "'),
+        "`places`: the script removed",
+    ),
+    "an entry point": (
+        *("pyproject.toml", 'maps = "', 'map = "'),
+        "`acme.plugins.maps`: the entry point removed",
+    ),
+    "an __init__": (
+        *(PLACES, "    def __init__(self, metres: int)", "    def _start(self, metres: int)"),
+        "`geo.Walk`: its `__init__` is removed",
+    ),
+    "a constraint": (
+        *(SETTINGS, "default=5,", "default=5, ge=1,"),
+        "`common.settings.GeoSettings.radius`: `ge=1` holds now",
+    ),
+    "a keyword of a class": (
+        *(PLACES, "Places(BaseModel)", 'Places(BaseModel, extra="forbid")'),
+        "`geo.Places`: its `extra` was missing and is 'forbid'",
+    ),
+    "a block type's slug": (
+        *(PLACES, 'SYSTEM = "acme"', 'SYSTEM = "maps"'),
+        "`geo.Sight`: its block type's slug was acme-sight and is maps-sight",
+    ),
+    "a block type's name": (
+        *(PLACES, '    _block_type_name = "Sight"\n', ""),
+        "`geo.Sight`: its block type's name was Sight and is missing",
+    ),
+    "an order of objects": (
+        *(PLACES, "@dataclass(order=True)", "@dataclass"),
+        "`geo.Open`: cannot be ordered any more",
+    ),
+    "a final class": (PLACES, "class Walk", "@final\nclass Walk", "`geo.Walk`: is final now"),
+    "a final method": (
+        *(PLACES, "    def far", "    @typing.final\n    def far"),
+        "`geo.Place.far`: is final now",
+    ),
 }
 
 ADDITIONS = {
@@ -278,6 +343,14 @@ ADDITIONS = {
     "a value": (
         *(PLACES, '"relief"]', '"relief", "night"]'),
         "`geo.draw_map(kind)`: takes `Literal['night']` too",
+    ),
+    "a lower version of Python": (
+        *("pyproject.toml", '">=3.11"', '">=3.10"'),
+        "`requires-python`: was `>=3.11` and is `>=3.10`",
+    ),
+    "no constraint any more": (
+        *(SETTINGS, ", le=50", ""),
+        "`common.settings.GeoSettings.radius`: `le=50` does not hold any more",
     ),
     "a setting": (
         *(SETTINGS, "    radius: int", "    area: str = ''\n    radius: int"),
@@ -319,7 +392,7 @@ def old(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         with (folder / name).open("a") as file:
             file.write(text)
-    replace(folder / "pyproject.toml", "[project.urls]\n", URLS)
+    replace(folder / "pyproject.toml", "[project.urls]\n", f"{POINTS}{URLS}")
     return folder
 
 
