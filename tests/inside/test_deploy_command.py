@@ -20,7 +20,9 @@ from prefect.blocks.system import Secret
 from prefect.blocks.webhook import Webhook
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import AwaitingRetry, Completed, Running, State
 from prefect.variables import Variable
 
 if TYPE_CHECKING:
@@ -205,22 +207,35 @@ def test_it_agrees_with_prefect_deploy(environment: str, deploy: Any, tmp_path: 
     prefect_deploy()
     assert contents() == before
     found = deploy("--plan", code=2)
-    assert states(found) == {}  # but for the version, which Prefect takes from git or the file
+    # But for the version, which Prefect takes from git or the file, and the mark of `deploy`.
+    assert states(found) == {f"transform/{runs.deployment_name()}": ("change", ["triggers"])}
     assert sum(found["replaces"].values()) == 3
+    deploy()
+    assert deploy("--plan")["replaces"] == {}
+    assert contents() == before
     edit(tmp_path, lambda entries: entries[2]["triggers"].pop(1))
     assert states(deploy())[f"transform/{runs.deployment_name()}"] == ("change", ["triggers"])
     assert len(contents()[f"transform/{runs.deployment_name()}"]["triggers"]) == 2
 
 
-def test_it_agrees_with_what_prefect_deploy_has_created(environment: str, deploy: Any) -> None:
+def test_it_agrees_with_what_prefect_deploy_has_created(
+    environment: str, deploy: Any, tmp_path: Path
+) -> None:
     with get_client(sync_client=True) as client:
         pool = WorkPoolCreate(name=runs.deployment_name(), type="process")
         client.create_work_pool(pool)
     prefect_deploy()
     found = states(deploy("--plan", code=2))
-    assert {name: state for name, (state, _) in found.items()} == {
-        f"{runs.deployment_name()}-{what}": "create" for what in ("stuck", "lost")
-    }
+    name = f"transform/{runs.deployment_name()}"
+    alerts_ = {f"{runs.deployment_name()}-{what}": ("create", []) for what in ("stuck", "lost")}
+    assert found == alerts_ | {name: ("change", ["triggers"])}
+
+    # What has the mark goes with its entry, whatever its name is.
+    deploy()
+    assert states(deploy("--plan")) == {}
+    edit(tmp_path, lambda entries: entries[2].pop("triggers"))
+    assert states(deploy()) == {name: ("change", ["triggers"])}
+    assert contents()[name]["triggers"] == []
 
 
 def test_what_is_no_longer_in_the_file_goes(environment: str, deploy: Any, tmp_path: Path) -> None:
@@ -269,6 +284,38 @@ def test_what_is_no_longer_in_the_file_goes(environment: str, deploy: Any, tmp_p
     with get_client(sync_client=True) as client:
         assert client.read_automation(by_hand)
         client.delete_automation(by_hand)
+
+
+@pytest.mark.parametrize("state", [Running(), AwaitingRetry()], ids=lambda state: state.name)
+def test_an_orphan_with_active_runs_is_paused(
+    environment: str,
+    deploy: Any,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    state: State[Any],
+) -> None:
+    """A deleted deployment would leave its run in this state for ever."""
+    name = f"transform/{runs.deployment_name()}"
+    deploy()
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run_from_deployment(deployed()[name].id).id
+        client.set_flow_run_state(flow_run, state, force=True)
+        edit(tmp_path, lambda entries: entries.__delitem__(2))
+        assert states(deploy("--prune")) == {name: ("paused", [])}
+        assert deployed()[name].paused
+        assert contents()[name]["triggers"] == []
+        capsys.readouterr()
+        assert cli.main(["deploy", "--prune"]) == 0
+        prune = f"uv run {settings.PROJECT} deploy --prune"
+        assert f"{name}: 1 run is active: paused, `{prune}` deletes it" in capsys.readouterr().out
+        client.set_flow_run_state(flow_run, Completed(), force=True)
+        assert client.read_flow_run(flow_run).state_name == "Completed"
+        # A run that has not begun goes with its deployment.
+        late = client.create_flow_run_from_deployment(deployed()[name].id).id
+        assert states(deploy("--prune")) == {name: ("orphaned", [])}
+        assert name not in deployed()
+        with pytest.raises(ObjectNotFound):
+            client.read_flow_run(late)
 
 
 def test_edits_by_hand_are_seen_and_undone(environment: str, deploy: Any) -> None:
@@ -327,6 +374,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "pool": ({"work_pool": {"name": "nowhere"}}, "there is no work pool nowhere"),
     "poolless": ({"work_pool": None}, "no work pool"),
     "pull": ({"pull": None}, "pull is missing"),
+    "no-flow": ({"entrypoint": ""}, "entrypoint is missing"),
     "limit": ({"concurrency_limit": {"limit": 1, "strategy": 1}}, "nothing uses 'strategy'"),
     "none-at-once": ({"concurrency_limit": 0}, "concurrency_limit: "),
     "fewer": ({"concurrency_limit": {"limit": -1}}, "concurrency_limit: "),
@@ -382,6 +430,7 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
             entries.append(plain | {"name": name} | full)
         entries += [plain | {"name": "twin"}, plain | {"name": "twin"}, {"name": "unfinished"}]
         entries += ["text", plain | {"name": "pool-text", "work_pool": "text"}]
+        entries += [plain | {"name": ""}, plain | {"name": "two\nlines"}]
 
     edit(tmp_path, spoil)
     text = deploy("--plan", code=1)
@@ -389,13 +438,17 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
     assert deployed() == {}
     lines = text.splitlines()
     assert "prefect.yaml has mistakes; nothing was changed." in lines.pop(0)
-    assert len(lines) == len(MISTAKES) + 4
+    assert len(lines) == len(MISTAKES) + 6
     for name, (given, words) in MISTAKES.items():
         (line,) = [line for line in lines if line.startswith(f"- {name} of ")]
-        assert f" of {given.get('entrypoint', TRANSFORM)}: " in line
+        assert f" of {given.get('entrypoint', TRANSFORM) or 'no flow'}: " in line
         assert words in line, line
-    (line,) = [line for line in lines if line.startswith("- unfinished of None: ")]
-    assert "None: entrypoint is missing; the tags " in line
+    (line,) = [line for line in lines if line.startswith("- unfinished of no flow: ")]
+    assert "flow: entrypoint is missing; the tags " in line
+    number = len(MISTAKES) + 8
+    assert f"- entry {number}: it is not a mapping" in lines
+    assert f"- entry {number + 2} of {TRANSFORM}: name is missing" in lines
+    assert f"- two lines of {TRANSFORM}: its name has a line break" in lines
     assert "- 2 entries are transform/twin" in lines
     (line,) = [line for line in lines if line.startswith("- pool-text of ")]
     assert "work_pool: Input should be a valid dict" in line
@@ -531,6 +584,10 @@ def test_a_deployment_carries_its_version(
     assert found["version"] == newer
     assert found["replaces"] == {older: 3}
     assert deploy("--plan", "--exit-zero") == found
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["deploy", "--exit-zero"])
+    assert "--exit-zero needs --plan." in capsys.readouterr().err
+    assert deployed()["transform/plain"].version == older
     capsys.readouterr()
     for commit in ("01234567", "fedcba98"):
         assert cli.main(["deploy", "--deployed"]) == 0
