@@ -1263,6 +1263,32 @@ def test_a_source_that_has_changed_is_told(bench: Bench, caplog: pytest.LogCaptu
     assert "reset t --drop" in caplog.text
 
 
+@embedded
+def test_a_relative_path_is_the_same_source_in_every_folder(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A developer's load from the project's folder, then one of a worker in a temporary folder."""
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (7)")
+    elsewhere = bench.folder / "elsewhere"
+    elsewhere.mkdir()
+    whole = f"sqlite:///{bench.folder / 'source.db'}"
+    monkeypatch.chdir(bench.folder)
+    bench.set("SOURCE_URL", "sqlite:///./source.db")
+    bench.ingest(table)
+    assert bench.receipt("t").source == whole
+    monkeypatch.chdir(elsewhere)
+    bench.set("SOURCE_URL", whole)
+    bench.ingest(table)
+    for older in ("sqlite:///source.db", "sqlite:///../source.db"):
+        bench.execute(f"UPDATE raw._ingestions SET source = '{older}'")
+        bench.ingest(table)
+    assert "the last load" not in caplog.text
+    bench.execute("UPDATE raw._ingestions SET source = 'sqlite:///other/source.db'")
+    bench.ingest(table)
+    assert "the last load came from sqlite:///other/source.db, this one" in caplog.text
+
+
 @pytest.mark.parametrize(
     "change",
     [{"where": "id > 1"}, {"exclude": ("more",)}, {"columns": ("id", "v")}],

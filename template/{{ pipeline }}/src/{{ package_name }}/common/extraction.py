@@ -219,7 +219,8 @@ def _from_database(
     )
     count = _write(file, schema, batches)
     json = frozenset(column.name for column in columns if column.is_json)
-    return Extraction(table, described, key, file, schema, json, rows_read=count, rows=count)
+    source = db_utils.locate(url)
+    return Extraction(table, source, key, file, schema, json, rows_read=count, rows=count)
 
 
 def _keep_apart(url: str, described: str) -> None:
