@@ -10,6 +10,8 @@ import logging
 import math
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ import pytest
 from bench import Bench, embedded, query_sqlite, use_bench
 from my_data_project.common import (
     checks,
+    db_utils,
     errors,
     extraction,
     failures,
@@ -1261,6 +1264,25 @@ def test_a_source_that_has_changed_is_told(bench: Bench, caplog: pytest.LogCaptu
     bench.ingest(table)
     assert "copy.db, and goes on where that ended" in caplog.text
     assert "reset t --drop" in caplog.text
+
+
+@embedded
+def test_a_program_that_has_the_file_open_is_named(bench: Bench) -> None:
+    """A notebook, say, which knows nothing of the lock beside the file."""
+    file = db_utils.file_of(db_utils.parse_url(bench.url))
+    code = f"import duckdb; held = duckdb.connect({str(file)!r}); print(flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as notebook:
+        try:
+            assert notebook.stdout
+            assert notebook.stdout.readline()
+            text = f'Could not set lock on file "{file}": Conflicting lock is held in .*'
+            with pytest.raises(errors.TransientError, match=rf"{text}\(PID {notebook.pid}\)"):
+                bench.ingest(APPEND, [{"id": 1}])
+        finally:
+            notebook.kill()
+    bench.ingest(APPEND, [{"id": 1}])
+    assert bench.rows("t") == [(1,)]
 
 
 @embedded
