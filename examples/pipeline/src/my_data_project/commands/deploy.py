@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare, write the differences, and show them."""
     from ..common import alerts, deployments, errors, prefect_file, server, settings
 
+    if arguments.exit_zero and not arguments.plan:
+        arguments.error("--exit-zero needs --plan.")
     config = settings.load()
     with server.connect() as client:
         if arguments.deployed:
@@ -103,7 +105,11 @@ def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> No
     show(rows, [*columns], title)
     for name, count in old.items():
         print(f"The version {version} replaces {name} in {count} deployments.")
+    prune = settings.command("deploy", "--prune")
     if any(row["state"] == "orphaned" for row in rows):
-        prune = settings.command("deploy", "--prune")
         print(f"What is orphaned is not in prefect.yaml any more: `{prune}` deletes it.")
+    for item in items:
+        if count := item.active_runs:
+            runs_are = "1 run is" if count == 1 else f"{count} runs are"
+            print(f"{item.name}: {runs_are} active: paused, `{prune}` deletes it later.")
     print(note)

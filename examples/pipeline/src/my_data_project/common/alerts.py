@@ -69,7 +69,6 @@ def compare(
     for name, old in found.items():
         new = wanted.get(name, [])
         fields = deployments.differences(new, old) if new and old else ["deleted"] * len(old)
-        fields += ["tags"] * any(not deployments.is_made(one) for one in old)
         if old or new:
             state = "create" if not old else "change" if fields else "unchanged"
             items.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import metadata
 from pathlib import Path
@@ -88,12 +89,33 @@ def describe(url: str | sa.URL) -> str:
     return parsed.set(query=shown).render_as_string(hide_password=True)
 
 
+def locate(url: str) -> str:
+    """Return a URL without its secrets, and with the whole path of a file.
+
+    Runs have other folders: a worker's is a temporary one.
+    """
+    parsed = parse_url(url)
+    file = file_of(parsed)
+    return describe(parsed if file is None else parsed.set(database=f"{file.absolute()}"))
+
+
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two described URLs are one, whichever way the path of a file is written."""
+    """Tell whether two described URLs are one, whichever way the path of a file is written.
+
+    Args:
+        one: That of a receipt. In an older one a path may be relative to a folder that nobody
+            knows: then the end of the path counts.
+        other: That of a load.
+    """
     if one == other or not (one.startswith(("sqlite", "duckdb")) and "://" in other):
         return one == other
     first, second = (file_of(sa.make_url(url)) for url in (one, other))
-    return first is not None and second is not None and first.resolve() == second.resolve()
+    if first is None or second is None:
+        return False
+    end = [part for part in Path(os.path.normpath(first)).parts if part != ".."]
+    whole = Path(os.path.normpath(second.absolute())).parts
+    is_end = not first.is_absolute() and [*whole[-len(end) :]] == end
+    return is_end or first.resolve() == second.resolve()
 
 
 def file_of(url: sa.URL) -> Path | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prefect.client.schemas import filters
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
@@ -33,10 +34,11 @@ class Item:
 
     what: str
     name: str
-    state: str = "unchanged"  # or create, change, orphaned
+    state: str = "unchanged"  # or create, change, orphaned; paused, if it has active runs
     apply: Callable[[], object] | None = None  # makes it right; of an orphan, deletes it
     fields: list[str] = field(default_factory=list)  # what has to change
     version: str | None = None  # of a deployment, which the one of this package replaces
+    active_runs: int = 0  # of an orphan, which is paused until they end
 
 
 def compare_pool(
@@ -84,9 +86,15 @@ def compare_deployments(
             for trigger in new:
                 client.create_automation(trigger)
 
-    def delete(id_: UUID) -> None:
+    def delete(item: Item, id_: UUID) -> None:
         client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
-        client.delete_deployment(id_)
+        client.pause_deployment(id_)  # first, so that no run begins after the count
+        item.active_runs = _count_active_runs(client, id_)
+        if item.active_runs:
+            # Prefect's server takes no new state of a run whose deployment is gone.
+            item.state = "paused"
+        else:
+            client.delete_deployment(id_)
 
     there = server.read_deployments(client, {entry.request["name"] for entry in entries})
     version, items = runs.version(), list[Item]()
@@ -109,11 +117,25 @@ def compare_deployments(
             item.state = "change" if item.fields else "unchanged"
         item.apply = functools.partial(write, entry, triggers)
         items.append(item)
-    return items + [
-        Item("deployment", "/".join(key), "orphaned", functools.partial(delete, old.id))
-        for key, old in there.items()
-        if server.is_tagged(old)
-    ]
+    for key, old in there.items():
+        if server.is_tagged(old):
+            item = Item("deployment", "/".join(key), "orphaned")
+            item.apply = functools.partial(delete, item, old.id)
+            items.append(item)
+    return items
+
+
+def _count_active_runs(client: SyncPrefectClient, deployment: UUID) -> int:
+    """Return how many runs have begun and not ended; the server deletes those that wait."""
+    state: dict[str, Any] = {
+        "operator": "or_",
+        "type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "PAUSED"]},
+        "name": {"any_": ["AwaitingRetry"]},
+    }
+    return client.count_flow_runs(
+        deployment_filter=filters.DeploymentFilter(id={"any_": [deployment]}),
+        flow_run_filter=filters.FlowRunFilter(state=state),
+    )
 
 
 def commits(client: SyncPrefectClient) -> list[str]:
@@ -159,7 +181,7 @@ def mark(automation: AutomationCore) -> AutomationCore:
     return automation.model_copy(update={"tags": _marks()})
 
 
-def is_made(automation: Automation) -> bool:
+def is_made(automation: AutomationCore) -> bool:
     """Tell whether `deploy` has made an automation, for this project and environment."""
     return {*_marks()} <= {*automation.tags}
 
@@ -197,4 +219,5 @@ def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]
         [one.model_dump(include={*_AUTOMATION}) for one in sorted(some, key=lambda one: one.name)]
         for some in (new, old)
     )
-    return [name for name in _AUTOMATION if [o[name] for o in ours] != [o[name] for o in theirs]]
+    changed = [n for n in _AUTOMATION if [o[n] for o in ours] != [o[n] for o in theirs]]
+    return changed + ["tags"] * (not all(map(is_made, old)))

@@ -77,7 +77,7 @@ class Window:
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
         for text in (since, until):
-            if text is not None and not re.search(r"\d", text):  # `yesterday`
+            if text is not None and not re.search(r"\d|^[+-]?inf$", text):  # `yesterday`
                 raise errors.PermanentError(f"{text!r} is no cursor value: {_WRITE}")
         return None if since is None else cls(since=since, until=until)
 
@@ -219,7 +219,8 @@ def _from_database(
     )
     count = _write(file, schema, batches)
     json = frozenset(column.name for column in columns if column.is_json)
-    return Extraction(table, described, key, file, schema, json, rows_read=count, rows=count)
+    source = db_utils.locate(url)
+    return Extraction(table, source, key, file, schema, json, rows_read=count, rows=count)
 
 
 def _keep_apart(url: str, described: str) -> None:

@@ -100,21 +100,23 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
     listed = content.get("deployments") or []
     if not isinstance(listed, list):
         raise errors.PermanentError(f"{PATH}: `deployments` is not a list.")
-    written = [steps | entry if isinstance(entry, dict) else steps for entry in listed]
-    found, mistakes = list[Entry](), list[str]()
+    written = {n: steps | one for n, one in enumerate(listed, start=1) if isinstance(one, dict)}
+    others = [n for n in range(1, len(listed) + 1) if n not in written]
+    found, mistakes = list[Entry](), [f"\n- entry {n}: it is not a mapping" for n in others]
 
     @functools.cache
     def job_schema(pool: str) -> dict[str, Any]:
         template = templates.get(pool) or client.read_work_pool(pool).base_job_template
         return template.get("variables", {})
 
-    for given in asyncio.run(_fill_in(written)):
+    for number, given in zip(written, asyncio.run(_fill_in([*written.values()])), strict=True):
         of_entry: list[str] = []
         with _noting(of_entry):
             found.append(_read_entry(given, job_schema, of_entry))
         if of_entry:
             text = "; ".join(dict.fromkeys(of_entry))
-            mistakes.append(f"\n- {given.get('name')} of {given.get('entrypoint')}: {text}")
+            name = " ".join(str(given.get("name") or f"entry {number}").split())
+            mistakes.append(f"\n- {name} of {given.get('entrypoint') or 'no flow'}: {text}")
     counts = Counter("/".join(entry.key) for entry in found)
     mistakes += [f"\n- {count} entries are {key}" for key, count in counts.items() if count > 1]
     if mistakes:
@@ -169,13 +171,15 @@ def _read_entry(
 ) -> Entry:
     """Return what an entry asks for, and note all that is wrong with it."""
     entry = {key: value for key, value in given.items() if value is not None}
-    if missing := _REQUIRED - entry.keys():
+    if missing := _REQUIRED - {key for key, value in entry.items() if value != ""}:
         mistakes.append(f"{', '.join(sorted(missing))} is missing")
     pool, limit = entry.get("work_pool", {}), entry.get("concurrency_limit")
     limit = limit if isinstance(limit, dict) else {"limit": limit}
     changed = {"work_pool": pool, "concurrency_limit": limit.get("limit")}
     shape = _Shape.model_validate(entry | changed)
     ignored = [*entry.keys() - _KEYS - _REQUIRED, *pool.keys() - _POOL, *limit.keys() - _LIMIT]
+    if len(shape.name.splitlines()) > 1:
+        mistakes.append("its name has a line break")
     flow, schema = None, dict[str, Any]()
     if shape.entrypoint:
         with _noting(mistakes):
