@@ -458,4 +458,6 @@ def test_tasks_of_one_s_own_and_those_of_the_template_are_one_table(
     path.write_text(text.replace('test.cmd = "pytest"', f'{lint}test.cmd = "pytest"'), "utf-8")
     assert {"lint", "check"} <= set(tomllib.loads(path.read_text("utf-8"))["tool"]["poe"]["tasks"])
     updating.commit_all(project, "One table")
-    assert "cannot be read" not in update_in_process.run(str(project), "--verify")[1]
+    assert (
+        "pyproject.toml: cannot be read" not in update_in_process.run(str(project), "--verify")[1]
+    )

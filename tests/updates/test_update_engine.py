@@ -206,7 +206,7 @@ def test_the_namespaces_of_a_library_go_by_the_command_of_the_readme_and_come_ba
     write(project, NAMESPACE)
     updating.commit_all(project)
     section = (
-        (project / "README.md").read_text(encoding="utf-8").partition("without the example")[2]
+        (project / "README.md").read_text(encoding="utf-8").partition("## Remove the example")[2]
     )
     command = section.split("```")[1].removeprefix("bash").strip()
     words = shlex.split(command.replace("$TEMPLATE", str(updating.ROOT)))

@@ -129,7 +129,8 @@ def main() -> None:
         breaks = any(change.breaks for change in changes)
         level = "major" if breaks and released[-1][0] else "minor" if changes else "patch"
         needed = next_version(released[-1], max(level, given.level, key=LEVELS.index))
-        print(f"{len(changes)} changes of the public API since {tag_of(released[-1])}")
+        noun = "change" if len(changes) == 1 else "changes"
+        print(f"{len(changes)} {noun} of the public API since {tag_of(released[-1])}")
         for change in changes:
             print(f"{change}{' (breaking)' if change.breaks else ''}")
         if breaks:
@@ -150,6 +151,8 @@ def main() -> None:
             problems.append(f"CHANGELOG.md: says nothing under '## {heading}'")
     if not (tagged or given.change):
         problems += without_urls()
+        if git("branch", "--show-current") != given.branch:
+            problems.append(f"a release is made from {given.branch}: git switch {given.branch}")
     if not check:
         if tagged:
             problems.append(f"{tag_of(version)} is this commit already")
@@ -157,8 +160,6 @@ def main() -> None:
             problems.append(f"{tag_of(version)} is another commit: merge it, or ask for a --level")
         if git("status", "--porcelain", "--", "."):
             problems.append("commit or stash your changes first: git status")
-        if git("branch", "--show-current") != given.branch:
-            problems.append(f"a release is made from {given.branch}: git switch {given.branch}")
     if check:
         print(f"The version is {tag_of(version)}." if tagged else f"Next: {tag_of(version)}.")
     if problems:

@@ -215,6 +215,7 @@ def test_checks_of_the_whole_table_hold_for_what_is_left(path: Path) -> None:
         (b'x,b\n1,2\n"3,4\n5,6\n', "line 3: a quote inside of a field, or one that is not closed"),
         (b"x\n1\n\xff\n", "line 3: this is not utf-8. Give its encoding"),
         ("x\n1\n".encode("utf-16"), "line 1: this is not utf-8"),
+        (b"x" * 140_000 + b"\n1\n", "header: field larger than field limit .* short names"),
         (b"y\n1\n", "there is no column x"),
     ],
 )
@@ -229,6 +230,8 @@ def test_bad_file(content: bytes | None, message: str, path: Path) -> None:
     ("content", "options"),
     [
         (b'\xef\xbb\xbf"x",b\n1,2', {}),
+        (b"\xef\xbb\xbf" * 2 + b"x,b\n1,2", {}),
+        ("\ufeffx,b\n1,2".encode("utf-16"), {"encoding": "utf-16"}),
         (b"x,b\r\n1,2\r\n\r\n", {}),
         (b"\nx,b\n1,2\n", {}),
         ("x;b\n1;\u00fc\n".encode("latin-1"), {"encoding": "latin-1", "delimiter": ";"}),
@@ -258,6 +261,26 @@ def test_good_file(content: bytes, options: dict[str, Any], path: Path) -> None:
 def test_wrong_arguments(source: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.PermanentError, match=message):
         clean(source, schema(int), **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be"])
+def test_lines_are_counted_in_the_encoding(encoding: str, path: Path) -> None:
+    # Its letters have a byte that is an end of line, and the last one is cut.
+    path.write_bytes("x\n\u010a\u0a0a\n1\n2".encode(encoding)[:-1])
+    with pytest.raises(errors.PermanentError, match=f"line 4: this is not {encoding}"):
+        clean(path, schema(str), encoding=encoding)
+
+
+def test_a_byte_order_mark_changes_no_value(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" * 3 + b"x\n007\n")
+    assert clean(path, schema(str)).table["x"].tolist() == ["007"]
+
+
+def test_arrow_reads_the_same_header(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = arrow.table({"y": [7]})
+    monkeypatch.setattr("pyarrow.csv.read_csv", lambda *_: other)
+    with pytest.raises(errors.PermanentError, match="header can be read in two ways"):
+        read(path, ["007"], schema(str))
 
 
 @pytest.mark.parametrize(

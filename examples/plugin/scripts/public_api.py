@@ -2,7 +2,9 @@
 
 Public is what a namespace's `__all__` lists, and what `common.errors` and `common.settings` define.
 griffe reads the code without importing it and finds most breaks. What it leaves out is added here:
-`async`, decorators, overloads, types, defaults of fields and settings, base classes, and extras.
+`async`, decorators, overloads, types, defaults and constraints of fields and settings, base classes
+and keywords of classes, the names of block types, and what `pyproject.toml` promises: extras,
+scripts, entry points and versions of Python.
 Types are compared by their text, each alternative of a union or a `Literal` for itself.
 """
 
@@ -28,6 +30,11 @@ TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
 RENAMED = "renamed to "
 MAKERS = {"task", "flow", "materialize", "contextmanager", "asynccontextmanager"}
 """Decorators that make something else of a function."""
+CONSTRAINTS = {"gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern"}
+CONSTRAINTS |= {"max_digits", "decimal_places", "allow_inf_nan", "strict", "frozen"}
+"""Arguments of `pydantic.Field` that say which values there can be."""
+BLOCK_TYPE = {"_block_type_name": "block type's name", "_block_type_slug": "block type's slug"}
+"""By these Prefect's server finds the blocks that users have saved."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
     for module in after.values():
         if not all(isinstance(one, str) for one in module.exports or ()):
             raise SystemExit(f"{module.canonical_path}: write __all__ as a plain list of names.")
-    found = list(_of_names("the extra ", _extras(old), _extras(new)))
+    found = list(_of_packaging(_packaging(old), _packaging(new)))
     found += _of_names("", before, after)
     for name in sorted(before.keys() & after.keys()):
         for breakage in griffe.find_breaking_changes(before[name], after[name]):
@@ -125,9 +132,31 @@ def _namespaces(project: Path, package: str) -> dict[str, Any]:
     return found
 
 
-def _extras(project: Path) -> set[str]:
+def _packaging(project: Path) -> dict[str, Any]:
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
-    return set(tomllib.loads(text)["project"].get("optional-dependencies", ())) - {"dev"}
+    return tomllib.loads(text)["project"]
+
+
+def _of_packaging(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
+    extras = ({*one.get("optional-dependencies", ())} - {"dev"} for one in (old, new))
+    yield from _of_names("the extra ", *extras)
+    for kind, key in (("the script ", "scripts"), ("the script ", "gui-scripts")):
+        yield from _of_names(kind, old.get(key, ()), new.get(key, ()))
+    points = (
+        [f"{group}.{name}" for group, ones in one.get("entry-points", {}).items() for name in ones]
+        for one in (old, new)
+    )
+    yield from _of_names("the entry point ", *points)
+    was, now = (one.get("requires-python", "") for one in (old, new))
+    if was != now:
+        text = f"was `{was or 'missing'}` and is `{now or 'missing'}`"
+        # Only a smaller lower bound leaves out no version that there was.
+        parts = [re.fullmatch(r"\s*>=\s*([\d.]+)(.*)", one) for one in (was, now)]
+        lower = [(one[2], [*map(int, one[1].split("."))]) for one in parts if one]
+        wider = not now or (
+            len(lower) == 2 and lower[0][0] == lower[1][0] and lower[0][1] >= lower[1][1]
+        )
+        yield Change("Changed", "requires-python", text, breaks=not wider)
 
 
 def _of_names(kind: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Change]:
@@ -154,6 +183,8 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
     before, after = _members(old), _members(new)
     for name in before.keys() - after.keys() - {"__init__"}:
         yield Change("Removed", f"{where}.{name}", "removed", breaks=True)
+    if "__init__" in before.keys() - after.keys():
+        yield Change("Changed", where, "its `__init__` is removed", breaks=True)
     for name, now in after.items():
         path = f"{where}.{name}"
         was = before.get(name)
@@ -179,9 +210,25 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
             frozen = ["frozen=True" in str(_decorators(thing)) for thing in (was, now)]
             if frozen == [False, True]:
                 yield Change("Changed", path, "is frozen now", breaks=True)
+            if any("order=True" in one for one in _decorators(was)) and not any(
+                "order=True" in one for one in _decorators(now)
+            ):
+                yield Change("Changed", path, "cannot be ordered any more", breaks=True)
             total = [str(thing.keywords.get("total", True)) for thing in (was, now)]
             if "TypedDict" in _bases(now) and total[0] != total[1]:
                 yield Change("Changed", path, f"total is {total[1]} now", breaks=True)
+            for key in sorted({*was.keywords, *now.keywords} - {"total"}):
+                old_value, new_value = (str(one.keywords.get(key, "")) for one in (was, now))
+                if old_value != new_value:
+                    text = f"its `{key}` was {old_value or 'missing'}"
+                    text += f" and is {new_value or 'missing'}"
+                    yield Change("Changed", path, text, breaks=True)
+            for key, what in BLOCK_TYPE.items():
+                ones = [thing.members.get(key) for thing in (was, now)]
+                texts = [_text(one.value) if one else "missing" for one in ones]
+                if texts[0] != texts[1]:
+                    text = f"its {what} was {texts[0]} and is {texts[1]}"
+                    yield Change("Changed", path, text, breaks=True)
             yield from _of_members(was, now, path)
         elif now.is_function:
             yield from _of_deprecation(was, now, path)
@@ -203,6 +250,12 @@ def _of_deprecation(was: Any, now: Any, path: str) -> Iterator[Change]:
     )
     if new and not old:
         yield Change("Deprecated", path, "deprecated", breaks=False)
+    old, new = (
+        any(re.fullmatch(r"([\w.]+\.)?final", one) for one in _decorators(thing))
+        for thing in (was, now)
+    )
+    if new and not old:
+        yield Change("Changed", path, "is final now", breaks=True)
 
 
 def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
@@ -262,6 +315,11 @@ def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Itera
     if aliases[0] != aliases[1]:
         text = f"its alias was {aliases[0] or 'missing'} and is {aliases[1] or 'missing'}"
         yield Change("Changed", path, text, breaks=True)
+    old_bounds, new_bounds = _constraints(was.value), _constraints(now.value)
+    for one in sorted(old_bounds - new_bounds):
+        yield Change("Changed", path, f"`{one}` does not hold any more", breaks=False)
+    for one in sorted(new_bounds - old_bounds):
+        yield Change("Changed", path, f"`{one}` holds now", breaks=True)
     if with_default and (old := _default(was)) != (new := _default(now)):
         text = f"its default was {old or 'missing'} and is {new or 'missing'}"
         yield Change("Changed", path, text, breaks=old is not None)
@@ -269,10 +327,19 @@ def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Itera
 
 def _aliases(value: Any) -> str:
     """Return the aliases of a field of pydantic as they are written."""
+    return ", ".join(sorted(str(one) for one in _keywords(value) if one.name.endswith("alias")))
+
+
+def _constraints(value: Any) -> set[str]:
+    """Return the constraints of a field of pydantic as they are written."""
+    return {str(one) for one in _keywords(value) if one.name in CONSTRAINTS}
+
+
+def _keywords(value: Any) -> list[griffe.ExprKeyword]:
+    """Return the named arguments of a call; of anything else none."""
     if not isinstance(value, griffe.ExprCall):
-        return ""
-    named = [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
-    return ", ".join(sorted(str(one) for one in named if one.name.endswith("alias")))
+        return []
+    return [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
 
 
 def _default(attribute: Any) -> str | None:
@@ -312,9 +379,26 @@ def _types(written: Any) -> set[str]:
             return {f"Literal[{one}]" for one in ones}
         if kind in {"Union", "Optional"}:
             return set(["None"] if kind == "Optional" else ()).union(*map(_types, ones))
-    if isinstance(written, griffe.ExprName) and isinstance(written.parent, griffe.Object):
+    named = _named(written)
+    return {str(written)} if named is None else _types(named)
+
+
+def _text(written: Any) -> str:
+    """Return a text, own names in it resolved."""
+    if isinstance(written, griffe.ExprJoinedStr):
+        return "".join(map(_text, written.values))
+    if isinstance(written, griffe.ExprFormatted):
+        return _text(written.value)
+    named = _named(written)
+    return str(written).strip("'\"") if named is None else _text(named)
+
+
+def _named(written: Any) -> Any:
+    """Return what an own name stands for; None for anything else."""
+    first = written.first if isinstance(written, griffe.ExprAttribute) else written
+    if isinstance(first, griffe.ExprName) and isinstance(first.parent, griffe.Object):
         with contextlib.suppress(KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
-            named: Any = written.parent.modules_collection[written.canonical_path]
-            if (named.is_attribute or named.is_type_alias) and named.value is not None:
-                return _types(named.value)
-    return {str(written)}
+            named: Any = first.parent.modules_collection[written.canonical_path]
+            if named.is_attribute or named.is_type_alias:
+                return named.value
+    return None

@@ -41,7 +41,7 @@ def test_elsewhere_nothing_is_added(
 
 
 ADDED = [
-    (["block", "TicketQueue"], "blocks", "ticket_queue", f"{PREFIX}TicketQueue"),
+    (["block", "ZebraHerd"], "blocks", "zebra_herd", f"{PREFIX}ZebraHerd"),
     (["task", "count_zebras"], "tasks", "count_zebras_task", "count_zebras"),
     (["task", "tag_zebra", "--writes"], "tasks", "tag_zebra_task", "tag_zebra"),
 ]
@@ -67,7 +67,7 @@ def test_what_is_added_is_whole(project: Path, capsys: pytest.CaptureFixture[str
 
 
 REFUSED = [
-    ("block", "ticket_queue", "is not a valid name"),
+    ("block", "zebra_herd", "is not a valid name"),
     ("block", "A" * 41, "is not a valid name"),
     ("block", "Credentials", "already exists"),
     ("block", "ValueError", "is not a valid name"),
@@ -103,6 +103,6 @@ def test_what_is_no_plain_list_is_left_alone(
 
 def test_names_may_begin_with_the_system(project: Path) -> None:
     assert f"{PREFIX}Credentials" in blocks.__all__
-    assert cli.main(["add", "block", f"{PREFIX}HTTPServer"]) == 0
-    path = project / "src" / add.PACKAGE / "blocks" / "http_server.py"
-    assert f"class {PREFIX}HTTPServer(Block):" in path.read_text()
+    assert cli.main(["add", "block", f"{PREFIX}HTTPZebra"]) == 0
+    path = project / "src" / add.PACKAGE / "blocks" / "http_zebra.py"
+    assert f"class {PREFIX}HTTPZebra(Block):" in path.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import csv
 import decimal
 import functools
@@ -88,11 +89,15 @@ class Source:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError as error:
-            line = _line(data, error.start)
+            before = data[: error.start].decode(encoding, "ignore")
+            text = before.encode()
+            line = _line(text, len(text))
             message = f"{self.name}, line {line}: this is not {encoding}. Give its encoding."
             raise errors.PermanentError(message) from None
         utf8 = codecs.lookup(encoding).name == "utf-8"
-        data = (data if utf8 else text.encode()).removeprefix(codecs.BOM_UTF8)
+        data = data if utf8 else text.encode()
+        while data.startswith(codecs.BOM_UTF8):  # Arrow would skip another one, csv would not
+            data = data.removeprefix(codecs.BOM_UTF8)
         return data if data.endswith((b"\r", b"\n")) else data + b"\n"
 
     def _hold(self, data: bytes) -> None:
@@ -129,7 +134,11 @@ class Source:
     def _parsed(self, null_values: Sequence[str]) -> pa.Table:
         self._require_quotes()
         text = io.TextIOWrapper(io.BytesIO(self.data), "utf-8", newline="")
-        names = next(filter(None, csv.reader(text, delimiter=self.delimiter.decode())), None)
+        try:
+            names = next(filter(None, csv.reader(text, delimiter=self.delimiter.decode())), None)
+        except csv.Error as error:
+            message = f"{self.name}, header: {error}. Give it short names, or mend the delimiter."
+            raise errors.PermanentError(message) from None
         if names is None:
             raise errors.PermanentError(f"{self.name} is empty.")
         self._require_names(names)
@@ -146,19 +155,22 @@ class Source:
         # One thread takes less, and tasks run beside each other.
         reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 22)
         try:
-            return pyarrow.csv.read_csv(source, reading, parsing, converting)
+            table = pyarrow.csv.read_csv(source, reading, parsing, converting)
         except pa.ArrowInvalid:
             self._require_fields(len(names))
             source.seek(0)  # one record is larger than a block
             reading.block_size = min(len(self.data) + 2, 2**31 - 1)
-            return pyarrow.csv.read_csv(source, reading, parsing, converting)
+            table = pyarrow.csv.read_csv(source, reading, parsing, converting)
+        if table.column_names != names:  # then Arrow has guessed types
+            message = f"{self.name}: its header can be read in two ways. Give columns plain names."
+            raise errors.PermanentError(message)
+        return table
 
     def _require_names(self, names: list[str]) -> None:
-        for name in names:
-            if not name or names.count(name) > 1:
-                problem = f"{names.count(name)} columns are called {name!r}"
-                message = f"{self.name}: {problem}. Give each column a name of its own."
-                raise errors.PermanentError(message)
+        for name, count in collections.Counter(names).items():
+            if not name or count > 1:
+                message = f"{self.name}: {count} columns are called {name!r}."
+                raise errors.PermanentError(f"{message} Give each column a name of its own.")
 
     def _require_quotes(self) -> None:
         """Require that quotes stand around whole fields, or twice in them."""
