@@ -277,8 +277,10 @@ def test_a_byte_order_mark_changes_no_value(path: Path) -> None:
 
 
 def test_arrow_reads_the_same_header(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = arrow.table({"y": [7]})
-    monkeypatch.setattr("pyarrow.csv.read_csv", lambda *_: other)
+    def read_csv(*_: Any) -> arrow.Table:
+        return arrow.table({"y": [7]})
+
+    monkeypatch.setattr("pyarrow.csv.read_csv", read_csv)
     with pytest.raises(errors.PermanentError, match="header can be read in two ways"):
         read(path, ["007"], schema(str))
 
