@@ -545,7 +545,8 @@ def main() -> None:
                 rows[peer] = trial.row()
                 trials.append(trial)
             except SystemExit as error:
-                rows[peer] = [f"not measured: {error}"]
+                reason = "it needs `--trust`" if "--trust" in str(error) else str(error)
+                rows[peer] = [f"not measured: {reason}"]
             rows[peer] = [cell.replace(measure.RELEASE, "main") for cell in rows[peer]]
             say("  " + " | ".join(rows[peer]))
         for number in range(options.times):
