@@ -202,7 +202,7 @@ def test_nothing_outlives_a_run_that_is_broken_off(way: str, tmp_path: Path) -> 
         ("echo tested", 0, "tested"),
         ("true && false", 1, "+ true && false"),
         ("false && true", 1, "+ false && true"),
-        (None, 1, "README.md names no test command any more."),
+        (None, 1, 'README.md names no command for "tests" any more.'),
     ],
 )
 def test_ci_fails_when_a_test_does(
@@ -211,7 +211,8 @@ def test_ci_fails_when_a_test_does(
     (tmp_path / ".ci").mkdir()
     shutil.copy(projects.ROOT / ".ci" / "run", tmp_path / ".ci")
     mark = f"<!-- test: tests -->\n```bash\n{readme}\n```\n" if readme else ""
-    (tmp_path / "README.md").write_text(f"# Title\n\n{mark}\nMore.\n")
+    setting = "<!-- test: debian -->\n```bash\nexport SET=1\n```\n"
+    (tmp_path / "README.md").write_text(f"# Title\n\n{setting}\n{mark}\nMore.\n")
     # It installs nothing here.
     program(tmp_path / "bin" / "pg_ctl", "#!/bin/sh\n")
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"

@@ -86,6 +86,20 @@ def test_the_first_two_commands(clone: Path, with_pip: str, tmp_path: Path) -> N
     assert "*.parquet binary" in (project / ".gitattributes").read_text()
 
 
+def test_debian_s_own_pip(tmp_path: Path) -> None:
+    """It refuses to install; after the README's line it does, where the shell looks."""
+    pip = ("/usr/bin/python3", "-m", "pip", "install", "--dry-run", "pip")
+    found = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=60)
+    if "externally-managed-environment" not in found.stderr:
+        pytest.skip("there is no Python from Debian with pip on this machine")
+    # As somebody who is not root, whose pip installs below HOME.
+    env = {"HOME": str(tmp_path), "PIP_USER": "1", "PATH": "/usr/bin:/bin"}
+    words = f"{command('debian')}\npip install -q uv && uvx --version"
+    printed = projects.run("bash", "-c", words, cwd=tmp_path, **env)
+    assert "\nuvx " in f"\n{printed}"
+    assert (tmp_path / ".local" / "bin" / "uvx").is_file()
+
+
 def test_one_command_from_clone_to_demo(clone: Path, with_pip: str, tmp_path: Path) -> None:
     """With Prefect's own server, as on the first day."""
     env = {"PREFECT_HOME": str(tmp_path / "prefect"), "PATH": with_pip}
@@ -108,7 +122,7 @@ def test_the_test_command_is_the_one_ci_runs(clone: Path, with_pip: str) -> None
     words = command("tests")
     assert words.endswith("uv run pytest -n auto")
     script = (projects.ROOT / ".ci" / "run").read_text()
-    assert "<!-- test: tests -->" in script
+    assert "$(command_of tests)" in script
     printed = projects.run(
         "bash", "-c", f"{words} tests/test_style.py -k short -q", cwd=clone, PATH=with_pip
     )
