@@ -11,6 +11,7 @@ sides changed, and this holds the result against both changes before it writes a
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
 import hashlib
 import io
@@ -782,10 +783,10 @@ def prepare(
     if options.refresh:
         look_back(project, plan, old, list(renders_before(project, template, package, work)))
     for name in moves:
-        is_library = answers.get("project_kind") == "library"
-        note = f"hooks/notes/{name}{'_library' if is_library else ''}.md"
+        kind = str(answers.get("project_kind"))
+        note = f"hooks/notes/{name}{'_library' if kind == 'library' else ''}.md"
         print(show(template, commit, note), file=sys.stderr)
-        moves_whole(project, plan, name, options.take if is_library else None)
+        moves_whole(project, plan, name, kind, options.take)
     settle(project, plan, old, options, work)
     return plan
 
@@ -813,15 +814,16 @@ def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) ->
             plan.sides[name] = Sides(sides.mine, sides.mine, sides.new, sides.crlf)
 
 
-def moves_whole(project: Project, plan: Plan, name: str, take: list[str] | None) -> None:
+def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[str]) -> None:
     """Refuse to replace code of an older kind in which something is edited: halves do not work.
 
     Args:
         project: The project.
         plan: What is going to change.
         name: The answer that replaces the code.
-        take: Files that are to be the template's; None where additions are in the way as well.
-            They are not in a library's: what a team has added stays, and works on.
+        kind: The kind of project. What a team has added to a library or a pipeline stays, and works
+            on; all of a plugin's code is about the blocks that get other names.
+        take: Files that are to be the template's.
     """
     code = ("src/", "tests/")
     none = Sides(None, None, None)
@@ -832,15 +834,18 @@ def moves_whole(project: Project, plan: Plan, name: str, take: list[str] | None)
         if path.startswith(code)
         if sides is none or sides.mine not in (sides.old, sides.new)
     ]
-    remedy = ""
-    if take is not None:
+    if kind == "library":
         keep_used(project, plan, edited)
-        remedy = "take the template's by --take FILE, "
-        edited = [path for path in edited if path not in take and is_in_the_way(plan, path)]
-    if edited:
+        edited = [path for path in edited if is_in_the_way(plan, path)]
+    elif kind == "pipeline":
+        edited = [path for path in edited if is_in_dlt_s_way(project, plan, path)]
+    if edited := [path for path in edited if path not in take]:
+        remedy = "" if kind == "plugin" else "take the template's by --take FILE, "
+        if kind == "pipeline" and [path for path in edited if not mine(project, path)]:
+            remedy += "leave the example's with -d example=false too, "
         raise StopError(
-            f"{name}={MOVES[name]} replaces src/ and tests/ whole, and {len(edited)} files of them "
-            f"are yours, edited or deleted: {', '.join(edited)}. Keep them as they are, {remedy}or "
+            f"{name}={MOVES[name]} replaces src/ and tests/ whole, and these of their files are "
+            f"yours, edited or deleted: {', '.join(edited)}. Keep them as they are, {remedy}or "
             "make a new project beside this one and move them there."
         )
 
@@ -851,6 +856,62 @@ def is_in_the_way(plan: Plan, path: str) -> bool:
     if not sides or not path.endswith(".py"):
         return False
     return plan.after.is_seed(path) or not (sides.mine and sides.new)
+
+
+def is_in_dlt_s_way(project: Project, plan: Plan, path: str) -> bool:
+    """Tell whether an edit of a pipeline's code stands in the way of the other engine.
+
+    The list of tables and SQL work with both. So does a module of the team's own, if what it uses
+    of the template's modules is still there.
+    """
+    if not path.endswith(".py"):
+        return False
+    if path in plan.sides and not path.endswith("/flows/tables.py"):
+        return True
+    user = mine(project, path)
+    try:
+        used = uses(ast.parse(user.data if user else b""), path)
+    except (SyntaxError, ValueError):
+        return True
+    modules = {dotted(name): sides for name, sides in plan.sides.items() if name.endswith(".py")}
+    own = {dotted(name) for name in project.tracked if name not in plan.sides}
+    for name in used:
+        module = name
+        while module and module not in modules.keys() | own:
+            module = module.rpartition(".")[0]
+        if not module or module in own:
+            continue
+        new = modules[module].new
+        member = name.removeprefix(module).lstrip(".").partition(".")[0]
+        if not new or (member and not re.search(rb"\b%s\b" % member.encode(), new.data)):
+            return True
+    return False
+
+
+def dotted(path: str) -> str:
+    """Return the name by which a file of `src/` or `tests/` is imported."""
+    path = path.removesuffix(".py").removesuffix("/__init__")
+    return path.removeprefix("src/").removeprefix("tests/").replace("/", ".")
+
+
+def uses(tree: ast.Module, path: str) -> set[str]:
+    """Return what a module imports, and the members of it that it names, as dotted names."""
+    folder = path.removeprefix("src/").split("/")
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {name.asname or name.name: name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = folder[: -node.level] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            known |= {name.asname or name.name: f"{module}.{name.name}" for name in node.names}
+    members = {
+        f"{known[node.value.id]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in known
+    }
+    return {*known.values(), *members}
 
 
 def keep_used(project: Project, plan: Plan, edited: list[str]) -> None:

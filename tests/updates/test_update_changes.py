@@ -345,7 +345,7 @@ def test_a_library_with_edits_keeps_its_parts(
     before = updating.snapshot(project)
     report = update_in_process.update(project, {"parts": "chosen"})
     assert (report["is_good"], report["status"]) == (False, "refused")
-    assert f"2 files of them are yours, edited or deleted: {exports}, {deleted}." in report["word"]
+    assert f"of their files are yours, edited or deleted: {exports}, {deleted}." in report["word"]
     assert updating.snapshot(project) == before
     takes = [f"--take={name}" for name in (exports, deleted)]
     report = update_in_process.update(project, {"parts": "chosen"}, CURRENT, *takes)
@@ -375,6 +375,85 @@ def test_a_library_that_left_the_first_namespaces_gets_the_new_parts(
     assert differing(project, fresh) - USED == {*GEO}
 
 
+WORK = {
+    f"{PACKAGE}/sql/planes_by_maker.sql": """SELECT manufacturer, COUNT(*) AS planes
+FROM planes
+GROUP BY manufacturer
+""",
+    f"{PACKAGE}/tasks/exporting.py": '''"""Export tables."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from my_data_project.common import reporting
+
+
+@task
+def count_letters(text: str) -> int:
+    """Count the letters of a text."""
+    reporting.logger(__name__).info("Counting")
+    return len(text)
+''',
+    "tests/test_exporting.py": '''"""The team's own task."""
+
+from my_data_project.tasks.exporting import count_letters
+
+
+def test_letters() -> None:
+    assert count_letters.fn("abc") == 3
+''',
+}
+"""What a team adds to a pipeline."""
+CASE = """one maker:
+  given:
+    planes:
+      - {tailnum: N1, manufacturer: BOEING}
+  expect:
+    - {manufacturer: BOEING, planes: 1}
+"""
+"""What `tests/test_sql.py` asks for, beside the SQL."""
+
+
+@pytest.mark.parametrize(
+    "ref", [pytest.param(ref, marks=[] if ref in IN_GATE else LARGE) for ref in OWN]
+)
+def test_a_pipeline_with_a_team_s_work_gets_the_new_engine(
+    ref: str, template_repository: TemplateRepository, environments: Environments, tmp_path: Path
+) -> None:
+    """Tables, SQL and modules that use what is still there stay, and work on."""
+    project = template_repository.project(PIPELINE, tmp_path / "project", ref)
+    for name, text in WORK.items():
+        append(project, name, text)
+    tables = project / PACKAGE / "flows" / "tables.py"
+    text = tables.read_text(encoding="utf-8")
+    tables.write_text(text.replace("RowCount(minimum=1)", "RowCount(minimum=2)"), "utf-8")
+    taken = f"{PACKAGE}/flows/transform_flow.py"
+    flow = project / taken
+    text = flow.read_text(encoding="utf-8")
+    listed = '"delays_by_origin_hour"'
+    flow.write_text(text.replace(listed, f'{listed}, "planes_by_maker"'), encoding="utf-8")
+    updating.commit_all(project, "Ours")
+    edited = updating.snapshot(project)
+
+    report = update_in_process.update(project, {"engine": "dlt"})
+    assert f"are yours, edited or deleted: {taken}. Keep" in report["word"]
+    assert updating.snapshot(project) == edited
+
+    report = update_in_process.update(project, {"engine": "dlt"}, CURRENT, "--take", taken)
+    assert report["is_good"], report
+    fresh = template_repository.render({**PIPELINE, **recorded(project)})
+    own = {*WORK, f"{PACKAGE}/flows/tables.py"}
+    assert differing(project, fresh) == own
+    after = updating.snapshot(project)
+    assert all(after[name] == edited[name] for name in own)
+    append(project, f"{PACKAGE}/sql/planes_by_maker.yml", CASE)
+    environments.sync(project)
+    lint(project)
+    tests = (*QUICK, "tests/test_exporting.py")
+    assert " passed" in projects.tool(project, "pytest", "-q", "--no-cov", *tests)
+
+
 @pytest.mark.parametrize("how", ["edited", "deleted", "added"])
 @pytest.mark.parametrize(
     "ref", [pytest.param(ref, marks=[] if ref in IN_GATE else LARGE) for ref in OWN]
@@ -388,17 +467,22 @@ def test_a_pipeline_with_edits_keeps_its_engine(
 ) -> None:
     """It says what is edited, and what the team would get."""
     project = template_repository.project(PIPELINE, tmp_path / "project", ref)
-    names = {"edited": "flows/tables.py", "deleted": "common/db_utils.py", "added": "mine.py"}
+    names = {"edited": "common/db_utils.py", "deleted": "common/rules.py", "added": "mine.py"}
     name = f"{PACKAGE}/{names[how]}"
+    fresh = template_repository.render(PIPELINE)
+    modules = sorted((project / PACKAGE / "common").glob("*.py"))
+    gone = next(one for one in modules if not (fresh / one.relative_to(project)).exists())
     if how == "deleted":
         (project / name).unlink()
-    else:
+    elif how == "edited":
         append(project, name, "# ours\n")
+    else:
+        append(project, name, f"from my_data_project.common import {gone.stem}\n")
     updating.commit_all(project, "Ours")
     before = updating.snapshot(project)
     report = update_in_process.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
     assert (report["is_good"], report["status"]) == (False, "refused")
-    assert f"1 files of them are yours, edited or deleted: {name}." in report["word"]
+    assert f"of their files are yours, edited or deleted: {name}." in report["word"]
     assert "You get: sources of any database" in capsys.readouterr().err
     assert updating.snapshot(project) == before
 
