@@ -1,4 +1,4 @@
 if [ ! -f src/{{ package_name }}/commands/deploy.py ]; then
-  echo "::error::This version has no command deploy: roll back to a newer one, or check it out and deploy it as its docs/operations.md says."
+  echo "::error::This version has no command deploy: roll back to a newer one, or check it out and follow its docs/operations.md."
   exit 1
 fi

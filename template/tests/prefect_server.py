@@ -1,11 +1,11 @@
-"""A Prefect server for the tests: one for the whole run, started only if a test asks for it.
+"""A Prefect server for the tests: one for the whole run, started only if a test needs it.
 
-A pytest plugin, named in `conftest.py`. It gives the fixture `prefect_server`; a test without
-it that starts a flow or task by mistake fails at once, because there is no server then.
+A pytest plugin, named in `conftest.py`. It provides the fixture `prefect_server`; a test without
+the fixture that starts a flow or task by mistake fails at once, because it has no server.
 
 Why not `prefect_test_harness`: its server migrates an empty database each time. This one
 keeps a migrated database in `.prefect-test-db`, starts while the other tests run, and turns
-off the heartbeat that makes every flow end a second late. It ends with the run, also when the
+off the heartbeat, which makes every flow end a second later. It ends with the run, even if the
 run is killed.
 """
 
@@ -39,10 +39,10 @@ STARTUP_SECONDS = 180
 
 
 class Server:
-    """A Prefect server in a process of its own, on a database that is thrown away."""
+    """A Prefect server in its own process, with a temporary database."""
 
     def __init__(self, migrated: Path, python: str = sys.executable) -> None:
-        """Choose its address, its migrated database and its Python; `start` starts it."""
+        """Choose the address, the migrated database and the Python; `start` starts the server."""
         self.migrated = migrated
         self.python = python
         with socket.socket() as probe:
@@ -75,10 +75,10 @@ class Server:
             )
 
     def wait(self) -> None:
-        """Return when the server answers, and keep its migrated database for the next time.
+        """Wait until the server answers, and keep its migrated database for the next run.
 
         Raises:
-            RuntimeError: It ended, or did not answer in time; with the end of its log.
+            RuntimeError: It ended or did not answer in time; the message has the end of its log.
         """
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._answers():
@@ -104,7 +104,7 @@ class Server:
         return False
 
     def stop(self) -> None:
-        """Stop the server, if it runs, and remove its folder."""
+        """Stop the server if it runs, and remove its folder."""
         if self.process is not None:
             child_processes.stop(self.process)
         shutil.rmtree(self.home, ignore_errors=True)
@@ -126,14 +126,14 @@ def pytest_configure(config: pytest.Config) -> None:
     version = metadata.version("prefect")
     server = Server(config.rootpath / "tests" / ".prefect-test-db" / f"{version}.db")
     config.stash[_SERVER] = server
-    # Registered before Prefect is imported, so that it runs after Prefect has sent its last
-    # logs: without a server Prefect would try to for a minute.
+    # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs:
+    # without a server, Prefect would retry for a minute.
     atexit.register(shutil.rmtree, client_home, ignore_errors=True)
     atexit.register(server.stop)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the tests without a server first, while the server for the others starts."""
+    """Run the tests without a server first, while the server starts."""
     items.sort(key=_needs_server)
     if SHARED_SERVER not in os.environ and any(map(_needs_server, items)):
         config.stash[_SERVER].start()
@@ -154,10 +154,10 @@ def _server_url(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture
 def prefect_server(_server_url: str) -> Iterator[str]:
-    """Give a test a Prefect server.
+    """Provide a Prefect server.
 
     Yields:
-        URL of its API, already in Prefect's settings.
+        The URL of its API, which is already in Prefect's settings.
     """
     from prefect import settings
 

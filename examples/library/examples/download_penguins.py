@@ -28,8 +28,8 @@ def download_penguins(source: str, target: Path) -> data.Download:
     Returns:
         The file.
     """
-    # A token comes from the environment or a Secret block, never from a flow's parameter:
-    # Prefect keeps parameters in clear.
+    # Take a token from the environment or a Secret block, never from a flow's parameter: Prefect
+    # stores parameters in plain text.
     token = settings.load().download_token
     return data.download_data(source, target, sha256=SHA256, token=token)
 

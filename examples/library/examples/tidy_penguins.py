@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def enough(table: pd.DataFrame) -> bool:
-    """Tell whether there is enough left to learn from."""
+    """Check that enough rows are left to learn from."""
     return len(table) >= 300
 
 
@@ -35,8 +35,8 @@ PENGUINS = pa.DataFrameSchema(
     },
     checks=pa.Check(enough, error="fewer than 300 rows"),
     unique=["Species", "Individual ID", "Date Egg"],
-    strict="filter",  # other columns are left out
-    drop_invalid_rows=True,  # and told of; else the task fails
+    strict="filter",  # drop other columns
+    drop_invalid_rows=True,  # report them; without this, the task fails
 )
 
 

@@ -29,7 +29,7 @@ def train_on_penguins(source: Path) -> ml.Evaluation:
         problem="regression",
         target="Body Mass (g)",
         features=("Species", "Flipper Length (mm)", "Culmen Length (mm)", "Culmen Depth (mm)"),
-        # A bird that was measured in two years would be known beforehand.
+        # Some birds were measured in two years: keep each on one side of the split.
         group=("Species", "Individual ID"),
         save_to=source.with_name("body-mass.skops"),
     )

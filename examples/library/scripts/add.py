@@ -51,7 +51,7 @@ def add(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: The command cannot do it; the message says why. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing is written.
     """
     name = arguments.name
     check_name(name, "(?!test_)[a-z][a-z0-9_]{0,39}", NAME)
@@ -105,7 +105,7 @@ def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
         changes["pyproject.toml"] = project
     readme = read("README.md")
     row = f"| `{PACKAGE}.{name}` | `{task}` | {f'`{extra}`' if extra else 'none'} |\n"
-    # Below the last row, or below the head of the table.
+    # After the last row, or after the header of the table.
     line = rf"(?m)^\| (`{PACKAGE}\.\w+` \|.*\n|import from .*\n\|.*\n)"
     if rows := list(re.finditer(line, readme)):
         at = rows[-1].end()
@@ -114,14 +114,14 @@ def _namespace(name: str, task: str, extra: str | None) -> dict[str, str]:
 
 
 def _files(name: str, space: str) -> dict[str, str]:
-    """Return a task's module and its test. A module called as the task would hide it."""
+    """Return a task's module and its test; with its suffix, the module does not hide the task."""
     names = {"package": PACKAGE, "name": name, "title": name.replace("_", "-"), "space": space}
     files = {f"{SOURCE}/$space/${{name}}_task.py": TASK, "tests/test_${name}_task.py": TEST}
     return fill(files, names, name)
 
 
 def _told(changes: dict[str, str], name: str, space: str) -> dict[str, str]:
-    """Return the changes with a line in the changelog, if there is one."""
+    """Add a line to the changelog, if there is one, and return all changes."""
     if not (root() / "CHANGELOG.md").exists():
         return changes
     text, line = read("CHANGELOG.md"), f"- `{name}` in `{PACKAGE}.{space}`: a new task.\n"
@@ -137,7 +137,7 @@ def _told(changes: dict[str, str], name: str, space: str) -> dict[str, str]:
 
 
 def _with_extra(text: str, extra: str) -> str:
-    """Return the text of pyproject.toml with one extra more, which `all` and `dev` have too."""
+    """Return pyproject.toml with one more extra, which `all` and `dev` include."""
     if not re.fullmatch("[a-z][a-z0-9-]{0,39}", extra) or extra in {"all", "dev"}:
         message = f"{extra!r} is not a valid extra: use lower-case letters, digits and -,"
         raise errors.PermanentError(f"{message} at most 40, and neither 'all' nor 'dev'.")

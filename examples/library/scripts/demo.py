@@ -1,4 +1,4 @@
-"""Run the flows of examples/, one after the other, offline; each says what it did."""
+"""Run the flows of examples/ one after the other, offline; each prints its results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def main() -> None:
     """Run every example."""
-    # The examples print what matters of the logs; all of them are in Prefect's UI.
+    # The examples print what matters; all logs are in Prefect's UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    # Without heartbeats a flow ends at once: nobody watches for zombies here.
+    # Without heartbeats a flow ends faster; nothing here reads them.
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     sys.path.insert(0, str(EXAMPLES))

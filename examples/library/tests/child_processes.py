@@ -1,8 +1,8 @@
-"""Processes that tests start: none is waited for without end, and none outlives the run.
+"""Processes that tests start: waits are bounded, and no process outlives the test run.
 
-A run may begin with ignored signals (`nohup … &`, some CI systems). What it starts would
-ignore them too, and Prefect's worker, which ends by an interrupt, would never end. And a run
-may be killed: then nobody is left to stop its servers, unless somebody watches.
+A run may begin with ignored signals (`nohup … &`, some CI systems). Its child processes would
+inherit that, and Prefect's worker, which is stopped by an interrupt, would never end. If a run is
+killed, a watcher process stops its servers.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _watchers: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def take_charge() -> None:
-    """Give what is started from now on default signals, and an end with this process.
+    """Give new child processes default signals, and end them with this process.
 
-    The end comes also when this process is killed, for processes in sessions of their own too.
-    It needs Linux, where the environment of other processes can be read.
+    They also end if this process is killed, even in their own sessions. This needs Linux, where
+    the environment of other processes can be read.
     """
     for name in ("SIGINT", "SIGQUIT", "SIGTERM"):
         number = getattr(signal, name, None)
-        # Only the main thread may change that.
+        # Only the main thread may set signal handlers.
         with contextlib.suppress(ValueError):
             if number is not None and signal.getsignal(number) == signal.SIG_IGN:
                 default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
@@ -46,8 +46,8 @@ def take_charge() -> None:
     if os.getpid() in _watchers or not Path("/proc/self/environ").exists():
         return
     mark = f"{_MARK}{os.getpid()}_{secrets.token_hex(4)}"
-    # Isolated, because it needs nothing but the standard library, and gets no measuring of
-    # coverage; in a session of its own, because Control-C is not meant for it.
+    # Isolated: it needs only the standard library and no coverage measurement. In its own
+    # session, so that Ctrl-C does not stop it.
     _watchers[os.getpid()] = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(os.getpid()), mark],
         stdin=subprocess.DEVNULL,
@@ -63,10 +63,10 @@ def start(command: Iterable[str | Path], **options: Any) -> subprocess.Popen[Any
 
     Args:
         command: The program and its arguments.
-        **options: What `subprocess.Popen` takes.
+        **options: Arguments of `subprocess.Popen`.
 
     Returns:
-        The process; it leads a group of its own, so that `stop` ends its children too.
+        The process; it leads its own group, so that `stop` also ends its children.
     """
     take_charge()
     marks = {name: "1" for name in os.environ if name.startswith(_MARK)}
@@ -77,9 +77,9 @@ def start(command: Iterable[str | Path], **options: Any) -> subprocess.Popen[Any
 
 
 def stop(process: subprocess.Popen[Any], seconds: float = SECONDS) -> None:
-    """End a process that `start` started, and kill what is left of its group after a while."""
+    """End a process that `start` started, and later kill the rest of its group."""
     if process.returncode is not None:
-        # Somebody has waited for it: its number may be another's by now.
+        # It was already waited for: its id may belong to another process now.
         return
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -98,7 +98,7 @@ def kill(process: subprocess.Popen[Any]) -> None:
 
 
 def _kill_group(leader: int) -> None:
-    # Windows has no groups; elsewhere this one may have ended.
+    # Windows has no process groups; elsewhere the group may have ended.
     with contextlib.suppress(OSError, AttributeError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -107,7 +107,7 @@ def _kill_group(leader: int) -> None:
 def running(
     command: Iterable[str | Path], seconds: float = SECONDS, **options: Any
 ) -> Generator[subprocess.Popen[Any]]:
-    """Have a process for a while, and end it with its group."""
+    """Run a process during the `with` block, then end it with its group."""
     process = start(command, **options)
     try:
         with contextlib.ExitStack() as pipes:
@@ -120,10 +120,10 @@ def running(
 
 
 def _started(mark: str) -> set[int]:
-    """Return the processes that have a variable of this name."""
+    """Return the processes with a variable of this name in their environment."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
-        # Others end meanwhile, or belong to somebody else.
+        # A process may end meanwhile, or belong to another user.
         with contextlib.suppress(OSError):
             if f"{mark}=1".encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found.add(int(folder.name))
@@ -131,14 +131,14 @@ def _started(mark: str) -> set[int]:
 
 
 def _watch(parent: int, mark: str) -> None:
-    """Wait for the parent's end, then end what it started and left behind."""
+    """Wait until the parent has ended, then end the processes that it left."""
     while os.getppid() == parent:
         time.sleep(0.3)
     for number in (signal.SIGTERM, signal.SIGKILL):
         asked: set[int] = set()
         deadline = time.monotonic() + SECONDS
         while (left := _started(mark)) and time.monotonic() < deadline:
-            # Only once: Prefect takes the second for a wish to leave everything as it is.
+            # Only once: after a second signal, Prefect exits without cleaning up.
             for pid in left - asked:
                 with contextlib.suppress(OSError):
                     os.kill(pid, number)

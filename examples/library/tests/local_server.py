@@ -1,4 +1,4 @@
-"""A real HTTP server for the tests, that answers as it is told; a pytest plugin."""
+"""A local HTTP server that sends given responses; a pytest plugin."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the server sends.
+    """A response of the server.
 
     Attributes:
         body: The body.
         status: The status.
         headers: More headers.
-        size: Size to promise; none promises that of the body, -1 promises nothing.
-        silent: Whether it says nothing at all, until the test is over.
-        pause: Seconds before each byte, of the headers and of the body.
+        size: The `Content-Length`; None takes the body's, -1 sends none.
+        silent: Whether to send nothing until the test ends.
+        pause: Seconds before each byte of the headers and the body.
     """
 
     body: bytes = b""
@@ -40,9 +40,9 @@ class Answer:
 
 
 class FileServer(http.server.ThreadingHTTPServer):
-    """Serves what is in `answers`; the last answer of a path is repeated for ever.
+    """Serves the responses in `answers`; the last one of a path is repeated for ever.
 
-    What was asked for is in `requests`, path and headers, in `methods` and in `bodies`.
+    Requests are recorded in `requests` (path and headers), `methods` and `bodies`.
     """
 
     daemon_threads = True
@@ -59,7 +59,7 @@ class FileServer(http.server.ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def put(self, path: str, *answers: Answer) -> str:
-        """Say what a path answers, and return its URL."""
+        """Set the responses of a path, and return its URL."""
         self.answers[path] = list(answers)
         return self.url + path
 

@@ -1,4 +1,4 @@
-"""The command `add`: what it writes passes the project's checks, and what is in the way is told."""
+"""The command `add`: new files pass the project's checks, and errors say what is in the way."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_extra_is_part_of_the_others(before: str, project: Path) -> None:
 
 
 def test_files_that_are_edited_are_added_to(project: Path) -> None:
-    """A changelog without an end of its line; a table without rows, and with those of Windows."""
+    """A changelog without a last line break; a table without rows, and one with CRLF."""
     (project / "CHANGELOG.md").write_text("## Unreleased")
     (project / "README.md").write_bytes(b"| import from | tasks |\r\n| - | - |\r\n\r\nMore.\r\n")
     assert add.main(["namespace", "zebras"]) == 0

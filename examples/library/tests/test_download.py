@@ -408,14 +408,14 @@ class TestRuns:
             use()
         assert len(web.requests) == 1
 
-    # Prefect says that the logs of such a run stay on this machine.
+    # Prefect warns that the logs of such a run stay local.
     @pytest.mark.filterwarnings("ignore:.*without a flow run id:UserWarning")
     def test_task_without_flow(self, web: FileServer, target: Path) -> None:
         url = web.put("/table.csv", Answer(body=BODY))
         assert data.download_data(url, target).sha256 == SHA256
 
 
-# A secret reaches the server it is for, and nothing else: no log, artifact, result or error.
+# Secrets go only to the right server: to no log, artifact, result or error.
 TOKEN = "s3cret-token"
 PASSWORD = "s3cret-password"
 SIGNATURE = "s3cret-signature"
@@ -433,7 +433,7 @@ def assert_no_secret(text: str) -> None:
 @pytest.fixture
 def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG)
-    # At DEBUG it shows all headers on the wire; whoever asks for that gets it.
+    # At DEBUG, httpcore logs all headers; that is the user's choice.
     caplog.set_level(logging.INFO, logger="httpcore")
     return caplog
 
@@ -501,7 +501,7 @@ def test_no_secret_of_a_source_that_is_not_there_is_shown(
     monkeypatch: pytest.MonkeyPatch,
     everything_logged: pytest.LogCaptureFixture,
 ) -> None:
-    # Nothing listens there, nor does anybody ask a name server.
+    # Nothing listens there, and no DNS request is sent.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with pytest.raises((errors.PermanentError, errors.TransientError)) as caught:
         fetch(kind(source), tmp_path / "t")

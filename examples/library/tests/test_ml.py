@@ -15,8 +15,8 @@ from server_side import artifacts_of
 from my_task_library import ml
 from my_task_library.common import errors, extras
 
-# Tests import scikit-learn where they use it: every run of the tests, also of a single one, would
-# take about twice as long to begin.
+# Tests import scikit-learn where they use it: otherwise each test run, even of a single test, would
+# take about twice as long to start.
 FEATURES = ("Species", "Flipper Length (mm)", "Culmen Length (mm)")
 BIRD = ("Species", "Individual ID")
 MASS: dict[str, Any] = {
@@ -177,7 +177,7 @@ def test_model_is_saved_so_that_reading_runs_no_code(
         skops.io.load(path)
     types = skops.io.get_untrusted_types(file=path)
     own = f"{ml.__name__}.modelling.texts"
-    # Which ones of scikit-learn need trust differs from version to version.
+    # Which of scikit-learn's types need trust depends on its version.
     assert {name for name in types if not name.startswith("sklearn.")} == {own, "numpy.dtype"}
     again = skops.io.load(path, trusted=types)
     assert (again.predict(penguins) == model.predict(penguins)).all()
@@ -298,7 +298,7 @@ class TestRuns:
 
         quick = MASS | {"estimator": LinearRegression()}
 
-        @flow(name="two-models")  # keys of other flows are others
+        @flow(name="two-models")  # other flows have other keys
         def use() -> list[ml.Evaluation]:
             trainings = [ml.train_model(penguins, **quick, seed=seed) for seed in (1, 2)]
             return [future.result() for future in ml.evaluate_model.map(trainings)]

@@ -1,4 +1,4 @@
-"""What holds for each namespace, also for those that you add."""
+"""Rules for all namespaces, including those that you add."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_importing_costs_little_more_than_prefect() -> None:
 
 
 class Imports(ast.NodeVisitor):
-    """Collects what a module imports, each with the extra that the `with` block around it names."""
+    """Collects a module's imports, each with the extra that its `with` block names."""
 
     def __init__(self) -> None:
         self.extra: str | None = None
         self.found: set[tuple[str, str | None]] = set()
         self.behind: set[tuple[int, str, str]] = set()
-        """Own modules that are imported so, and may import what the extra brings; dots first."""
+        """Own modules that may import an extra's packages, because they are imported like that."""
 
     def visit_With(self, node: ast.With) -> None:
         outside = self.extra
@@ -68,7 +68,7 @@ class Imports(ast.NodeVisitor):
         self.extra = outside
 
     def visit_If(self, node: ast.If) -> None:
-        # What is imported for types only need not be there when the program runs.
+        # Imports for types only are not executed.
         for_types = re.fullmatch(r"(\w+\.)?TYPE_CHECKING", ast.unparse(node.test))
         seen = node.orelse if for_types else [node.test, *node.body]
         for child in seen if seen is node.orelse else [*seen, *node.orelse]:

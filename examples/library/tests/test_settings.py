@@ -1,4 +1,4 @@
-"""Settings and their secrets: from the environment, or from a Secret block that they name."""
+"""Settings and their secrets: from the environment, or from a Secret block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "s3cret-token"
 
 
 class Settings(environment.EnvironmentSettings):
-    """Settings as a namespace has them."""
+    """Settings of a namespace."""
 
     token: SecretStr
     size: int = 3

@@ -1,4 +1,4 @@
-"""The databases of the tests: a source with two tables, and an empty warehouse.
+"""Databases for the tests: a source with two tables, and an empty warehouse.
 
 Tests of the plumbing use these tables, whatever tables the project has.
 """
@@ -41,7 +41,7 @@ EXAMPLES = {
         ),
     )
 }
-"""Tables of the tests: one is loaded whole, one by what is new."""
+"""Tables of the tests: one is loaded whole, one incrementally."""
 
 SOURCE = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, country TEXT);
@@ -58,7 +58,7 @@ INSERT INTO orders VALUES
 
 
 class Database:
-    """What tests ask of a database; values are as SQLite has them, so that rows compare."""
+    """A database in tests; values have SQLite's types, so that rows can be compared."""
 
     def __init__(self, url: str, connect: Callable[[], Any], schema: str = "") -> None:
         self.url = url
@@ -66,7 +66,7 @@ class Database:
         self.schema = schema
 
     def run(self, statement: str, *values: object) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Run a statement in a connection of its own; return the names of columns, and rows."""
+        """Run a statement in a new connection; return the names of columns, and the rows."""
         connection = self.connect()
         try:
             cursor = connection.cursor()
@@ -78,7 +78,7 @@ class Database:
             connection.close()
 
     def __call__(self, statement: str, *values: object) -> list[Any]:
-        """Run a statement and return its rows; of one column, its values."""
+        """Run a statement and return its rows, or its values if it has one column."""
         return [row[0] if len(row) == 1 else row for row in self.run(statement, *values)[1]]
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
@@ -88,7 +88,7 @@ class Database:
         return sorted((tuple(row[at] for at in kept) for row in rows), key=repr)
 
     def count(self, table: str) -> int:
-        """Return how many rows a table has."""
+        """Return the number of rows in a table."""
         return len(self.rows(table))
 
 
@@ -106,11 +106,11 @@ def _make_duckdb(folder: Path) -> Database:
 WAREHOUSES: dict[str, Callable[[Path], Database]] = {
     "duckdb": _make_duckdb,
 }
-"""Each kind of warehouse that this project can be tested on."""
+"""The kinds of warehouse that this project can be tested on."""
 
 
 def run_to_state(flow: Flow[..., Any], **parameters: object) -> State[Any]:
-    """Run a flow and return its final state, also if it failed."""
+    """Run a flow and return its final state, even if it failed."""
     return cast("Any", flow)(**parameters, return_state=True)
 
 
@@ -124,7 +124,7 @@ def _clean_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """Give a test a source of its own with the tables of `EXAMPLES`, set in the settings."""
+    """Provide a new source with the tables of `EXAMPLES`, and set it in the settings."""
     path = tmp_path / "source.db"
     connection = sqlite3.connect(path)
     connection.executescript(SOURCE)
@@ -136,13 +136,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 @pytest.fixture
 def warehouse_kind() -> str:
-    """Say which kind of warehouse it is; a test may ask for others by its parameters."""
+    """The kind of warehouse; parametrize this fixture for other kinds."""
     return "duckdb"
 
 
 @pytest.fixture
 def warehouse(warehouse_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """Give a test an empty warehouse, set in the settings."""
+    """Provide an empty warehouse, and set it in the settings."""
     database = WAREHOUSES[warehouse_kind](tmp_path)
     monkeypatch.setenv(f"{settings.ENV_PREFIX}WAREHOUSE_URL", database.url)
     monkeypatch.setenv(f"{settings.ENV_PREFIX}LOCK_TIMEOUT_SECONDS", "1")
@@ -152,7 +152,7 @@ def warehouse(warehouse_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the project's list of tables by that of the tests."""
-    # Here and not above: Prefect must not be imported before `prefect_server` has set it up.
+    # Imported here: Prefect must not be imported before `prefect_server` has set it up.
     from my_data_project.flows import (
         factory,
         ingestion_flow,

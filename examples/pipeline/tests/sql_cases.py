@@ -1,4 +1,4 @@
-"""Tests of SQL: input rows of a derived table, and the rows it has to make of them.
+"""Tests of SQL: input rows of a derived table, and the rows that it should have.
 
 `sql/<name>.yml` stands beside `sql/<name>.sql` and holds cases by name:
 
@@ -36,9 +36,9 @@ BOOL = "tag:yaml.org,2002:bool"
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans: NO is a country, and on a column."""
+    """YAML in which only true and false are booleans: NO is a country, `on` a column."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as in the base class
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -61,7 +61,7 @@ class Case:
 
 
 def read_cases() -> dict[str, list[Case]]:
-    """Return the cases of each derived table, by its name."""
+    """Return the cases of each derived table by name."""
     found: dict[str, list[Case]] = {}
     for table in derived.read_all():
         file = derived.FOLDER / f"{table}.yml"
@@ -72,13 +72,13 @@ def read_cases() -> dict[str, list[Case]]:
         except (AttributeError, TypeError):
             message = f"sql/{table}.yml must hold cases as tests/sql_cases.py describes them."
             raise AssertionError(message) from None
-        # YAML keeps the last of two that share a name.
+        # YAML would keep the last of two cases with the same name.
         assert len(found[table]) == len(yaml.compose(text).value), f"sql/{table}.yml: doubled name"
     return found
 
 
 def check(case: Case) -> None:
-    """Build the table in memory; fail with the rows that differ from what is expected."""
+    """Build the table in memory; fail and show the rows that differ."""
     try:
         _compare(case.expect, _build(case))
     except (AssertionError, duckdb.Error, pa.ArrowException) as error:

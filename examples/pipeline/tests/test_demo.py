@@ -1,4 +1,4 @@
-"""The demo, on the tests' slice of its data."""
+"""The demo, on a small part of its data."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ VARIABLES = [
 
 
 def read_slice(table: str) -> list[dict[str, str]]:
-    """Return the rows of a data file, as they stand there."""
+    """Return the rows of a data file, unchanged."""
     with (DATA / f"{table}.csv").open(encoding="utf-8", newline="") as text:
         return list(csv.DictReader(text))
 
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo what the demo sets for its own process, and give it the slice."""
+    """Undo the demo's changes to this process, and give it the small data."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "sqlite:///elsewhere.db")
     monkeypatch.setattr(demo_source, "find_files", lambda: DATA)
@@ -94,12 +94,12 @@ def test_the_demo_finds_the_faults_of_its_data_and_derives_tables(
     assert warehouse(carriers) == [(len({row["carrier"] for row in flights}), len(flights))]
     with_weather = "SELECT count(*) FROM marts.delays_by_origin_hour WHERE visibility_miles > 0"
     assert warehouse(with_weather)[0] > 0
-    # The second time only those that are as new as the newest one.
+    # The second time, only the rows with the newest cursor value.
     assert run_demo(capsys) < len(flights) // 2
 
 
 def run_demo(capsys: pytest.CaptureFixture[str]) -> int:
-    """Run the command, and return how many flights it says that it read."""
+    """Run the command, and return the number of flights that it reports as read."""
     assert cli.main(["demo"]) == 0
     shown = re.search(r"flights +│ +(\d+) ", capsys.readouterr().out)
     assert shown

@@ -1,4 +1,4 @@
-"""prefect.yaml: every deployment can be deployed, in every environment."""
+"""prefect.yaml: each deployment can be deployed in each environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding
 DEPLOYMENTS: list[dict[str, Any]] = FILE["deployments"] or []
 ENVIRONMENTS = {path.stem: dotenv.dotenv_values(path) for path in ROOT.glob("environments/*.env")}
 
-# Prefect ignores a key that it does not know, so a typing error would go unseen.
+# Prefect ignores unknown keys, so a typing error would go unnoticed.
 KEYS = {
     *("name", "entrypoint", "description", "tags", "version", "parameters", "schedules"),
     *("paused", "concurrency_limit", "work_pool", "triggers", "enforce_parameter_schema"),
@@ -47,7 +47,7 @@ def test_alerts_know_the_environment_of_every_deployment() -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_every_environment_sets_what_the_deployments_ask_for(name: str) -> None:
-    """Prefect replaces an unset variable by an empty text, and only warns."""
+    """Prefect replaces an unset variable by an empty text and only warns."""
     asked = set(re.findall(r"\{\{ \$(\w+) \}\}", (ROOT / "prefect.yaml").read_text()))
     assert asked - ENVIRONMENTS[name].keys() == set()
 
@@ -61,7 +61,7 @@ def test_no_environment_holds_a_password(name: str) -> None:
 
 @pytest.mark.parametrize("entry", DEPLOYMENTS, ids=lambda entry: entry["entrypoint"])
 def test_no_path_of_a_machine_is_deployed(entry: dict[str, Any]) -> None:
-    """Where no step brings the code, a worker has to import it: from an installed package."""
+    """Without a pull step, a worker imports the code from an installed package."""
     steps = entry.get("pull", FILE.get("pull", "missing"))
     assert steps != "missing", "Prefect would deploy the path of this folder: write `pull: []`."
     assert steps or ":" not in entry["entrypoint"], "Name a module, as in `package.module.flow`."

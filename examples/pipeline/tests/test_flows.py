@@ -39,7 +39,7 @@ def test_a_worker_finds_the_flow_of_each_table() -> None:
 
 
 def rates() -> Iterator[dict[str, Any]]:
-    """Yield rows that come from no database, as a flow of yours may."""
+    """Yield rows that do not come from a database, as your flows may."""
     yield {"currency": "GBP", "rate": 1.15}
     yield {"currency": "USD", "rate": 0.92}
 
@@ -94,7 +94,7 @@ def test_task_runs_of_a_table_belong_to_its_flow_run(
     expected = {"extract-customers", "load-customers"}
     names: set[str] = set()
     deadline = time.monotonic() + 30
-    # The server records task runs, and then their names, a moment after they are done.
+    # The server records task runs, and later their names, shortly after they end.
     while names != expected and time.monotonic() < deadline:
         with get_client(sync_client=True) as client:
             names = {run.name for run in client.read_task_runs(flow_run_filter=wanted)}
@@ -114,7 +114,7 @@ def test_a_failing_table_fails_the_run_but_not_the_other_tables(
     for name in EXAMPLES:
         assert warehouse.rows(name) == source.rows(name)
         assert Artifact.get(runs.artifact_key("quality", name)) is not None
-    # With this event the derived tables that do not read it are built all the same.
+    # After this event, derived tables that do not read the failed table are still built.
     assert emitted.call_args.kwargs["event"] == "ingestion.ended"
     assert emitted.call_args.kwargs["payload"] == {"failed": ["gone"]}
 

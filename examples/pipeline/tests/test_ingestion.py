@@ -1,4 +1,4 @@
-"""Ingestion of a table, in each kind of warehouse. Copy a test for a table of yours."""
+"""Ingestion of a table into each kind of warehouse. Copy a test for your own tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_incremental_table_takes_what_is_new(source: Database, warehouse: Dat
     assert ingestion.ingest_table(ORDERS).loaded == 4
     source("UPDATE orders SET price = 5, changed_at = '2026-01-03 00:00:00' WHERE id = 10")
     source("INSERT INTO orders VALUES (14, 1, 8, '2026-01-02 12:00:00')")
-    # Rows 10 and 14, and 13 once more: its cursor is not below the newest one.
+    # Rows 10 and 14, and again 13, which has the newest cursor value.
     assert ingestion.ingest_table(ORDERS).loaded == 3
     assert warehouse.rows("orders") == source.rows("orders")
 

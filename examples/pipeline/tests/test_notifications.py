@@ -1,4 +1,4 @@
-"""Alerts: what they say, and that they are posted despite an outage."""
+"""Alerts: their text, and that they are posted despite an outage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from my_data_project.tasks import notifications
 
 
 class Slack:
-    """Stands in for Slack's webhook: answers as told, else with 200, and records messages."""
+    """A stand-in for Slack's webhook: returns given responses, then 200, and records messages."""
 
     def __init__(self) -> None:
         self.answers: list[httpx.Response] = []
@@ -23,7 +23,7 @@ class Slack:
         self.pauses: list[float] = []
 
     def post(self, _url: str, *, json: Any, **_options: object) -> httpx.Response:
-        """Take a message, as `httpx.post` sends it."""
+        """Receive a message like `httpx.post`."""
         answer = self.answers.pop(0) if self.answers else httpx.Response(200)
         self.posted += [json] if answer.is_success else []
         return answer
@@ -31,7 +31,7 @@ class Slack:
 
 @pytest.fixture
 def slack(monkeypatch: pytest.MonkeyPatch) -> Slack:
-    """Set a webhook, and record the pauses between attempts instead of making them."""
+    """Set a webhook, and record the pauses between attempts instead of waiting."""
     slack = Slack()
     retrying: Any = notifications.post_to_slack
     monkeypatch.setattr(retrying.retry, "sleep", slack.pauses.append)
@@ -104,7 +104,7 @@ def test_an_alert_says_what_to_do(name: str, message: str, reason: str, advice: 
         "state": SimpleNamespace(name=name, message=message),
     }
     text = notifications.describe_failure(**run)
-    # Without Prefect's server there is no page to link to.
+    # Without a server there is no page to link to.
     assert "*Run:* wise &lt;owl&gt;\n" in text
     assert f"*Reason:* {reason}" in text
     assert advice in text

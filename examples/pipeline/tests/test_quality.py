@@ -1,4 +1,4 @@
-"""The task that checks rules, and a rule of your own to copy."""
+"""The task that checks rules, and an example of a test for your own rule."""
 
 import pytest
 from databases import Database
@@ -12,7 +12,7 @@ OWN = rules.Sql(name="it arrives after it departs", condition="arrived >= depart
 
 @pytest.fixture
 def flights(warehouse: Database) -> None:
-    """Give a warehouse with a table of two flights, one of which breaks the rule."""
+    """Provide a warehouse with a table of two flights, one of which violates the rule."""
     warehouse("CREATE SCHEMA raw")
     warehouse("CREATE TABLE raw.flights (departed BIGINT, arrived BIGINT)")
     warehouse("INSERT INTO raw.flights VALUES (900, 1000), (900, 800)")

@@ -1,4 +1,4 @@
-"""The derived tables: given these rows, the SQL makes those (sql_cases.py says how to write it)."""
+"""Derived tables: expected rows for given input rows (sql_cases.py explains the files)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LISTED = [case for cases in CASES.values() for case in cases]
 NONE = [pytest.param(None, marks=pytest.mark.skip(reason="There is no sql/<name>.yml yet."))]
 
 UNTESTED: set[str] = set()
-"""Derived tables that need no case."""
+"""Derived tables without a case."""
 
 
 @pytest.mark.parametrize("case", LISTED or NONE, ids=str)

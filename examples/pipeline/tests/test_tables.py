@@ -1,4 +1,4 @@
-"""The list of tables: a mistake in an entry fails here, before any run."""
+"""The list of tables: a mistake in an entry fails here, before a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A little system of its own, for the examples and the tests: a REST API on this machine.
+"""A small REST API on this machine, for the examples and the tests.
 
-It keeps records in memory, wants a token, and gives out pages as `blocks/client.py` reads them.
-Like a real one it is busy at times: now and then it answers 429 or 503 and asks for a moment.
+It keeps records in memory, requires a token, and returns pages in the form that `blocks/client.py`
+reads. Like a real system it is busy at times: it answers 429 or 503 and asks to wait.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from prefect_my_system import blocks
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-TOKEN = "demo-token"  # noqa: S105 - lets in on this machine, for as long as it runs
+TOKEN = "demo-token"  # noqa: S105 - works only here, while the server runs
 BUSY = {3: 429, 6: 503}
-"""Requests that find it busy, counted from the start, and what they are told."""
+"""Requests that find it busy, by their number, and the status they get."""
 
 
 class System(http.server.ThreadingHTTPServer):
     """The system.
 
     Attributes:
-        collections: Its records, by the name of their collection.
-        files: What was uploaded, by its path.
-        told: The status of each answer it gave.
+        collections: Records by the name of their collection.
+        files: Uploaded files by their path.
+        told: The status of each response.
     """
 
     daemon_threads = True
@@ -49,7 +49,7 @@ class System(http.server.ThreadingHTTPServer):
 
     @property
     def credentials(self) -> blocks.MySystemCredentials:
-        """What lets a flow in."""
+        """Credentials for this system."""
         url = HttpUrl(f"http://127.0.0.1:{self.server_port}/api")
         return blocks.MySystemCredentials(base_url=url, token=SecretStr(TOKEN))
 
@@ -77,7 +77,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if (name := self._admitted()) is None:
             return
         with self.system.lock:
-            # Requests with the same key are one request.
+            # Requests with the same key create one record.
             key = self.headers["Idempotency-Key"] or f"none {len(self.system.told)}"
             if key not in self.system.created:
                 collection = self.system.collections.setdefault(name, [])
@@ -93,12 +93,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200, {"bytes": len(content)})
 
     def _admitted(self) -> str | None:
-        """Return what the path names, or answer why not."""
+        """Return the path below `/api/`; None if the request was refused."""
         status = BUSY.get(len(self.system.told) + 1)
         if status is not None:
             self._answer(status, {"message": "Come back in a moment."}, {"Retry-After": "1"})
             return None
-        if TOKEN not in str(self.headers):  # in whatever header
+        if TOKEN not in str(self.headers):  # in any header
             self._answer(401, {"message": "Who are you?"})
             return None
         return urllib.parse.urlsplit(self.path).path.removeprefix("/api/")
@@ -122,7 +122,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def running(**collections: list[dict[str, Any]]) -> Generator[System]:
-    """Run the system, with records to begin with, for as long as the `with` block lasts."""
+    """Run the system with these records during the `with` block."""
     server = System(**collections)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -135,8 +135,8 @@ def running(**collections: list[dict[str, Any]]) -> Generator[System]:
 
 
 def penguins() -> list[dict[str, Any]]:
-    """Return the 344 penguins of the Palmer Archipelago (palmerpenguins, CC0): texts by column."""
-    # Found by its path: importing it would import pandas.
+    """Return the 344 penguins of the Palmer Archipelago (palmerpenguins, CC0): text by column."""
+    # Found by path, because importing the package imports pandas.
     spec = importlib.util.find_spec("palmerpenguins")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("The example needs its data: pip install palmerpenguins")

@@ -1,7 +1,7 @@
 """Fetch a collection, page by page, from a system that is busy at times.
 
-Run it with `uv run python examples/fetch_penguins.py`. The system is a little server on this
-machine, so this works offline.
+Run it with `uv run python examples/fetch_penguins.py`. The system is a small local server, so this
+works offline.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Client = blocks.MySystemClient
 def fetch_penguins(client: Client) -> list[dict[str, Any]]:
     """Fetch the penguins of the Palmer Archipelago.
 
-    Prefect keeps the token out of the flow run's parameters.
+    Prefect does not store the token with the flow run's parameters.
     """
     return tasks.fetch_records(client, "penguins")
 
 
 if __name__ == "__main__":
     with _system.running(penguins=_system.penguins()) as system:
-        # Not saved: a saved block is `Client.load("prod")`.
+        # A block that is not saved; load a saved one with `Client.load("prod")`.
         client = Client(credentials=system.credentials, page_size=50)
         fetched = fetch_penguins(client)
     busy = [status for status in system.told if status != 200]

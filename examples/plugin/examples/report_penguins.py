@@ -1,7 +1,7 @@
-"""Save blocks, load them in a flow, and write to the system what was made of its records.
+"""Save blocks, load them in a flow, and write a summary of the records back to the system.
 
-Run it with `uv run python examples/report_penguins.py`. The system is a little server on this
-machine, so this works offline.
+Run it with `uv run python examples/report_penguins.py`. The system is a small local server, so
+this works offline.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAME = "demo"
 
 @task
 def summarize(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each species how many penguins were weighed, and their mean body mass in grams."""
+    """Return for each species the number of weighed penguins and their mean body mass in grams."""
     masses: dict[str, list[float]] = {}
     for record in records:
         if record["Body Mass (g)"]:
@@ -36,8 +36,8 @@ def summarize(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @flow
 def report_penguins(folder: Path) -> list[dict[str, Any]]:
-    """Upload a summary of the penguins as a file, and create a record that tells of it."""
-    # Typed as a block or a coroutine: in synchronous code it is the block.
+    """Upload a summary of the penguins as a file, and create a record about it."""
+    # The type is a block or a coroutine; in synchronous code it is the block.
     client = cast("Client", Client.load(NAME))
     summary = summarize(tasks.fetch_records(client, "penguins"))
     file = folder / "summary.csv"

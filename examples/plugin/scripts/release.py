@@ -1,8 +1,8 @@
 """Release this project: check its API and its changelog, then commit and tag a version.
 
-The version comes from what changed since the last one: a break needs a new major version, below
-1.0 a minor one; anything else that users notice a minor one. `uv run scripts/release.py --check`
-changes nothing: it tells what a release would be, and fails if anything is missing for it.
+The version follows from the changes since the last one: a breaking change needs a new major
+version (a minor one before 1.0), any other change of the API a minor one. `--check` changes
+nothing: it shows the next version, and fails if anything is missing for a release.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEVELS = ("patch", "minor", "major")
 
 
 def git(*words: str) -> str:
-    """Run git in the project, and return what it prints."""
+    """Run git in the project, and return its output."""
     command = ["git", *words]
     done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -37,19 +37,19 @@ def git(*words: str) -> str:
 
 
 def versions(*words: str) -> list[tuple[int, ...]]:
-    """Return the versions that the listed tags of this project give, oldest first."""
+    """Return the versions of this project's tags that `git tag` lists, oldest first."""
     pattern = re.compile(re.escape(TAG) + r"(\d+)\.(\d+)\.(\d+)")
     found = map(pattern.fullmatch, git("tag", *words).split())
     return sorted(tuple(map(int, match.groups())) for match in found if match)
 
 
 def tag_of(version: tuple[int, ...]) -> str:
-    """Return the tag that gives a version."""
+    """Return the tag of a version."""
     return TAG + ".".join(map(str, version))
 
 
 def changes_since(version: tuple[int, ...]) -> list[public_api.Change]:
-    """Compare the API with that of a released version."""
+    """Compare the public API with that of a released version."""
     command = ["git", "archive", tag_of(version), "src", "pyproject.toml"]
     packed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(packed)) as tar:
@@ -58,20 +58,20 @@ def changes_since(version: tuple[int, ...]) -> list[public_api.Change]:
 
 
 def next_version(last: tuple[int, ...], level: str) -> tuple[int, ...]:
-    """Return the version that follows."""
+    """Return the next version."""
     kept = len(LEVELS) - 1 - LEVELS.index(level)
     return (*last[:kept], last[kept] + 1, *[0] * (2 - kept))
 
 
 def section(heading: str) -> str:
-    """Return what the changelog says under a heading."""
+    """Return the text under a heading of the changelog."""
     text = CHANGELOG.read_text(encoding="utf-8")
     found = re.search(rf"(?ims)^## \[?v?{re.escape(heading)}\b[^\n]*(.*?)(?=^## |\Z)", text)
     return found[1].strip() if found else ""
 
 
 def unnamed(changes: list[public_api.Change], heading: str) -> str:
-    """Return an entry for the changes that the changelog does not name; empty if there are none."""
+    """Return a changelog entry for the changes that it does not name yet, or an empty text."""
     told = " ".join(re.findall(r"`[^`]+`", section(heading))).lower()
     lines: list[str] = []
     for title in ("Added", "Changed", "Deprecated", "Removed"):
@@ -86,7 +86,7 @@ def unnamed(changes: list[public_api.Change], heading: str) -> str:
 
 
 def judged(changes: list[public_api.Change], heading: str) -> list[public_api.Change]:
-    """Return the changes; one that the changelog has with "(not breaking)" breaks nobody."""
+    """Return the changes; those that the changelog marks "(not breaking)" do not break."""
     told = " ".join(section(heading).split())
     return [
         dataclasses.replace(change, breaks=change.breaks and f"{line} (not breaking)" not in told)
@@ -96,12 +96,12 @@ def judged(changes: list[public_api.Change], heading: str) -> list[public_api.Ch
 
 
 def without_urls() -> list[str]:
-    """Return what to set where pyproject.toml does not say where the project is."""
+    """Return what to set if pyproject.toml has no project URLs."""
     if re.search(r"(?m)^\[project\.urls\]\n(#.*\n)*\w", (ROOT / "pyproject.toml").read_text()):
         return []
     url = git("config", "--default", "https://...", "--get", "remote.origin.url")
     url = re.sub(r"^(ssh://)?git@([^:/]+)(:\d+/|[:/])", r"https://\2/", url)
-    url = re.sub(r"//[^/]*@", "//", url).removesuffix(".git")  # without a name and a token
+    url = re.sub(r"//[^/]*@", "//", url).removesuffix(".git")  # without user and token
     return [f'pyproject.toml: set Repository = "{url}" under [project.urls]']
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     )
     try:
         git("commit", "--quiet", "--message", f"Release {tag_of(version)}", "--", "CHANGELOG.md")
-    except SystemExit:  # a hook may have refused it
+    except SystemExit:  # such as a commit hook that fails
         CHANGELOG.write_text(text, encoding="utf-8", newline="")
         raise
     git("tag", "--annotate", tag_of(version), "--message", tag_of(version))

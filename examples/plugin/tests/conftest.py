@@ -22,7 +22,7 @@ TOKEN = "s3cret-token"
 
 
 def blocking(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-    """Return what calls an asynchronous function and waits for it."""
+    """Return a function that runs an async function."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         return asyncio.run(function(*arguments, **named))
@@ -32,8 +32,8 @@ def blocking(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[...,
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send requests again at once, unless the server asks for a pause."""
-    # Imported here and below, because Prefect must not be imported before its settings are made.
+    """Retry requests at once, unless the server asks for a pause."""
+    # Imported here and below: Prefect must not be imported before its settings are set.
     from prefect_my_system.common import http
 
     monkeypatch.setattr(http, "BACKOFF", tenacity.wait_none())
@@ -41,14 +41,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def is_open(request: tuple[str, Message], credentials: Any, token: str = TOKEN) -> bool:
-    """Tell whether a request has the token, in the way in which the credentials send it."""
+    """Return whether a request has the token as the credentials send it."""
     auth = credentials.get_client().auth
     return token in auth.hidden and request[1][auth.header] == auth.value
 
 
 @pytest.fixture
 def credentials(web: FileServer) -> blocks.MySystemCredentials:
-    """Credentials for what a test puts into `web`, below `/api`."""
+    """Credentials for `web`, with the base path `/api`."""
     from prefect_my_system import blocks
 
     return blocks.MySystemCredentials.model_validate(

@@ -1,4 +1,4 @@
-"""What Prefect has kept of the runs, for tests to check."""
+"""What Prefect's server has stored about runs, for tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from prefect.settings import get_current_settings
 
 
 def artifact(key: str) -> Any:
-    """Read the newest artifact of a key."""
-    # Typed as an artifact to be made, which has fewer attributes than one that was.
+    """Read the newest artifact with a key."""
+    # Its type is that of an artifact to create, which has fewer attributes.
     found = cast("Any", Artifact.get(key))
     assert found is not None, f"there is no artifact {key}"
     return found
 
 
 def artifacts_of(prefix: str) -> dict[str, list[Any]]:
-    """Read all artifacts whose keys begin so, by key."""
+    """Read all artifacts whose keys begin with a prefix, by key."""
     chosen = filters.ArtifactFilter.model_validate({"key": {"like_": f"{prefix}%"}})
     found: dict[str, list[Any]] = {}
     with get_client(sync_client=True) as client:
@@ -31,7 +31,7 @@ def artifacts_of(prefix: str) -> dict[str, list[Any]]:
 
 
 def everything_kept(flow_run: str) -> list[str]:
-    """Return all that is known about a flow run, and all results, as text."""
+    """Return everything stored about a flow run, and all results, as text."""
     APILogHandler().flush()
     ids = {"flow_run_id": {"any_": [flow_run]}}
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""The command `add`: what it writes passes the project's checks, and what is in the way is told."""
+"""The command `add`: new files pass the project's checks, and errors say what is in the way."""
 
 from __future__ import annotations
 

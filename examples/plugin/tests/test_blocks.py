@@ -1,4 +1,4 @@
-"""What Prefect asks of blocks, and finds by itself; credentials and their settings."""
+"""Blocks as Prefect finds and shows them; credentials and their settings."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class TestStandards(BlockStandardTestSuite):
 
 @pytest.mark.parametrize("name", blocks.__all__)
 def test_a_block_s_form_is_readable(name: str) -> None:
-    """Prefect's UI shows Markdown as it is, and makes a choice of types out of `| None`."""
+    """Prefect's UI shows Markdown unrendered, and asks for a type first for `| None`."""
     for field in getattr(blocks, name).model_json_schema()["properties"].values():
         assert "`" not in field["description"]
         assert "anyOf" not in field
 
 
 def test_everything_is_ready_for_a_release() -> None:
-    """Fails where this very version is a release, and says it before."""
+    """Fails if this version is a release; before a release, it is skipped with a list."""
     version = metadata.version(cli.DISTRIBUTION)
     urls = metadata.metadata(cli.DISTRIBUTION).get_all("Project-URL") or []
     missing = [

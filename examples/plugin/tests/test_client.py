@@ -34,7 +34,7 @@ def client(credentials: blocks.MySystemCredentials) -> Client:
 
 
 def collection(*ids: int) -> tuple[Answer, Answer]:
-    """Return a page of records, and what a system that pages by number has behind it."""
+    """Return a page of records, and the empty page that follows if pages have numbers."""
     key = PAGING.records
 
     def page(*records: dict[str, int]) -> Answer:
@@ -46,7 +46,7 @@ def collection(*ids: int) -> tuple[Answer, Answer]:
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, client: Client) -> Any:
-    """Call a method of the client, or its asynchronous twin; pages come as a list."""
+    """Call a method of the client, or its async version; return pages as a list."""
 
     def sync(method: str, *arguments: Any, **named: Any) -> Any:
         result = getattr(client, method)(*arguments, **named)
@@ -122,7 +122,7 @@ def test_tasks_in_a_flow(web: FileServer, client: Client, tmp_path: Path) -> Non
     (tmp_path / "f").write_bytes(b"abc")
     web.put("/api/things/7", Answer(body=b'{"id": 7}'))
     web.put("/api/things", *collection(1))
-    # The task repeats the upload, which the client cannot: the file is used up.
+    # The task retries the upload; the client cannot, because the file has been read.
     web.put("/api/files/f", Answer(status=503), Answer(status=204))
     web.put("/api/copies", Answer(status=502))
 
@@ -156,7 +156,7 @@ def test_the_token_is_kept_nowhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    # At DEBUG it shows all headers on the wire; whoever asks for that gets it.
+    # At DEBUG, httpcore logs all headers; that is the user's choice.
     caplog.set_level(logging.INFO, logger="httpcore")
     refusal = Answer(status=status, body=json.dumps({"message": TOKEN}).encode())
     web.put("/api/things", *(collection() if status == 200 else [refusal]))
@@ -188,7 +188,7 @@ def test_requests_take_turns(web: FileServer, client: Client) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 
-    name = f"turns-{uuid.uuid4().hex[:8]}"  # on a server that other projects may use too
+    name = f"turns-{uuid.uuid4().hex[:8]}"  # the server may be shared
     limit = GlobalConcurrencyLimitCreate(name=name, limit=1, slot_decay_per_second=2)
     with get_client(sync_client=True) as api:
         api.create_global_concurrency_limit(limit)

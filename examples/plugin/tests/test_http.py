@@ -1,4 +1,4 @@
-"""The HTTP clients, against a real server: when they send again, and what they say if not."""
+"""The HTTP clients, against a real server: when they retry, and what their errors say."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_an_empty_key_does_not_make_it_safe(web: FileServer, send: Send) -> None
 def test_what_is_answered_after_it_was_carried_out(
     status: int, web: FileServer, send: Send
 ) -> None:
-    """Such as the address of what was made, or a time-out of what did not end in time."""
+    """Such as the address of a created object, or a timeout of a slow request."""
     web.put("/api/things", Answer(status=status, headers={"Location": "/api/new"}), OK)
     with pytest.raises(http.OutcomeUnknownError, match="look in System before"):
         send("POST", "things", json={})
@@ -264,7 +264,7 @@ def test_a_file_is_not_sent_again(web: FileServer, tmp_path: Path) -> None:
 
 
 ODD = "k/y s?cr+t~~~>"
-"""A password whose encodings differ from it, and from one another."""
+"""A password whose encodings all differ."""
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -352,7 +352,7 @@ def test_no_other_server_gets_the_credentials(
 def test_the_deadline_holds_for_what_drips(
     headers: dict[str, str], web: FileServer, send: Send
 ) -> None:
-    # It would take 100 s, and no single byte is late.
+    # The response would take 100 s, but no single byte is late.
     web.put("/api/things", Answer(pause=0.05, headers=headers, body=b"x" * 2000))
     policy = {"deadline_seconds": 2}
     start = time.monotonic()

@@ -12,13 +12,13 @@ from prefect import flow
 
 
 def remember(flow: Any, flow_run: Any, state: Any) -> None:
-    """Write down what a hook is told; Prefect calls hooks by keyword."""
+    """Write a hook's arguments to a file; Prefect calls hooks by keyword."""
     Path(flow_run.parameters["folder"], "hook").write_text(f"{state.name}: {state.message}")
 
 
 @flow(on_crashed=[remember], on_cancellation=[remember])
 def behave(how: str, folder: str) -> str:
-    """End, fail, disappear, or talk until there is a file `go`."""
+    """End, fail, disappear, or print until the file `go` exists."""
     Path(folder, "here").write_text(f"{Path.cwd()} {os.environ.get('COLOUR')} {os.nice(0)}")
     if how == "fail":
         raise ValueError("wrong on purpose")

@@ -1,4 +1,4 @@
-"""The worker as people start it: `prefect worker start`, against a real Prefect server."""
+"""The worker as users start it: `prefect worker start`, with a real Prefect server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ real = pytest.mark.usefixtures("prefect_server")
 
 
 def until(done: Callable[[], Any]) -> Any:
-    """Return what a function returns when that is true."""
+    """Call a function until its result is true, and return that."""
     deadline = time.monotonic() + SECONDS
     while not (found := done()):
         assert time.monotonic() < deadline, "it took too long"
@@ -62,7 +62,7 @@ def until(done: Callable[[], Any]) -> Any:
 
 
 def python(*lines: str) -> str:
-    """Return the job variable `command` that runs some lines of Python."""
+    """Return the job variable `command` for lines of Python."""
     return shlex.join([sys.executable, "-c", "\n".join(lines)])
 
 
@@ -93,9 +93,9 @@ class Site:
 
     @contextlib.contextmanager
     def worker(self, *before: str, log: Path | None = None) -> Generator[subprocess.Popen[bytes]]:
-        """Have a worker for a while, by a command such as `unshare`."""
+        """Run a worker during the `with` block, under a command such as `unshare`."""
         home = Path(tempfile.mkdtemp(prefix="prefect-test-worker-"))
-        home.chmod(0o777)  # for the worker of another user
+        home.chmod(0o777)  # for a worker of another user
         env = {
             **os.environ,
             "PREFECT_API_URL": self.api,
@@ -114,7 +114,7 @@ class Site:
         shutil.rmtree(home, ignore_errors=True)
 
     def run(self, how: str, **job_variables: Any) -> Run:
-        """Have the worker run the flow."""
+        """Start a run of the flow."""
         return Run(self, how, job_variables)
 
 
@@ -136,7 +136,7 @@ class Run:
             return client.read_flow_run(self.id)
 
     def ended(self) -> State[Any]:
-        """Return the state in which the run ends."""
+        """Wait for the run's final state."""
 
         def final() -> State[Any] | None:
             state = self.read().state
@@ -145,18 +145,18 @@ class Run:
         return until(final)
 
     def crashed(self) -> str:
-        """Return the message of the state Crashed, in which the run ends."""
+        """Wait until the run is Crashed, and return the message."""
         state = self.ended()
         assert state.is_crashed(), state
         return str(state.message)
 
     def wrote(self, name: str) -> str:
-        """Return what the run writes into a file of its folder."""
+        """Return the text that the run writes to a file."""
         path = self.folder / name
         return until(lambda: path.exists() and path.read_text())
 
     def processes(self) -> list[psutil.Process]:
-        """Return the processes that are there for the run."""
+        """Return the processes of the run."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -170,7 +170,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def site(_server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    """A work pool with one worker, for all tests that leave it alive."""
+    """A work pool with one worker, for tests that do not stop it."""
     with temporary_settings({PREFECT_API_URL: _server_url}):
         made = Site(_server_url, tmp_path_factory.mktemp("site"))
     with made.worker():
@@ -192,7 +192,7 @@ def test_prefect_finds_the_worker_by_its_type() -> None:
 def test_every_job_variable_is_explained_and_reaches_the_worker() -> None:
     properties = TEMPLATE["variables"]["properties"]
     assert all(variable["description"] for variable in properties.values())
-    # Prefect's UI makes a choice of types out of these.
+    # Prefect's UI asks for a type first for these.
     assert not [name for name, variable in properties.items() if "anyOf" in variable]
     used = {name: text.strip("{} ") for name, text in TEMPLATE["job_configuration"].items()}
     assert used == {name: name for name in properties}
@@ -201,7 +201,7 @@ def test_every_job_variable_is_explained_and_reaches_the_worker() -> None:
 def resolve(
     of_deployment: dict[str, Any], of_run: dict[str, Any] | None = None, **of_pool: Any
 ) -> Any:
-    """Return what a flow run gets."""
+    """Return the job configuration of a flow run."""
     pool = {**TEMPLATE, "job_configuration": {**TEMPLATE["job_configuration"], **of_pool}}
     run = SimpleNamespace(id=uuid.uuid4(), name="run", flow_id=None, job_variables=of_run or {})
     deployment = SimpleNamespace(
@@ -273,7 +273,7 @@ def test_a_flow_that_fails_is_not_called_crashed(site: Site) -> None:
 
 
 HOLD = "held = bytearray(b'x') * (300 << 20); time.sleep(600)"
-# In a session of its own, and left by its parent.
+# A daemon: in its own session, without its parent.
 LEAVE = f"""
 import subprocess, sys, time
 code = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
@@ -312,7 +312,7 @@ def test_a_run_over_a_limit_is_ended(
 def test_memory_that_forks_share_counts_once(site: Site) -> None:
     lines = ["import os, time", "held = bytearray(40 << 20)", "os.fork(); os.fork()"]
     run = site.run("end", memory_mib=110, command=python(*lines, "time.sleep(2)"))
-    assert "ended with exit code 0" in run.crashed()  # and not by its limit
+    assert "ended with exit code 0" in run.crashed()  # not at its limit
 
 
 @linux
@@ -333,7 +333,7 @@ def test_the_state_says_what_was_seen(
 ) -> None:
     run = site.run(how, **variables)
     assert sentence in run.crashed()
-    if "memory_mb" not in variables:  # else there was no run yet
+    if "memory_mb" not in variables:  # if there was a run
         assert sentence in run.wrote("hook")
 
 
@@ -373,7 +373,7 @@ def test_a_worker_that_is_stopped_ends_its_runs(lonely: Site) -> None:
         until(lambda: len(sleeping.processes()) == 2)
         worker.terminate()
         worker.wait(SECONDS)
-    # Prefect's own words, where a flow was there to hear the signal
+    # Prefect's message, if the flow got the signal
     assert run.crashed() == run.wrote("hook").partition(": ")[2]
     assert "Execution was aborted by a termination signal" in run.crashed()
     assert sleeping.crashed() == "The run was ended with its worker, which was stopped."
@@ -396,7 +396,7 @@ def test_runs_go_on_when_their_worker_is_killed(lonely: Site) -> None:
         until(lambda: len(greedy.processes()) == 2)
         child_processes.kill(worker)
     ending, cancelled, forsaken = runs
-    time.sleep(3)  # a pipe would be full of what they say
+    time.sleep(3)  # their output would fill a pipe
     (ending.folder / "go").touch()
     assert ending.ended().is_completed()
     gate.unlink()
@@ -408,7 +408,7 @@ def test_runs_go_on_when_their_worker_is_killed(lonely: Site) -> None:
     assert "its supervisor was killed, after its worker" in forsaken.crashed()
     for run in [*runs, greedy]:
         until(lambda run=run: not run.processes())
-    assert cancelled.ended().is_cancelled()  # nothing has come after it
+    assert cancelled.ended().is_cancelled()  # no later state
 
 
 @real
@@ -421,7 +421,7 @@ def test_a_run_that_has_gone_silent_is_crashed_as_the_docs_say(
         silent = client.create_flow_run(
             behave, parameters={"how": "", "folder": ""}, state=Running()
         )
-    # For this run alone, and with the least time that Prefect takes.
+    # For this run only, with the shortest time that Prefect accepts.
     text = text.replace('"prefect.flow-run.*" }', f'"prefect.flow-run.{silent.id}" }}')
     file = tmp_path / "silent.yaml"
     file.write_text(text.replace("within: 600", "within: 10"))
@@ -464,7 +464,7 @@ def test_workers_elsewhere_on_the_same_host_leave_a_run_alone(site: Site, tmp_pa
         for before in elsewhere:
             workers.enter_context(site.worker(*before, log=log))
         until(lambda: log.read_text().count("started!") == len(elsewhere))
-        time.sleep(5)  # they exchange news every two seconds
+        time.sleep(5)  # they exchange state every two seconds
         state = run.read().state
         assert state is not None
         assert state.is_running(), state

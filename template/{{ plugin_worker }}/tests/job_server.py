@@ -1,4 +1,4 @@
-"""A small system that runs jobs, for the tests of the worker: real processes, over HTTP."""
+"""A small HTTP server that runs jobs as processes, for the tests of the worker."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Job:
                 os.killpg(self.process.pid, number)
 
     def shown(self) -> dict[str, Any]:
-        """Return what the API tells of the job: not its environment."""
+        """Return the job as the API shows it, without its environment."""
         told = {name: self.wanted[name] for name in ("name", "labels", "queue")}
         return {
             **told,
@@ -54,7 +54,7 @@ class Job:
 
 
 class JobServer:
-    """Runs jobs, and can be told to fail in the ways in which such systems do."""
+    """Runs jobs, and can fail in the ways in which such systems do."""
 
     def __init__(self, folder: Path, token: str) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class JobServer:
         return f"http://127.0.0.1:{self._port}/api"
 
     def start(self) -> None:
-        """Listen, again at the same address after a `stop`."""
+        """Listen; after a `stop`, at the same address."""
         handler = type("_BoundHandler", (_Handler,), {"system": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
         self._server.daemon_threads = True
@@ -84,7 +84,7 @@ class JobServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no more; jobs go on."""
+        """Stop listening; jobs continue."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -99,7 +99,7 @@ class JobServer:
                 child_processes.kill(job.process)
 
     def forget(self, job: Job) -> None:
-        """Know a job no more, as if it had been deleted."""
+        """Delete a job."""
         del self.jobs[job.id]
         job.signal(signal.SIGKILL)
 
@@ -118,7 +118,7 @@ class JobServer:
         return job
 
     def start_waiting(self) -> None:
-        """Start jobs that wait, as far as there are slots."""
+        """Start waiting jobs while there are slots."""
         with self._lock:
             for job in self.jobs.values():
                 if sum(job.state == "running" for job in self.jobs.values()) >= self.slots:
@@ -147,7 +147,7 @@ class JobServer:
             self.start_waiting()
 
     def cancel(self, job: Job, *, force: bool) -> None:
-        """End a job that waits, or ask one that runs to end."""
+        """End a waiting job, or ask a running one to end."""
         with self._lock:
             if job.state == "waiting":
                 job.state = "cancelled"
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     system: JobServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  as inherited
-        """Keep the output of the tests clean."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)

@@ -1,4 +1,4 @@
-"""What is deprecated goes in the version that its message names."""
+"""Deprecated objects are removed in the version that their message names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OVERDUE = runpy.run_path(str(ROOT / "scripts" / "public_api.py"))["overdue"]
 
 
 def test_nothing_deprecated_is_overdue() -> None:
-    # What is installed may be older than the release that is being made.
+    # The installed version may be older than the release in preparation.
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     released = re.search(r"^## \[?v?(\d+)\.(\d+)", text, re.MULTILINE)
     version = tuple(map(int, released.groups())) if released else (0, 0)

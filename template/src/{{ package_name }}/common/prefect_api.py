@@ -29,12 +29,12 @@ def explained() -> Generator[None]:
     except httpx.HTTPError as error:
         raise _sentence(error) from error
     except PrefectException as error:
-        # Prefect's own of a 404 or 409 that nobody expected.
+        # Prefect's own exceptions for 404 and 409.
         if isinstance(cause := getattr(error, "http_exc", None), httpx.HTTPError):
             raise _sentence(cause) from error
         raise
     except RuntimeError as error:
-        # Prefect's own "Failed to reach API"; our errors are of a subclass.
+        # Prefect's "Failed to reach API"; our own errors are subclasses of RuntimeError.
         if type(error) is RuntimeError and isinstance(error.__cause__, httpx.HTTPError):
             raise _sentence(error.__cause__) from error
         raise
@@ -58,13 +58,13 @@ def _sentence(error: httpx.HTTPError) -> Exception:
 
 
 def _reason(response: httpx.Response) -> str:
-    """Return what the server says, without values that it was sent: they may be secrets."""
+    """Return the server's reason, without the values it was sent: they may be secrets."""
     try:
         body = response.json()
         if response.status_code != 422:
             return f", {' '.join(body['detail'].split()).rstrip('.')}"
-        wrong = body["exception_detail"]  # whose messages may quote values, as does a `detail`
+        wrong = body["exception_detail"]  # `detail` and messages may quote values
         fields = (".".join([*map(str, one["loc"]), one["type"]]) for one in wrong)
         return f", {', '.join(fields)}"
-    except (AttributeError, LookupError, TypeError, ValueError):  # no answer of Prefect's
+    except (AttributeError, LookupError, TypeError, ValueError):  # the answer is not Prefect's
         return ""

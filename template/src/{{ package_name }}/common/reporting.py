@@ -26,7 +26,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class _OneSentence(logging.Filter):
-    """Leaves the traceback of an error that is meant for people to the debug log."""
+    """Logs our own errors as one sentence; their traceback goes to the debug log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -54,7 +54,7 @@ def logger(name: str) -> Logger:
 
 
 def in_run() -> bool:
-    """Tell whether a flow run or task run is in progress here."""
+    """Return whether this code runs in a flow run or task run."""
     contexts = (prefect.context.FlowRunContext, prefect.context.TaskRunContext)
     return any(context.get() is not None for context in contexts)
 

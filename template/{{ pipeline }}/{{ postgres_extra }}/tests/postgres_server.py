@@ -1,8 +1,8 @@
-"""A PostgreSQL server for the tests: yours, or one of this machine started for the run.
+"""A PostgreSQL server for the tests: yours, or a local one started for the run.
 
-Yours is the one that `TEST_POSTGRES_URL` names; its user must be
-allowed to create databases. Otherwise a server is started on a socket in a folder of its own,
-from the programs that Debian's and Ubuntu's package `postgresql` installs.
+`TEST_POSTGRES_URL` names yours; its user must be allowed to create databases. Otherwise a server
+is started on a socket in a temporary folder, from the programs of Debian's and Ubuntu's package
+`postgresql`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ URL = "TEST_POSTGRES_URL"
 
 
 class Server:
-    """A server in a folder of its own; no TCP port, so nobody else can take or reach it."""
+    """A server in its own folder, without a TCP port, so nothing else can use it."""
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
@@ -50,13 +50,13 @@ class Server:
         subprocess.run([*command, *map(str, words)], check=check, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        """Make its data if there is none, and start it; return when it answers."""
+        """Create the data if there is none, start the server, and wait until it answers."""
         if not self.data.is_dir():
             self.run("initdb", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync")
         self.run("pg_ctl", "-l", self.folder / "log", "-o", self.options, "-w", "start")
 
     def create_database(self) -> str:
-        """Make an empty database and return its URL."""
+        """Create an empty database and return its URL."""
         name = f"test_{secrets.token_hex(6)}"
         words = ("createdb", "-h", self.folder, "-U", "tests", "-T", "template0", name)
         program, *rest = map(str, words)
@@ -64,16 +64,16 @@ class Server:
         return name_database(self.url, name)
 
     def ask(self, url: str, query: str) -> str:
-        """Return what a query of one value gives, as text; without a driver."""
+        """Return the value of a query as text, without a driver."""
         command = [*self.user, str(self.programs / "psql"), url, "-XAtc", query]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it; `immediate` is what a power cut does to it."""
+        """Stop the server; `immediate` is like a power failure."""
         self.run("pg_ctl", "-m", mode, "-w", "stop", check=False)
 
     def remove(self) -> None:
-        """Stop it and remove its folder."""
+        """Stop the server and remove its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -87,7 +87,7 @@ def find_programs() -> Path | None:
 
 
 def missing() -> str:
-    """Say why there is no server; empty if there is one."""
+    """Return why there is no server, or an empty text."""
     if os.environ.get(URL) or (find_programs() is not None and sys.platform != "win32"):
         return ""
     return f"no PostgreSQL server here: install the package postgresql, or set {URL}"
@@ -107,10 +107,10 @@ def url() -> str:
 
 
 def create_database(like: str = "") -> str:
-    """Make a database and return its URL.
+    """Create a database and return its URL.
 
     Args:
-        like: URL of a database of this server to copy; without it the new one is empty.
+        like: URL of a database of this server to copy; None creates an empty database.
 
     Returns:
         The URL.
@@ -120,7 +120,7 @@ def create_database(like: str = "") -> str:
     name = f"test_{secrets.token_hex(6)}"
     template = like.partition("?")[0].rpartition("/")[2] or "template0"
     connection = psycopg2.connect(url())
-    connection.autocommit = True  # such a statement refuses a transaction
+    connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     connection.close()
@@ -128,6 +128,6 @@ def create_database(like: str = "") -> str:
 
 
 def name_database(url: str, name: str) -> str:
-    """Return the URL of another database of the same server."""
+    """Return the URL of another database on the same server."""
     base, _, query = url.partition("?")
     return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")

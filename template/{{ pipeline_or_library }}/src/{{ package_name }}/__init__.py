@@ -1,1 +1,1 @@
-"""Imports nothing on purpose: `import prefect` costs seconds, which `--help` need not pay."""
+"""Imports nothing on purpose: `import prefect` takes seconds, and `--help` should be fast."""

@@ -1,7 +1,7 @@
 """The startup hook: the entry point `prefect.plugins`.
 
-Prefect calls it in every process that imports Prefect, if `PREFECT_PLUGINS_ENABLED` is true: keep
-it fast, without slow imports. Prefect logs an error and starts without the file; with
+If `PREFECT_PLUGINS_ENABLED` is true, Prefect calls it in every process that imports Prefect: keep
+it fast, without slow imports. After an error, Prefect logs it and starts without the file; with
 `PREFECT_PLUGINS_STRICT` it does not start.
 """
 
@@ -26,5 +26,5 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         ctx.logger_factory(__name__).debug("There is no settings file.")
         return None
     note = settings_file.apply(path)
-    # The variables are set already: Prefect would show the values that it is given here.
+    # The variables are already set; values passed here would be shown by Prefect.
     return SetupResult(env={settings_file.VARIABLE: str(path)}, note=note)

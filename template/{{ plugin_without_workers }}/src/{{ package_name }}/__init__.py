@@ -1,3 +1,3 @@
-"""What other projects import: the blocks of this package. Tasks are in `tasks`."""
+"""The blocks of this package, for other projects. Tasks are in `tasks`."""
 
 from .blocks import *  # noqa: F403 - its `__all__` is the list

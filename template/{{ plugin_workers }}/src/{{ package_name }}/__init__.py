@@ -1,4 +1,4 @@
-"""What other projects import: the blocks and workers of this package. Tasks are in `tasks`."""
+"""The blocks and workers of this package, for other projects. Tasks are in `tasks`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +7,9 @@ from .blocks import *  # noqa: F403 - its `__all__` is the list
 if TYPE_CHECKING:
     from .workers import *  # noqa: F403 - its `__all__` is the list
 else:
-    # Prefect's workers take 0.2 s to import, which a flow run, or a start-up hook, need not pay.
+    # Imported on first use: Prefect's workers take 0.2 s to import, and flow runs do not need them.
     def __getattr__(name: str) -> Any:
-        if name[:1].isupper():  # a class; submodules are asked for here as well
+        if name[:1].isupper():  # a class, not a submodule
             from . import workers
 
             if name in workers.__all__:

@@ -1,4 +1,4 @@
-"""Optional dependencies: one clear error where an extra is not installed."""
+"""Optional dependencies: one clear error if an extra is not installed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class MissingExtraError(errors.PermanentError):
 
 @contextlib.contextmanager
 def required(extra: str) -> Generator[None]:
-    """Explain a failed import, in the `with` block, by the extra that would install it.
+    """Explain a failed import in the `with` block: name the extra that installs the module.
 
-    Imports belong there rather than at the top of a module of tasks, so that everybody can import
-    the tasks and pays only for those they call.
+    Put imports of extras there and not at the top of a module of tasks, so that the tasks can be
+    imported without the extra, and quickly.
 
     Raises:
         MissingExtraError: A module is missing; the message has the command that installs it.

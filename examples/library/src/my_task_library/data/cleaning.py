@@ -1,4 +1,4 @@
-"""How a table is brought to its schema; needs pandas, pandera and pyarrow, not Prefect."""
+"""Types and validates a table by its schema; needs pandas, pandera and pyarrow, not Prefect."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ NAMES = {
     "column_in_dataframe": "there is no column",
     "column_in_schema": "the schema has no column",
 }
-"""What pandera calls a check of names, in words."""
+"""pandera's checks of column names, in words."""
 
 
 class Cleaning:
-    """One file on its way to its schema."""
+    """The cleaning of one file."""
 
     def __init__(
         self, source: reading.Source, schema: pa.DataFrameSchema | type[pa.DataFrameModel]
     ) -> None:
         made = schema if isinstance(schema, pa.DataFrameSchema) else schema.to_schema()
         self.source, self.schema = source, copy.deepcopy(made)
-        # What pandera drops by itself, it does not tell.
+        # pandera does not report the rows that it drops itself.
         self.drop, self.schema.drop_invalid_rows = made.drop_invalid_rows, False
         self.violations: list[tuple[str, str, list[int]]] = []
 
@@ -49,7 +49,7 @@ class Cleaning:
             try:
                 kept = self.schema.validate(table, lazy=True)
             except SchemaErrors as error:
-                # Without these rows, checks of the whole table may fail, so all are made again.
+                # Without these rows, checks of the whole table may fail: repeat all of them.
                 table = table.drop(index=self.judged(error.failure_cases))
             except SchemaError as error:
                 raise self.refusal([str(error.reason_code)]) from error
@@ -59,7 +59,7 @@ class Cleaning:
                 return Cleaned(table=kept, read=read, findings=self.findings())
 
     def typed(self) -> pd.DataFrame:
-        """Return the rows whose values fit the types of their columns, numbered as they were."""
+        """Return the rows whose values fit the types of their columns, with their old numbers."""
         columns: dict[str, tuple[arrow.Array, Any]] = {}
         bad = np.zeros(self.source.table.num_rows, dtype=bool)
         for name in self.source.table.column_names:
@@ -84,7 +84,7 @@ class Cleaning:
                 lost = np.asarray(result.is_null()) & np.asarray(values.is_valid())
                 bad |= self.noted(name, f"not {kind}", lost)
             if values.null_count and isinstance(dtype, np.dtype) and dtype.kind in "biu":
-                if rule is not None and rule.default is not None:  # pandera fills it in, but later
+                if rule is not None and rule.default is not None:  # pandera fills it in too late
                     result = reading.pc.fill_null(result, rule.default)
                 elif rule is not None and rule.nullable:
                     message = f"column {name}: {dtype} holds no nulls. Use Int64, boolean or such"
@@ -106,14 +106,14 @@ class Cleaning:
         return table.set_axis(np.flatnonzero(good)) if bad.any() else table
 
     def rule(self, name: str) -> pa.Column | None:
-        """Return what the schema says about a column."""
+        """Return the column of the schema for a name, or None."""
         for key, rule in self.schema.columns.items():
             if key == name or (rule.regex and re.match(key, name)):
                 return rule
         return None
 
     def judged(self, cases: pd.DataFrame) -> list[int]:
-        """Note what pandera found, and return the rows to drop, if that is allowed and helps."""
+        """Record pandera's findings, and return the rows to drop, or raise if that cannot help."""
         whole = cases["index"].isna()
         rows = cases[~whole]
         if len(rows):
@@ -134,13 +134,13 @@ class Cleaning:
         raise self.refusal(problems)
 
     def noted(self, column: str, rule: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
-        """Note which rows violate a rule."""
+        """Record which rows violate a rule."""
         if mask.any():
             self.violations.append((column, rule, np.flatnonzero(mask).tolist()))
         return mask
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what was noted."""
+        """Return the recorded violations."""
         first = {row for _, _, rows in self.violations for row in rows[:SHOWN]}
         lines = self.source.lines(first)
         return tuple(
@@ -162,7 +162,7 @@ class Cleaning:
 
 
 def _arrow_type(rule: Any) -> arrow.DataType | None:
-    """Return the type of Arrow that holds just what a type of pandera holds, if there is one."""
+    """Return the Arrow type with the same values as a pandera type, or None."""
     dtype = getattr(rule, "type", None)
     if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
         dtype = dtype.categories.dtype
@@ -182,12 +182,12 @@ def _arrow_type(rule: Any) -> arrow.DataType | None:
 
 
 def _pandas(values: arrow.Array, dtype: Any) -> Any:
-    odd = pd.PeriodDtype | pd.IntervalDtype  # they take any text of Arrow for something else
+    odd = pd.PeriodDtype | pd.IntervalDtype  # they would misread Arrow text
     if hasattr(dtype, "__from_arrow__") and not isinstance(dtype, odd):
         return dtype.__from_arrow__(values)
     if isinstance(dtype, pd.CategoricalDtype):
         return pd.Categorical(values.to_pandas(), dtype=dtype)
     made = values.to_pandas(integer_object_nulls=True)
-    # As a type of numpy's, a null would become the text None.
+    # NumPy's text type would turn a null into the text "None".
     is_text = isinstance(dtype, np.dtype) and dtype.kind == "U"
     return made if dtype is None or is_text else made.astype(dtype)

@@ -1,7 +1,7 @@
-"""Where a download's bytes come from, and what makes them a whole file in time.
+"""Reads downloads from all kinds of sources, and makes sure that they are complete and in time.
 
-No message carries the user, the password or the query of a URL, because signed URLs keep their
-secret there.
+No message has the user, the password or the query of a URL: signed URLs have their secret in the
+query.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class BusyError(errors.TransientError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a download may cost: bytes, seconds of silence, seconds altogether."""
+    """Limits of a download: bytes, seconds without data, seconds in total."""
 
     max_bytes: int
     timeout_seconds: float
     deadline_seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no limit, such as NaN."""
+        """Refuse invalid limits, such as NaN."""
         if not (isinstance(self.max_bytes, Real) and self.max_bytes >= 0):
             raise errors.PermanentError(f"max_bytes is {self.max_bytes!r}: give 0 or more.")
         for name in ("timeout_seconds", "deadline_seconds"):
@@ -64,7 +64,10 @@ class Limits:
 def fetch(
     source: str | Path, target: Path, limits: Limits, token: SecretStr | None, *, known: bool
 ) -> tuple[int, str]:
-    """Copy a source into a file, and return its size and checksum, which may be `known` before."""
+    """Copy a source into a file, and return its size and checksum.
+
+    `known` says that the expected checksum is known.
+    """
     if isinstance(token, str):
         raise errors.PermanentError("token is a plain text: make it a SecretStr, which hides it.")
     transfer = _Transfer(source, target, limits, known=known)
@@ -74,10 +77,10 @@ def fetch(
     def work() -> None:
         try:
             outcome.set_result(transfer.run(token_text))
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             outcome.set_exception(error)
 
-    # The time-out of a socket begins anew with each byte, so somebody else looks at the clock.
+    # A socket's timeout restarts with each byte, so another thread enforces the deadline.
     threading.Thread(target=work, daemon=True).start()
     try:
         return outcome.result(limits.deadline_seconds)
@@ -91,7 +94,7 @@ def fetch(
 
 
 class _Transfer:
-    """One attempt."""
+    """One attempt to download."""
 
     def __init__(self, source: str | Path, target: Path, limits: Limits, *, known: bool) -> None:
         self.source, self.name = source, files.public_name(source)
@@ -100,7 +103,7 @@ class _Transfer:
         self.close: Callable[[], None] = lambda: None
 
     def run(self, token: str | None) -> tuple[int, str]:
-        """Copy from the kind of source that it is."""
+        """Copy from a file, an HTTP server or a store."""
         url = str(self.source)
         scheme = re.match(files.URL, url)
         if isinstance(self.source, Path) or scheme is None:
@@ -115,7 +118,7 @@ class _Transfer:
         try:
             return self.copy_http(url, token)
         except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
-            # Their texts may hold the URL or the token.
+            # Their messages may contain the URL or the token.
             problem = f"{self.name}: {type(error).__name__}."
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 problem = f"{self.name} has a certificate that is not trusted here."
@@ -124,21 +127,21 @@ class _Transfer:
             raise errors.PermanentError(f"{problem} Check the URL and the token.") from None
 
     def copy_file(self, path: Path) -> tuple[int, str]:
-        """Copy a file of this machine; a pipe or a device would never end."""
+        """Copy a local file; a pipe or device is refused, because it may never end."""
         if not path.is_file() or not os.access(path, os.R_OK):
             raise errors.PermanentError(f"There is no file {files.public_name(path)} to read.")
         with path.open("rb") as file:
             return self.write(self.bounded(iter(lambda: file.read(CHUNK_BYTES), b"")))
 
     def copy_http(self, url: str, token: str | None) -> tuple[int, str]:
-        """Download by HTTP: only the status 200 with a body that has its end counts."""
+        """Download by HTTP; only status 200 with a complete body succeeds."""
 
         def stay_secure(request: httpx.Request) -> None:
             if url.lower().startswith("https:") and request.url.scheme != "https":
                 raise errors.PermanentError(f"{self.name} redirects to a server without TLS.")
 
         def authorize(request: httpx.Request) -> httpx.Request:
-            # httpx drops it when another server is the target of a redirect.
+            # httpx removes it from redirects to other servers.
             request.headers["Authorization"] = f"Bearer {token}"
             return request
 
@@ -148,10 +151,10 @@ class _Transfer:
         def quiet(record: logging.LogRecord) -> bool:
             return record.thread != thread
 
-        logger.addFilter(quiet)  # it logs whole URLs
+        logger.addFilter(quiet)  # httpx logs whole URLs
         try:
             with httpx.Client(
-                # Sizes and checksums are those of the file as it was published.
+                # No compression on the way: size and checksum are those of the published file.
                 headers={"Accept-Encoding": "identity"},
                 auth=None if token is None else authorize,
                 timeout=self.limits.timeout_seconds,
@@ -165,7 +168,7 @@ class _Transfer:
             logger.removeFilter(quiet)
 
     def receive(self, response: httpx.Response) -> tuple[int, str]:
-        """Write the body of an answer that is the whole file."""
+        """Write the body of a response that has the whole file."""
         status, headers = response.status_code, response.headers
         if status in BUSY:
             error = BusyError(f"{self.name} answers {status}.")
@@ -180,7 +183,7 @@ class _Transfer:
             raise errors.PermanentError(f"{self.name} answers {status}.{hint}")
         size = headers.get("Content-Length", "")
         self.require_room(int(size) if size.isdecimal() else 0)
-        # As it is sent: httpx would take a cut gzip body for a whole one.
+        # Raw bytes, because httpx accepts a truncated gzip body.
         chunks = self.bounded(response.iter_raw())
         packing = headers.get("Content-Encoding", "identity").strip().lower()
         if packing in {"gzip", "x-gzip"}:
@@ -193,7 +196,7 @@ class _Transfer:
         return self.write(chunks)
 
     def copy_stored(self, url: str, scheme: str) -> tuple[int, str]:
-        """Copy from a store that fsspec knows."""
+        """Copy from a store that fsspec supports."""
         import fsspec
         from fsspec.registry import known_implementations
 
@@ -202,7 +205,7 @@ class _Transfer:
             message = f"Cannot download by {scheme!r}: give a path, or a URL with http, https, file"
             raise errors.PermanentError(f"{message} or a scheme of fsspec, such as s3 or gs.")
         try:
-            # No copy of credentials or folders stays in this process.
+            # Do not cache credentials or listings in this process.
             opened: Any = fsspec.open(url, "rb", skip_instance_cache=True)
             with opened as file:
                 done = self.write(self.bounded(iter(lambda: file.read(CHUNK_BYTES), b"")))
@@ -217,20 +220,20 @@ class _Transfer:
         except (FileNotFoundError, PermissionError, ValueError) as error:
             message = f"{self.name}: {type(error).__name__}. Check the URL and the credentials."
             raise errors.PermanentError(message) from None
-        except Exception as error:  # noqa: BLE001 - any; their texts may hold secrets
+        except Exception as error:  # noqa: BLE001 - any error; its message may have secrets
             raise errors.TransientError(f"{self.name}: {type(error).__name__}.") from None
         if size not in {None, done[0]}:
             raise errors.TransientError(f"{self.name} broke off after {done[0]:,} bytes.")
         return done
 
     def require_room(self, size: int) -> None:
-        """Raise an error unless a file may be so large."""
+        """Raise an error if a size is over the limit."""
         if size > self.limits.max_bytes:
             message = f"{self.name} has more than {self.limits.max_bytes:,} bytes."
             raise errors.PermanentError(message)
 
     def bounded(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass chunks on until they are too many, or nobody waits for them any more."""
+        """Yield chunks; raise an error at the size limit, and stop when the attempt is over."""
         size = 0
         for chunk in chunks:
             size += len(chunk)
@@ -240,13 +243,13 @@ class _Transfer:
             yield chunk
 
     def unpacked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Unpack gzip, a little at a time however much is packed into it."""
+        """Decompress gzip in small pieces, so that a large content needs little memory."""
         unpacker = zlib.decompressobj(wbits=31)
         try:
             for chunk in chunks:
                 rest = chunk
                 while rest:
-                    if unpacker.eof:  # a body may have several parts, and zeros behind them
+                    if unpacker.eof:  # more members or trailing zeros may follow
                         if not (rest := rest.lstrip(b"\0")):
                             break
                         unpacker = zlib.decompressobj(wbits=31)
@@ -260,9 +263,9 @@ class _Transfer:
             raise errors.TransientError(f"{self.name} sends a packed body that is cut off.")
 
     def write(self, chunks: Iterable[bytes]) -> tuple[int, str]:
-        """Write all there is, and return its size and checksum."""
+        """Write all chunks, and return size and checksum."""
         digest = hashlib.sha256()
-        with self.target.open("r+b") as file:  # it is gone if nobody waits any more
+        with self.target.open("r+b") as file:  # fails if the attempt is over and the file deleted
             for chunk in chunks:
                 digest.update(chunk)
                 file.write(chunk)
@@ -270,12 +273,12 @@ class _Transfer:
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """Read the header `Retry-After`, seconds or a date; none if it is neither."""
+    """Return the seconds in a `Retry-After` header, which may be a date; None if it is neither."""
     if re.fullmatch(" *[0-9]{1,9} *", retry_after):
         return float(retry_after)
     try:
         date = email.utils.parsedate_to_datetime(retry_after)
-        # Dates of HTTP are in GMT, also where they do not say so.
+        # HTTP dates are in GMT, even without a zone.
         date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
         return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())
     except (ValueError, OverflowError):

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A rule that rows violate, how many, and in which lines the first of them begin.
+    """A violated rule, the number of rows that violate it, and the lines of the first ones.
 
-    The column is `row` for a check of whole rows. The rule is what pandera calls it, or `not int64`
-    and the like for a value that the type cannot hold exactly. A Parquet file has rows for lines.
+    The column is `row` for a check of whole rows. The rule has pandera's name, or is `not int64`
+    and the like for a value that the type cannot hold exactly. For Parquet, lines are row numbers.
     """
 
     column: str
@@ -34,7 +34,7 @@ class Finding:
     lines: tuple[int, ...]
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the finding in words."""
         lines = ", ".join(f"{line:,}" for line in self.lines)
         rows = f"{self.rows:,} row{'s' if self.rows != 1 else ''}"
         return f"column {self.column}: {self.rule}, {rows}, first in line {lines}"
@@ -44,7 +44,7 @@ class Finding:
 class Cleaned:
     """A table that fits its schema, the number of rows read, and why some were dropped.
 
-    A row that violates several rules is in several findings.
+    A row that violates several rules counts in several findings.
     """
 
     table: pd.DataFrame
@@ -62,8 +62,8 @@ def _name() -> str:
     return f"transform-{given['name'] or files.public_name(given['source']).rpartition('/')[2]}"
 
 
-# Not cached: making the key would read the whole file once more. Not retried: what fails here
-# fails again. The run is not named after the whole source, which may hold a secret.
+# Not cached: the key would need to read the whole file again. Not retried: a failure would occur
+# again. The run's name does not contain the whole source, which may hold a secret.
 @task(task_run_name=_name, tags={"data"}, cache_policy=NO_CACHE)
 def transform_data(
     source: str | Path,
@@ -75,22 +75,22 @@ def transform_data(
     encoding: str = "utf-8",
     null_values: Sequence[str] = ("",),
 ) -> Cleaned:
-    """Read a file into a table by a pandera schema, and report dropped rows and the reasons.
+    """Read a file into a table by a pandera schema, and report dropped rows with the reasons.
 
-    Needs the extra `pandas`. Each value is converted by itself, and nothing is guessed: numbers
-    keep every digit, times are ISO 8601 and have a zone if, and only if, the column has one,
-    booleans are true, false, 1 or 0. A row with a value that its type cannot hold exactly, or that
-    violates a check, is dropped if the schema has `drop_invalid_rows`; otherwise the task fails.
+    Needs the extra `pandas`. No type or format is guessed: numbers keep every digit, times are ISO
+    8601 and have a zone if, and only if, the column has one, booleans are true, false, 1 or 0. A
+    row with a value that its type cannot hold exactly, or that violates a check, is dropped if the
+    schema has `drop_invalid_rows`; otherwise the task fails.
     The findings are in the log and in a table artifact.
 
     Args:
         source: Path of a CSV file with a header, or of a Parquet file.
         schema: Schema of the table; `strict="filter"` drops other columns.
-        target: Path to write the table to, as `.parquet` or `.csv`; None writes nothing.
-        name: Name of the table, for the log and the artifact; empty takes that of the file.
-        delimiter: Separator of the fields of a CSV file.
+        target: Path of a `.parquet` or `.csv` file to write; None writes nothing.
+        name: Name of the table, for the log and the artifact; the default is the file's name.
+        delimiter: Delimiter of a CSV file.
         encoding: Encoding of a CSV file.
-        null_values: Texts of a CSV file that stand for no value.
+        null_values: Texts in a CSV file that mean null.
 
     Raises:
         MissingExtraError: The extra is not installed.
@@ -119,7 +119,7 @@ def transform_data(
             else:
                 try:
                     cleaned.table.to_parquet(partial, index=False)
-                except (TypeError, ValueError) as error:  # Arrow's; the last argument is its place
+                except (TypeError, ValueError) as error:  # from Arrow
                     message = f"{files.public_name(target)}: {error.args[-1]}. Give it one type"
                     raise errors.PermanentError(f"{message} by the schema.") from None
     logger = reporting.logger(__name__)

@@ -1,4 +1,4 @@
-"""Tasks that train and evaluate models; scikit-learn is imported when one is called."""
+"""Tasks that train and evaluate models; scikit-learn is imported when a task is called."""
 
 from .evaluate import Evaluation, evaluate_model
 from .train import Training, train_model

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How well a model does on unseen rows, compared to one that ignores the features.
+    """Metrics of a model on unseen rows, compared with a baseline that ignores the features.
 
-    Errors are in the target's unit; accuracies and R² are 1 at the best.
+    Errors are in the target's unit; the best accuracy and R² are 1.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Evaluation:
     baseline: dict[str, float]
 
 
-# Not cached: predicting costs less than making the key. Not retried: what fails here fails
+# Not cached: predicting costs less than computing the key. Not retried: a failure would occur
 # again.
 @task(task_run_name="evaluate-{training.name}", tags={"ml"}, cache_policy=NO_CACHE)
 def evaluate_model(training: Training) -> Evaluation:

@@ -23,5 +23,5 @@ def run(arguments: argparse.Namespace) -> None:
     name = "my_data_project.demo"
     if importlib.util.find_spec(name) is None:
         raise errors.PermanentError("This project has no demo any more.")
-    # By name: the module is yours to delete.
+    # By name, because you may delete the module.
     importlib.import_module(name).run()

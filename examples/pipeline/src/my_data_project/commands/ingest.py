@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Ingest, and show what was done."""
+    """Ingest, and show the results."""
     ingest(arguments.tables or None, transform=arguments.transform)
 
 
@@ -40,15 +40,15 @@ def ingest(
     *,
     transform: bool = False,
 ) -> None:
-    """Ingest tables, and show what was done, also when some of them fail.
+    """Ingest tables, and show the results, also when some tables fail.
 
-    Without a failure, the derived tables may follow.
+    If none fails, the derived tables may be built too.
     """
     from ..common import runs, server
     from ..common.extraction import Window
 
     flows = load_flows()
-    flows.list_tables(only)  # an error is one sentence here, and pages within a run
+    flows.list_tables(only)  # before a run starts, an error is one sentence
     Window.parse(since, until)
     try:
         with server.local_server():
@@ -86,7 +86,7 @@ def load_flows() -> ModuleType:
 
 
 def show_results(results: Iterable[IngestionResult], failed: Collection[str] = ()) -> None:
-    """Print what an ingestion did, a line for each table; those that failed are marked."""
+    """Print a line for each table; those that failed are marked."""
     columns = ["table", "read", "loaded", "dropped", "seconds"]
     rows: dict[str, dict[str, Any]] = {one.table: dataclasses.asdict(one) for one in results}
     for name in failed:
@@ -106,7 +106,7 @@ def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = Non
     cells = [[_text(row[name]) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     if sum(widths) + 3 * len(widths) >= console.width:
-        # Folds between a flow and its deployment, and between a date and its time.
+        # Break lines between a flow and its deployment, and between a date and its time.
         fold = functools.partial(re.sub, r"(?<=\w/)(?=[\w.-]{16})|(?<=\d) (?=\d)", "\n")
         cells = [[*map(fold, row)] for row in cells]
     grid = Table(title=title, title_justify="left")
@@ -114,7 +114,7 @@ def show(rows: list[dict[str, Any]], columns: list[str], title: str | None = Non
         number = any(isinstance(row[name], int | float) for row in rows)
         title = name.removeprefix("rows_").replace("_", " ")
         justify = "right" if number else "left"
-        # Where the screen is narrow, text folds and numbers stay whole.
+        # On a narrow screen, wrap text but not numbers.
         grid.add_column(title, overflow="fold", justify=justify, no_wrap=number)
     for row in cells:
         grid.add_row(*row)

@@ -1,4 +1,4 @@
-"""URLs of sources and warehouses: what they must look like, and how they look without secrets."""
+"""URLs of sources and warehouses: validates them, and shows them without secrets."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DRIVERS = {
 }
 """What the scheme of a URL stands for, and the extra that brings its driver."""
 
-# Parameters whose values no message may show, such as password, sslpassword, motherduck_token.
+# Parameters whose values are secrets, such as password, sslpassword, motherduck_token.
 _SECRET = re.compile(
     "pass(?!file)|pwd|secret|token|(_|api)key$|credential|auth|jwt|^sas$|^sig$|odbc_connect",
     re.IGNORECASE,
 )
 _FILES = {"sqlite", "duckdb"}
 _HOST = re.compile(r"[\w.,-]+|[0-9A-F:.]+(%\w+)?", re.IGNORECASE)
-# A password before the first "@" that is the end of a port, a database and a parameter.
+# A "password" that is really a port, a database and a parameter: "5432/sales?password=".
 _SWALLOWED = re.compile(r"/[^?@]*\?[^@]*(pass(word|wd)|pwd)=", re.IGNORECASE)
 
 
@@ -43,8 +43,8 @@ def parse_url(url: str) -> sa.URL:
     """Read the URL of a database or of a folder of files.
 
     Raises:
-        PermanentError: It is not a URL, or names no database. The message repeats nothing of it
-            that could be a part of a password.
+        PermanentError: It is not a URL, or names no database. The message repeats no part of it
+            that may be a password.
     """
     shape = "postgresql://user:password@"
     encode = (
@@ -60,7 +60,7 @@ def parse_url(url: str) -> sa.URL:
     except exc.ArgumentError:
         message = f"A URL must look like sqlite:///path, duckdb:///path or {shape}host/name."
         raise errors.PermanentError(message) from None
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         raise errors.PermanentError(encode) from None
     name = parsed.get_backend_name()
     if name in _FILES and parsed.database in {None, "", ":memory:"}:
@@ -69,7 +69,7 @@ def parse_url(url: str) -> sa.URL:
     is_postgres = name in {"postgresql", "postgres"}
     if name in _FILES or DRIVERS.get(name, ("",))[0] in {"files", "MotherDuck", "BigQuery"}:
         return parsed
-    # A password ends at the first "@". If it had to be another one, there is one left behind it.
+    # A password ends at the first "@"; a second one means that it was cut.
     cut = "@" in (parsed.database or "")
     if parsed.password is not None:
         password, _, rest = url.partition("://")[2].partition(":")[2].partition("@")
@@ -90,9 +90,9 @@ def describe(url: str | sa.URL) -> str:
 
 
 def locate(url: str) -> str:
-    """Return a URL without its secrets, and with the whole path of a file.
+    """Return a URL without its secrets, and with the absolute path of a file.
 
-    Runs have other folders: a worker's is a temporary one.
+    A relative path would not last: a worker runs flows in a temporary folder.
     """
     parsed = parse_url(url)
     file = file_of(parsed)
@@ -100,12 +100,12 @@ def locate(url: str) -> str:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two described URLs are one, whichever way the path of a file is written.
+    """Return whether two URLs without secrets name the same source; paths may be relative.
 
     Args:
-        one: That of a receipt. In an older one a path may be relative to a folder that nobody
-            knows: then the end of the path counts.
-        other: That of a load.
+        one: URL in a receipt. Old receipts may have a path relative to an unknown folder: then
+            the end of the path is compared.
+        other: URL of a load.
     """
     if one == other or not (one.startswith(("sqlite", "duckdb")) and "://" in other):
         return one == other
@@ -127,7 +127,7 @@ def source_url(name: str | None) -> str:
     """Return the URL of a source, with its secrets: keep it out of logs and results.
 
     Raises:
-        PermanentError: There is no source of that name; None means the one of `SOURCE_URL`.
+        PermanentError: There is no source of that name; None means `SOURCE_URL`.
     """
     config = settings.load()
     if name is None:
@@ -141,13 +141,13 @@ def source_url(name: str | None) -> str:
 
 
 def missing_driver(backend: str) -> errors.PermanentError:
-    """Return the error for a database of `DRIVERS` whose driver an extra brings."""
+    """Return the error for a database whose driver comes with an extra."""
     what, extra = DRIVERS[backend]
     distribution = metadata.distribution(settings.PROJECT)
     if extra in (distribution.metadata.get_all("Provides-Extra") or ()):
         advice = f"install the extra {extra!r}: uv sync --extra {extra}"
     else:
-        # The extra is the template's to add, so that its versions stay current.
+        # The template adds the extra, so that updates keep its versions current.
         advice = f"add the template's extra {extra!r} (docs/operations.md, Databases)"
     return errors.PermanentError(f"The driver for {what} is not installed: {advice}.")
 

@@ -1,8 +1,8 @@
 """Derived tables: each file `sql/<name>.sql` holds one SELECT, which becomes the table `<name>`.
 
-A name without a schema is another derived table if a file has that name, else an ingested one;
-`raw.x` and `marts.x` are explicit, whatever the settings call these schemas. A line
-`-- dialect: snowflake` names the SQL dialect of a file, if not that of the settings.
+A name without a schema is another derived table if a file has that name, otherwise an ingested
+one. `raw.x` and `marts.x` always work, whatever the settings call these schemas. A line
+`-- dialect: snowflake` sets the SQL dialect of a file; the default is that of the settings.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _MARKS = "_derived"
 
 @dataclass(frozen=True)
 class Read:
-    """A place in a file, from `start` to `end`, that names a table of `raw` or `marts`."""
+    """A place in a file, from `start` to `end`, that names a table in `raw` or `marts`."""
 
     layer: str
     table: str
     start: int
     end: int
-    alias: str = ""  # what to call the table if the warehouse knows it by another name
+    alias: str = ""  # the table's name in the query, if it differs in the warehouse
 
 
 @dataclass(frozen=True)
 class Query:
-    """The SELECT of a derived table, as its file has it, without the semicolon at its end."""
+    """The SELECT of a derived table, as in its file but without the last semicolon."""
 
     name: str
     text: str
@@ -52,11 +52,11 @@ class Query:
     reads: tuple[Read, ...]
 
     def sql(self, dialect: str, qualify: Callable[[str, str], str]) -> str:
-        """Return the SQL for a warehouse: as it is written, but for the names of tables.
+        """Return the SQL for a warehouse: as written, with qualified names of tables.
 
         Args:
-            dialect: Dialect of the warehouse; from another one the SQL is translated.
-            qualify: Returns a table's name in that dialect, given `raw` or `marts` and the name.
+            dialect: Dialect of the warehouse; SQL in another dialect is translated.
+            qualify: Returns a table's name in that dialect, given `raw` or `marts` and its name.
 
         Raises:
             PermanentError: It cannot be translated into that dialect.
@@ -70,7 +70,7 @@ class Query:
         if dialect == self.dialect:
             return text
         try:
-            # Names as they are written: only some warehouses fold them to lower case.
+            # Keep the case of names: only some warehouses fold them to lower case.
             return sqlglot.transpile(
                 text, self.dialect, dialect, identify=True, unsupported_level=ErrorLevel.RAISE
             )[0]
@@ -103,7 +103,7 @@ def read_all() -> dict[str, Query]:
     }
 
 
-@functools.lru_cache(maxsize=1024)  # every build of a table asks for all of them
+@functools.lru_cache(maxsize=1024)  # each build of a table reads all files
 def _read(
     name: str,
     content: bytes,
@@ -157,13 +157,13 @@ def _find_reads(
 def _find_ctes(tree: exp.Query) -> set[int]:
     """Return the `id` of each table that is a common table expression.
 
-    sqlglot's own scopes do not know DuckDB's statements PIVOT and UNPIVOT.
+    sqlglot's scopes do not cover DuckDB's PIVOT and UNPIVOT.
     """
     found: set[int] = set()
     for one in tree.find_all(exp.With):
         tables = list(one.parent.find_all(exp.Table)) if one.parent else []
         for number, cte in enumerate(one.expressions):
-            # It cannot be seen from those before it, nor from itself unless it is recursive.
+            # Expressions before it cannot read it; it reads itself only if it is recursive.
             blind = one.expressions[: number if one.recursive else number + 1]
             name = cte.alias.lower()
             named = {id(table) for table in tables if table.name.lower() == name and not table.db}
@@ -172,20 +172,20 @@ def _find_ctes(tree: exp.Query) -> set[int]:
 
 
 def locate(table: str, names: Iterable[str]) -> str:
-    """Return the layer of a table that is named without a schema, given the derived tables."""
+    """Return `raw` or `marts` for a name without a schema, given the derived tables."""
     return "marts" if table.lower() in {name.lower() for name in names} else "raw"
 
 
 def read_tables(query: Query, *layers: str) -> set[str]:
-    """Return the tables that a derived table reads itself, by default those of `raw`."""
+    """Return the tables in `raw` (or another layer) that a derived table reads directly."""
     return {read.table for read in query.reads if read.layer in (layers or ("raw",))}
 
 
 def order(queries: Mapping[str, Query]) -> list[str]:
-    """Return the names in an order in which each comes after those it reads.
+    """Return the names in build order: each table after the tables it reads.
 
     Raises:
-        PermanentError: They read each other in a circle.
+        PermanentError: Some read each other in a circle.
     """
     graph = {
         name: sorted(read_tables(query, "marts") & queries.keys())
@@ -213,11 +213,11 @@ def check_names(ingested: Iterable[str]) -> None:
 
 
 def build(w: Warehouse, name: str) -> int:
-    """Build a derived table so that readers see the old one or the new one; return its rows.
+    """Build a derived table and return its number of rows; readers see the old or the new one.
 
     Raises:
-        PermanentError: There is no such file, its SQL fails, or somebody else's table has the name.
-        TransientError: The warehouse could not be reached.
+        PermanentError: There is no such file, its SQL fails, or another table has the name.
+        TransientError: The warehouse is unavailable.
     """
     queries = read_all()
     if name not in queries:
@@ -231,7 +231,7 @@ def build(w: Warehouse, name: str) -> int:
 
 
 def _claim(w: Warehouse, name: str) -> bool:
-    """Mark a table as made here, and tell whether it is there; refuse somebody else's."""
+    """Mark a table as this project's and return whether it exists; refuse a table of others."""
     if len(name.encode()) > w.client.capabilities.max_identifier_length:
         raise errors.PermanentError(f"The name of sql/{name}.sql is too long for {w.described}.")
     with w.client.with_alternative_dataset_name(w.marts):
@@ -242,7 +242,7 @@ def _claim(w: Warehouse, name: str) -> bool:
     if "project" not in columns:
         value = "name" if columns else "''"
         select = exp.select(f"CAST({value} AS TEXT) AS name", "CAST('' AS TEXT) AS project")
-        old = exp.to_table(marks, dialect=w.dialect)  # of a version that knew one project
+        old = exp.to_table(marks, dialect=w.dialect)  # older versions: no column `project`
         select = select.from_(old) if columns else select.limit(0)
         w.replace(_MARKS, select.sql(w.dialect, identify=True), is_old=bool(columns))
     is_old = bool(w.find(w.marts, name))
@@ -256,6 +256,6 @@ def _claim(w: Warehouse, name: str) -> bool:
 
 
 def not_ours(w: Warehouse, name: str) -> errors.PermanentError:
-    """Return the error for a table that somebody else made."""
+    """Return the error for a table that this project has not made."""
     message = f"{w.marts}.{name} in {w.described} was not made from this project's sql/{name}.sql."
     return errors.PermanentError(f"{message} Rename the file, or drop what has its name.")

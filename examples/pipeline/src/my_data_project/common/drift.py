@@ -1,4 +1,4 @@
-"""Schema drift: whether what was extracted fits the table in the warehouse."""
+"""Schema drift: whether the extracted rows fit the table in the warehouse."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 
 def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None) -> Extraction:
-    """Make what was extracted fit the table in the warehouse, as the table's policies say.
+    """Make the extracted rows fit the table in the warehouse, as the table's policies say.
 
     Args:
         opened: The warehouse.
-        extraction: What was extracted; columns that are to be left out are gone from the result.
-        there: Columns of the table in the warehouse, as dlt describes them; None if it is new.
+        extraction: The extracted rows; the result lacks the columns to leave out.
+        there: Columns of the table in the warehouse, as dlt describes them; None for a new table.
 
     Raises:
-        PermanentError: It does not fit; the message names the column and what to do.
+        PermanentError: A column does not fit; the message names it and says what to do.
     """
     _check_names(opened, extraction)
     _check_texts(opened, extraction)
     if there is None:
         return dataclasses.replace(extraction, is_new=True)
-    if not extraction.schema.names:  # a function without a row does not say which columns it has
+    if not extraction.schema.names:  # a function that yields no row has no columns
         return extraction
     table, target = extraction.table, extraction.table.target_name
     wanted = py_arrow_to_table_schema_columns(extraction.schema)
@@ -70,7 +70,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     for name in wanted.keys() & kept.keys():
         if not _fits(kept[name], wanted[name]):
             old, new_type = _words(kept[name]), _words(wanted[name])
-            # As when a function gives 2 instead of 2.0: each is checked to be exact.
+            # For example, a function yields 2 instead of 2.0. Each value is checked to be exact.
             as_old = f"set types={{{name!r}: 'double'}}, or " if (old, new_type) == _EXACT else ""
             raise errors.PermanentError(
                 f"Column {name!r} of {target!r} is {old} in the warehouse, but {new_type} in the"
@@ -78,7 +78,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
             )
     if gone and table.on_missing_column == "evolve":
         if opened.is_files:
-            opened.execute()  # which refuses
+            opened.execute()  # raises: files keep their columns
         extraction = dataclasses.replace(extraction, gone=tuple(gone))
     if new and table.on_new_column == "ignore":
         fields = [field for field in extraction.schema if field.name not in new]
@@ -88,7 +88,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
 
 
 def _check_names(opened: Warehouse, extraction: Extraction) -> None:
-    """Refuse names that the warehouse would cut off or take for one another."""
+    """Refuse names that the warehouse would cut off, or confuse with one another."""
     allowed, target = opened.client.capabilities, extraction.table.target_name
     longer = "is longer than the {} bytes that {} allows".format
     if len(target.encode()) > allowed.max_identifier_length:
@@ -125,7 +125,7 @@ def _check_texts(opened: Warehouse, extraction: Extraction) -> None:
     """Refuse texts that the warehouse cannot hold."""
     names = [field.name for field in extraction.schema if pa.types.is_string(field.type)]
     wrong, what, other = "contains({}, chr(0))", "has a NUL character", "binary"
-    if opened.dialect != "postgres":  # where JSON is a text like others
+    if opened.dialect != "postgres":  # in PostgreSQL, JSON is loaded as text
         names = [name for name in names if name in extraction.json]
         wrong, what, other = "NOT json_valid({})", "is not JSON", "text"
     if not names or not extraction.rows:
@@ -142,7 +142,7 @@ def _check_texts(opened: Warehouse, extraction: Extraction) -> None:
 
 
 def _fits(old: Any, new: Any) -> bool:
-    """Tell whether a column keeps every value of another type."""
+    """Return whether a column can hold every value of the new type."""
     before, after = _type(old), _type(new)
     if before == "decimal" and after in {"decimal", "bigint"}:
         precision, scale = old.get("precision") or 38, old.get("scale") or 0

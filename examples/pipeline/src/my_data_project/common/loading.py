@@ -1,11 +1,11 @@
 """Loading: dlt loads the extracted rows into tables of the warehouse.
 
-Tables that are ready at the same time are loaded together, because a load costs dlt about as
-much for fifty small tables as for five. If that fails, each is loaded alone, so that one table
-stops only itself.
+Tables that are ready at the same time are loaded together, because a load of fifty small tables
+costs dlt about as much as one of five. If that fails, each is loaded alone, so that a failing
+table stops no other.
 
-A receipt of each load goes in the same package as its rows. It counts once dlt has marked the
-package as complete, so a watermark is never ahead of the data.
+Each load's receipt is in the same package as its rows. It counts once dlt has marked the package
+as complete, so a watermark is never ahead of the data.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class ConflictError(errors.PermanentError):
 
 
 def forget(opened: warehouse.Warehouse, name: str, *, drop: bool) -> None:
-    """Let the next load read the whole table; with `drop`, also drop the table.
+    """Delete a table's watermark, so that the next load reads the whole table.
 
     Args:
         opened: The warehouse.
-        name: Name of the table in it.
+        name: Name of the table in the warehouse.
         drop: Whether to drop the table too.
 
     Raises:
@@ -76,19 +76,19 @@ def _not_ours(opened: warehouse.Warehouse, schema: str, name: str) -> errors.Per
 
 
 class _Ticket(Future[Receipt]):
-    """An extraction that a thread has handed in, and what becomes of it."""
+    """An extraction that a thread wants to load, and the future result."""
 
     def __init__(self, extraction: Extraction) -> None:
         super().__init__()
         self.extraction = extraction
-        self.flow_run = runtime.flow_run.id  # of this thread: another one may load
+        self.flow_run = runtime.flow_run.id  # read in this thread: another one may do the load
 
 
-# What keeps runs apart, from the inside out:
-# - `turn`: threads of this process ingest a table one after the other, from reading to loading;
-# - `_leader`: one thread of this process loads, for all that wait; `_guard` keeps the two lists;
-# - `warehouse.table_locks`: processes load a table one after the other, but may read meanwhile;
-# - `warehouse.alone`: the same from reading on, for a run that another one has overtaken.
+# Locks, from the innermost outwards:
+# - `turn`: one thread of this process at a time ingests a table, from reading to loading;
+# - `_leader`: one thread of this process loads, for all that wait; `_guard` protects both lists;
+# - `warehouse.table_locks`: one process at a time loads a table; others may read meanwhile;
+# - `warehouse.alone`: the same, but also while reading; for a retry after a ConflictError.
 _guard = threading.Lock()
 _leader = threading.Lock()
 _waiting: list[_Ticket] = []
@@ -96,7 +96,7 @@ _turns: dict[str, threading.RLock] = {}
 
 
 def turn(name: str) -> threading.RLock:
-    """Return the lock that lets one thread of this process at a time ingest a table."""
+    """Return the lock for threads of this process that ingest the same table."""
     with _guard:
         return _turns.setdefault(name, threading.RLock())
 
@@ -112,7 +112,7 @@ def load(extraction: Extraction) -> Receipt:
     ticket = _Ticket(extraction)
     with _guard:
         _waiting.append(ticket)
-    # The first thread to come loads for all that wait by then; the others find theirs done.
+    # The first thread loads for all that wait; the others find their tickets done.
     with _leader:
         if not ticket.done():
             with _guard:
@@ -123,7 +123,7 @@ def load(extraction: Extraction) -> Receipt:
 
 
 def _sweep() -> None:
-    """Delete what runs that were killed more than a week ago have left."""
+    """Delete folders of runs that were killed more than a week ago."""
     for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > timedelta(days=7).total_seconds():
@@ -140,7 +140,7 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             names = [ticket.extraction.table.target_name for ticket in tickets]
             ours = receipts.recorded(opened, *names)
             there = opened.columns(opened.raw, *names)
-            # A load goes through a table of the same name in the staging schema.
+            # A load uses a table of the same name in the staging schema.
             staging = () if opened.is_files else (opened.client.staging_dataset_name,)
             unknown = set(names) - ours.keys()
             taken = {
@@ -152,7 +152,7 @@ def _load_all(tickets: Sequence[_Ticket]) -> None:
             new = [t.extraction.table.target_name for t in ready if t.extraction.is_new]
             opened.forget_schema(*new)
             if claimed := [receipts.unread(name, ours) for name in new if name not in ours]:
-                _run(opened, [], claimed)  # what is there from now on is ours, ended or not
+                _run(opened, [], claimed)  # ours from now on, even if the load fails
             ours |= {receipt.table_name: receipt for receipt in claimed}
             try:
                 _publish(opened, ready, receipts.now(ours))
@@ -179,7 +179,7 @@ def _accept(
     there: dict[str, Any],
     taken: dict[str, tuple[str, str]],
 ) -> bool:
-    """Tell whether an extraction can be loaded; if not, say so to the thread that waits."""
+    """Return whether an extraction can be loaded; if not, set the ticket's exception."""
     extraction = ticket.extraction
     name = extraction.table.target_name
     receipt = ours.get(name)
@@ -201,7 +201,7 @@ def _accept(
 
 
 def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datetime) -> None:
-    """Load extractions in one package of dlt, and hand out the receipts."""
+    """Load extractions in one package of dlt, and set the tickets' receipts."""
     if not tickets:
         return
     extractions = [ticket.extraction for ticket in tickets]
@@ -242,10 +242,10 @@ def _publish(opened: warehouse.Warehouse, tickets: Sequence[_Ticket], now: datet
 
 
 def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> None:
-    """Delete what a load that died has added to tables that only grow.
+    """Delete rows that incomplete loads have added to tables of mode `append`.
 
-    In other modes the same rows replace what is there. But a function that gave no row gave no
-    columns either, so dlt has nothing to replace a table with.
+    In other modes the new rows replace them. Also empty a `full` table if a function yielded no
+    row: without columns, dlt cannot replace it.
     """
     if opened.is_files:
         for extraction in extractions:
@@ -267,12 +267,12 @@ def _prepare(opened: warehouse.Warehouse, extractions: Sequence[Extraction]) -> 
 def _run(
     opened: warehouse.Warehouse, extractions: Sequence[Extraction], done: Sequence[Receipt]
 ) -> str:
-    """Let dlt load extractions and receipts in one package; return its load id."""
+    """Load extractions and receipts with dlt in one package; return its load id."""
     names = ", ".join(receipt.table_name for receipt in done)
     resources = [
         _resource(opened, extraction)
         for extraction in extractions
-        # Nothing new: the receipt is all there is to write.
+        # Without new rows, write the receipt only.
         if extraction.rows or extraction.is_new or extraction.table.mode == "full"
         if extraction.schema.names
     ]
@@ -290,15 +290,15 @@ def _run(
 
 
 def _resource(opened: warehouse.Warehouse, extraction: Extraction) -> Any:
-    """Describe an extraction to dlt."""
+    """Return dlt's resource for an extraction."""
     table = extraction.table
     columns: dict[str, Any] = dict(py_arrow_to_table_schema_columns(extraction.schema))
     for name in extraction.json if opened.dialect != "postgres" else ():
-        columns[name]["data_type"] = "json"  # PostgreSQL's driver cannot copy into jsonb
+        columns[name]["data_type"] = "json"  # in PostgreSQL, its driver cannot copy into jsonb
 
     def read() -> Iterator[Any]:
         if not extraction.rows:
-            # Not dlt's mark of an empty table, which adds a column that no later row has.
+            # Only for files use dlt's mark of an empty table: it adds a column that rows lack.
             yield (
                 dlt.mark.materialize_table_schema()
                 if opened.is_files
@@ -316,7 +316,7 @@ def _resource(opened: warehouse.Warehouse, extraction: Extraction) -> Any:
         options["table_format"] = "delta"
     disposition: Any = "replace"
     if table.mode == "incremental":
-        # Extraction has left one row of each key: dlt need not look for others.
+        # Extraction has removed duplicates, so dlt need not look for them.
         disposition = {
             "disposition": "merge",
             "strategy": "upsert" if opened.is_files else "delete-insert",
@@ -324,10 +324,10 @@ def _resource(opened: warehouse.Warehouse, extraction: Extraction) -> Any:
         }
         options["primary_key"] = extraction.key
     elif table.mode == "append" and opened.is_files:
-        disposition = "append"  # what it would replace is gone already
+        disposition = "append"  # `prepare` has deleted the rows to replace
     elif table.mode == "append":
-        # Merged by the cursor's value: rows that share the newest one replace those that are
-        # there, so that none is added twice. Without a cursor, rows are added in one step.
+        # Merge by the cursor: rows with the newest value are read again and replace the old
+        # ones, so that none is added twice. Without a cursor, rows are added in one step.
         disposition = "merge"
         if table.cursor and not extraction.adds:
             options["merge_key"] = table.cursor

@@ -1,8 +1,8 @@
 """Quality rules of a table, described as data; `common.checks` evaluates them.
 
-Rules about the rows themselves (not null, unique, accepted values, range, row count, own SQL)
-of severity `fail` are checked before the rows are published. Rules that compare tables, and all
-of severity `warn`, are checked in the warehouse afterwards.
+Rules of severity `fail` about the rows themselves (not null, unique, accepted values, range, row
+count, own SQL) are checked before the rows are published. Rules that compare tables, and all
+rules of severity `warn`, are checked in the warehouse afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rule:
     severity: Literal["warn", "fail"] = "fail"
 
     def __post_init__(self) -> None:
-        """Refuse a rule that could not work, where it is written."""
+        """Refuse wrong arguments where the rule is written."""
         if fault := _fault(self):
             raise ValueError(f"{self}: {fault}.")
 
@@ -100,7 +100,7 @@ class ForeignKey(Rule):
 class Freshness(Rule):
     """The newest date or time is at most `max_age` before now (UTC).
 
-    With `behind`, before the newest value of that other `(table, column)`.
+    With `behind`, it is compared with the newest value of that other `(table, column)`.
     """
 
     column: str
@@ -109,7 +109,7 @@ class Freshness(Rule):
 
 
 def _fault(rule: Any) -> str:
-    """Return what is wrong with the arguments of a rule; empty if nothing is."""
+    """Return what is wrong with the arguments of a rule, or an empty text."""
     match rule:
         case Rule(severity=severity) if severity not in ("warn", "fail"):
             return "severity is 'warn' or 'fail'"

@@ -31,7 +31,7 @@ def reveal(secret: SecretStr) -> str:
     text = secret.get_secret_value()
     if not text.startswith(BLOCK_PREFIX):
         return text
-    # Imported here, because settings are also read by code that needs no Prefect.
+    # Imported late: code that reads settings does not always need Prefect.
     from prefect.blocks.system import Secret
 
     from . import prefect_api, settings
@@ -39,7 +39,7 @@ def reveal(secret: SecretStr) -> str:
     name = text.removeprefix(BLOCK_PREFIX)
     try:
         with prefect_api.explained():
-            # `_sync`, which types do not know, makes it the block under an event loop too.
+            # `_sync` makes it return the block in an event loop too; the types lack it.
             loaded = Secret.load(name, _sync=True)  # pyrefly: ignore[unexpected-keyword]
     except ValueError as error:
         message = f"There is no Secret block called {name!r}."
@@ -47,7 +47,7 @@ def reveal(secret: SecretStr) -> str:
             command = f"uv run {settings.PROJECT} secret {names[0]}"
             raise MissingBlockError(f"{message} Fill it: {command}") from error
         raise MissingBlockError(f"{message} Create it in Prefect's UI.") from error
-    # Not by `get`, which reads a text such as 1e5 as JSON.
+    # Not with `get`: it parses a text such as 1e5 as JSON.
     value = cast("Secret[Any]", loaded).value.get_secret_value()
     if not isinstance(value, str | int):
         message = f"The Secret block {name!r} holds no text: save the secret alone in it."

@@ -74,7 +74,7 @@ class Settings(environment.EnvironmentSettings):
 
 
 def load() -> Settings:
-    """Read the settings, as they are now.
+    """Read the current settings.
 
     Raises:
         PermanentError: A variable holds a value that does not fit.
@@ -83,14 +83,14 @@ def load() -> Settings:
 
 
 def command(*words: str) -> str:
-    """Return a command of this project as a user types it."""
+    """Return a command of this project as users type it."""
     return shlex.join(("uv", "run", PROJECT, *words))
 
 
 def secret_texts() -> dict[str, str]:
-    """Return what the settings that are secrets hold, by the names the command `secret` takes.
+    """Return the values of secret settings, by the names that the command `secret` takes.
 
-    The text is the secret, or `block:` and the name of its Secret block; empty if nothing is set.
+    A value is the secret, or `block:` and the name of its Secret block; empty if it is not set.
 
     Raises:
         PermanentError: A variable holds a value that does not fit.

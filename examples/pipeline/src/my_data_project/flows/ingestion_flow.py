@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FLOWS: dict[str, factory.IngestionFlow] = {}
 for _table in (entry for entry in tables.TABLES if isinstance(entry, Table)):
     FLOWS[_table.target_name] = factory.create_ingestion_flow(_table, module=__name__)
-    # A worker imports the flow by this name, as prefect.yaml gives it.
+    # A worker imports the flow by this name, which the entry point in prefect.yaml gives.
     globals()[factory.flow_attribute(_table.target_name)] = FLOWS[_table.target_name]
 check_targets(entry for entry in tables.TABLES if isinstance(entry, Table))
 
@@ -73,8 +73,8 @@ def list_tables(
     return {name: listed[name] for name in only}, {}
 
 
-# Tasks, not subflows: a Prefect server on SQLite refuses to create a subflow while it records
-# other task runs, and the wait for the next attempt doubles each time.
+# Tasks, not subflows: a Prefect server on SQLite refuses to create subflows while it records
+# other task runs, and the wait before each retry doubles.
 @task(task_run_name="ingest-{table.target_name}", cache_policy=NO_CACHE)
 def run_table(
     table: Table, window: Window | None, receipts: dict[str, Receipt]
@@ -148,7 +148,7 @@ def ingest_all(
         }
         findings = {name: state.result() for name, state in states.items() if name not in failures}
     report("ingestion", [result.receipt for result in results], findings, failures)
-    # What starts the derived tables: prefect.yaml has the trigger.
+    # The trigger in prefect.yaml waits for this event to build the derived tables.
     emit_event(
         event="ingestion.ended",
         resource={"prefect.resource.id": f"ingestion.{runs.deployment_name()}"},

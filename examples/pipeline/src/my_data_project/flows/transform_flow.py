@@ -42,7 +42,7 @@ def transform_all(without: list[str] | None = None) -> dict[str, int]:
         if missing := sorted(table for table in reads if table.lower() in stopped):
             skipped[name] = f"Skipped, because it reads {', '.join(missing)}."
         else:
-            # A state, not a result: one that fails must not stop the others.
+            # A state, not a result: a failed table must not stop the others.
             state = transform.build_table(name, return_state=True)
             if state.is_completed():
                 built[name] = state.result()

@@ -119,7 +119,7 @@ def ingest_table(
         try:
             done = load_table(extract_table(table, path, receipt, window, rows))
         except loading.ConflictError:
-            # Another run was faster: read again from where it ended, alone this time.
+            # Another run was faster: read again from its watermark, this time with a lock.
             with warehouse.alone(name):
                 receipt = read_receipts(name).get(name)
                 done = load_table(extract_table(table, path, receipt, window, rows))

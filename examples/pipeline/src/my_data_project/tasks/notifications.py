@@ -29,12 +29,12 @@ PATIENCE_SECONDS = 120.0
 REASON_LENGTH = 1500
 """Characters of a reason in an alert; Slack truncates long messages."""
 
-# It logs the URL of each request, and this one is a secret.
+# It logs the URL of each request, and the webhook's URL is a secret.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class SlackBusyError(errors.TransientError):
-    """Slack's webhook is unavailable; it may say for how many seconds."""
+    """Slack's webhook is unavailable; `Retry-After` may tell for how long."""
 
     retry_after = 0.0
 
@@ -44,7 +44,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return max(asked, tenacity.wait_exponential_jitter(initial=1, max=30)(state))
 
 
-# Here and not in the task, because hooks run outside of any task and have to try again too.
+# Retried here and not by the task, because hooks run outside of tasks.
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(SlackBusyError),
     wait=_pause,
@@ -54,8 +54,8 @@ def _pause(state: tenacity.RetryCallState) -> float:
 def post_to_slack(message: str, channel: str | None = None) -> bool:
     """Post a message to the webhook of the settings; retry while it is unavailable.
 
-    Returns False without a webhook. The channel defaults to that of the settings, then to the
-    webhook's own.
+    Returns False without a webhook. The default channel is that of the settings, or else the
+    webhook's.
 
     Raises:
         PermanentError: The webhook refuses the message.
@@ -68,7 +68,7 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
     if channel := channel or config.slack_channel:
         body["channel"] = channel
     url = reveal(config.slack_webhook_url)
-    # The URL is the secret: no message and no chained exception may carry it.
+    # The URL is secret: neither the message nor a chained exception may contain it.
     try:
         response = httpx.post(url, json=body, timeout=TIMEOUT_SECONDS)
     except httpx.TransportError as error:
@@ -87,7 +87,7 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
 
 
 def _seconds(retry_after: str) -> float:
-    """Return the seconds of the header, which holds seconds or a date; 0 for anything else."""
+    """Return the seconds in a `Retry-After` header, which may be a date; 0 if it is neither."""
     if retry_after.isdecimal():
         return float(retry_after)
     with contextlib.suppress(ValueError, TypeError):
@@ -104,10 +104,9 @@ def send_slack_alert(message: str, channel: str | None = None) -> bool:
 
 # Prefect's workers pass the arguments by these names.
 def alert_on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell Slack that a flow run failed or crashed; a hook for `on_failure` and `on_crashed`.
+    """Post to Slack that a flow run failed or crashed; for `on_failure` and `on_crashed`.
 
-    If the alert fails, that is logged: the run has failed already. Subflow runs post nothing,
-    because their parent does.
+    If the alert fails, it is only logged. Subflow runs post nothing, because their parent does.
     """
     if flow_run.parent_task_run_id is not None:
         return

@@ -1,4 +1,4 @@
-"""Blocks, with which flows reach the system. Prefect finds what is exported here."""
+"""Blocks: how flows reach the system. Prefect finds the blocks that are exported here."""
 
 from .client import MySystemClient
 from .credentials import MySystemCredentials

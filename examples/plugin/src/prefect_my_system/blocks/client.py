@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ..common.paging import Record
 
 PAGING = paging.by_cursor("records", key="next", parameter="cursor")
-"""How the system gives out collections; `paging.by_number` and `paging.by_link` are others."""
+"""How the system pages its collections; `paging.by_number` and `paging.by_link` are others."""
 
 
 class MySystemClient(Block):
-    """Reads and writes records of the system; each method has an asynchronous version.
+    """Reads and writes records of the system; each method has an async version.
 
     Requests are retried where that is safe; a request that creates a record is sent once.
 
@@ -49,22 +49,22 @@ class MySystemClient(Block):
     _documentation_url: ClassVar[Any] = names.DOCUMENTATION_URL
 
     credentials: MySystemCredentials = Field(
-        title="Credentials", description="Address of the system, and the token that opens it."
+        title="Credentials", description="Address of the system, and a token for it."
     )
     page_size: int = Field(
         default=100,
         ge=1,
         le=10_000,
         title="Page size",
-        description="Records to ask for in one page, at most 10,000.",
+        description="Records to request for each page, at most 10,000.",
     )
-    # Empty rather than none: the form of Prefect's UI makes a choice of types out of `| None`.
+    # Empty rather than None: for `| None`, the form in Prefect's UI asks for a type first.
     rate_limit: str = Field(
         default="",
         title="Rate limit",
         description=(
-            "Name of a global concurrency limit with a slot decay, of which each request takes a"
-            " slot. Empty for no limit."
+            "Name of a global concurrency limit with a slot decay; each request takes a slot."
+            " Empty for no limit."
         ),
     )
 
@@ -72,14 +72,14 @@ class MySystemClient(Block):
         """Read JSON from a path below the base URL.
 
         Raises:
-            PermanentError: The system refuses, or does not answer in JSON.
+            PermanentError: The system refuses, or does not return JSON.
             TransientError: The system is unavailable or busy for too long.
         """
         with self.credentials.get_client(rate_limit=self.rate_limit) as client:
             return http.read_json(names.SYSTEM, client.get(path, params=parameters or None))
 
     async def aget(self, path: str, /, **parameters: str | int) -> Any:
-        """Do what `get` does, from asynchronous code."""
+        """Read JSON like `get`, from async code."""
         async with self.credentials.get_async_client(rate_limit=self.rate_limit) as client:
             return http.read_json(names.SYSTEM, await client.get(path, params=parameters or None))
 
@@ -91,10 +91,10 @@ class MySystemClient(Block):
         Args:
             path: Path of the collection, below the base URL.
             how: How it is paged, if not like the system's other collections.
-            parameters: Parameters of the query.
+            parameters: Query parameters.
 
         Raises:
-            PermanentError: The system refuses, or does not answer with pages.
+            PermanentError: The system refuses, or its responses are not pages.
             TransientError: The system is unavailable or busy for too long.
         """
         asked = {"limit": self.page_size, **parameters}
@@ -104,43 +104,43 @@ class MySystemClient(Block):
     async def apages(
         self, path: str, how: paging.Paging = PAGING, /, **parameters: str | int
     ) -> AsyncIterator[list[Record]]:
-        """Do what `pages` does, for `async for`."""
+        """Read a collection like `pages`, for `async for`."""
         asked = {"limit": self.page_size, **parameters}
         async with self.credentials.get_async_client(rate_limit=self.rate_limit) as client:
             async for page in paging.apages(client, path, asked, how):
                 yield page
 
     def create(self, path: str, record: Record, /, *, key: str | None = None) -> Record:
-        """Add a record to a collection, and return the system's answer.
+        """Add a record to a collection, and return the system's response.
 
         Args:
             path: Path of the collection, below the base URL.
             record: The record.
-            key: `Idempotency-Key` of the request, for a system that knows this header: requests
-                with the same key add one record, so that it is safe to send them again. Without,
-                it is sent once.
+            key: `Idempotency-Key` of the request, for a system that supports this header: requests
+                with the same key add one record, so retries are safe. Without it, the request is
+                sent once.
 
         Raises:
-            OutcomeUnknownError: It may have been added; it is a PermanentError.
-            PermanentError: The system refuses, or does not answer in JSON.
-            TransientError: The system is away or busy for too long; nothing was added.
+            OutcomeUnknownError: The record may have been added; a PermanentError.
+            PermanentError: The system refuses, or does not return JSON.
+            TransientError: The system is unavailable or busy for too long; nothing was added.
         """
         with self.credentials.get_client(rate_limit=self.rate_limit) as client:
             answer = client.post(path, json=record, headers=_headers(key))
         return _created(answer)
 
     async def acreate(self, path: str, record: Record, /, *, key: str | None = None) -> Record:
-        """Do what `create` does, from asynchronous code."""
+        """Add a record like `create`, from async code."""
         async with self.credentials.get_async_client(rate_limit=self.rate_limit) as client:
             answer = await client.post(path, json=record, headers=_headers(key))
         return _created(answer)
 
     def upload(self, path: str, file: Path, /) -> None:
-        """Upload a file to a path below the base URL; it is read while it is sent.
+        """Upload a file to a path below the base URL, without reading it into memory.
 
         Raises:
             PermanentError: The system refuses.
-            TransientError: The system is unavailable or busy; the file is not sent again from here.
+            TransientError: The system is unavailable or busy; the upload is not retried here.
         """
         with (
             self.credentials.get_client(rate_limit=self.rate_limit) as client,
@@ -149,7 +149,7 @@ class MySystemClient(Block):
             client.put(path, content=content)
 
     async def aupload(self, path: str, file: Path, /) -> None:
-        """Do what `upload` does, from asynchronous code."""
+        """Upload a file like `upload`, from async code."""
         size = (await asyncio.to_thread(file.stat)).st_size
         headers = {"Content-Length": str(size)}
         async with self.credentials.get_async_client(rate_limit=self.rate_limit) as client:

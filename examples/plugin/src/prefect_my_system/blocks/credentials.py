@@ -43,8 +43,8 @@ class MySystemCredentials(CredentialsBlock):
     )
     timeout_seconds: PositiveFloat = Field(
         default=30,
-        title="Time-out in seconds",
-        description="How long the system may keep silent before a request fails or is repeated.",
+        title="Timeout in seconds",
+        description="How long to wait for the system before a request fails or is retried.",
     )
 
     @classmethod
@@ -76,7 +76,7 @@ class MySystemCredentials(CredentialsBlock):
         return http.Policy(name=names.SYSTEM, rate_limit=rate_limit)
 
     def _options(self) -> dict[str, Any]:
-        # How the system wants to be asked: `http.basic(user, password)` and
-        # `http.header("X-API-Key", key)` are others; any `auth` of httpx will do.
+        # How requests are authenticated. Others: `http.basic(user, password)`,
+        # `http.header("X-API-Key", key)`, or any `auth` of httpx.
         auth = http.bearer(self.token)
         return {"base_url": str(self.base_url), "auth": auth, "timeout": self.timeout_seconds}

@@ -2,6 +2,5 @@
 
 A module has `HELP` (one line for the list of commands), `configure(parser)`, which declares its
 arguments, and `run(arguments)`, which raises `PermanentError` for what the user can fix and
-`TransientError` for what may pass by itself. Slow imports go into `run`, so that `--help` answers
-at once.
+`TransientError` for temporary failures. Put slow imports into `run`, so that `--help` stays fast.
 """

@@ -1,4 +1,4 @@
-"""Run the flows of examples/, one after the other, offline."""
+"""Run the flows of examples/ one after the other, offline."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def run(arguments: argparse.Namespace) -> None:
     """Run every example; each prints what it did.
 
     Raises:
-        PermanentError: They are not here.
+        PermanentError: The folder examples/ does not exist.
     """
     examples = sorted(FOLDER.glob("[!_]*.py"))
     if not examples:
         raise errors.PermanentError("There is no folder examples/ here: run this in the project.")
-    # The examples print what matters of the logs; all of them are in Prefect's UI.
+    # The examples print what matters; all logs are in Prefect's UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    # Without heartbeats a flow ends at once: nobody watches for zombies here.
+    # Without heartbeats a flow ends faster; nothing here reads them.
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     sys.path.insert(0, str(FOLDER.resolve()))

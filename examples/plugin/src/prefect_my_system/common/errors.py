@@ -1,4 +1,4 @@
-"""The two kinds of error that a task may raise on purpose."""
+"""The two kinds of errors that tasks raise: those that a retry may cure, and all others."""
 
 
 class PermanentError(RuntimeError):

@@ -1,16 +1,16 @@
 """HTTP clients that retry requests where that is safe, and explain errors where it is not.
 
-They are `httpx.Client` and `httpx.AsyncClient`, with their proxies, authentication, uploads and
-streams. What they add is in `send`, and so holds for every request:
+They extend `httpx.Client` and `httpx.AsyncClient`, with their proxies, authentication, uploads and
+streams. All additions are in `send`, so they apply to every request:
 
-- A GET, HEAD, OPTIONS, PUT or DELETE, and any request with a header `Idempotency-Key`, is sent up
-  to `ATTEMPTS` times while the system is busy or the connection fails. Any other is repeated only
-  where it cannot have been carried out: the connection failed, or a rate limit refused it.
-- Pauses are as long as the system asks for, in `Retry-After` or in the headers of a rate limit.
-- The deadline covers all of it, and holds for a server that sends a byte now and then. The size of
-  an answer is bounded as it is unpacked. What is streamed has neither, once its body begins.
-- A GET is redirected within the server, no further: no other server gets the credentials.
-- Failures are `PermanentError` or `TransientError`, in the system's own words, without secrets.
+- A GET, HEAD, OPTIONS, PUT or DELETE, and any request with an `Idempotency-Key` header, is sent up
+  to `ATTEMPTS` times while the system is busy or the connection fails. Other requests are retried
+  only if they cannot have been executed: the connection failed, or a rate limit refused them.
+- Pauses are as long as the system asks for, in `Retry-After` or in rate limit headers.
+- The deadline covers all attempts, even if a server sends a byte now and then. The decompressed
+  size of a response is limited. The body of a streamed response has no deadline and no limit.
+- Redirects of a GET stay on the same server: no other server gets the credentials.
+- Failures are a `PermanentError` or `TransientError` with the system's message, without secrets.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ JITTER = tenacity.wait_random(0, 1)
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
 REFUSED_FOR_NOW = {425, 429}
 AWAY_FOR_NOW = {408, 502, 503, 504}
-PACKINGS = {"", "identity", "gzip"}  # what is asked for
+PACKINGS = {"", "identity", "gzip"}  # as requested
 REDIRECTS = 5
 WORDS = 300
 """Characters of the system's own words that an error quotes at most."""
@@ -66,7 +66,7 @@ class BusyError(errors.TransientError):
     """The system is unavailable or busy for longer than the attempts lasted.
 
     Attributes:
-        retry_after_seconds: How long it asks to wait; none if it does not say.
+        retry_after_seconds: How long it asks to wait; None if it does not say.
     """
 
     retry_after_seconds: float | None = None
@@ -76,7 +76,7 @@ class RefusedError(errors.PermanentError):
     """The system refuses the request.
 
     Attributes:
-        status: Its answer, such as 404.
+        status: The HTTP status, such as 404.
     """
 
     status: int = 0
@@ -85,7 +85,7 @@ class RefusedError(errors.PermanentError):
 class OutcomeUnknownError(errors.PermanentError):
     """A request failed after it was sent: the system may have executed it.
 
-    Permanent, so that no task retries it: somebody has to look first.
+    Permanent, so that no task retries it: check the system first.
     """
 
 
@@ -106,7 +106,7 @@ class Auth(httpx.Auth):
 
 
 def bearer(token: SecretStr, *, scheme: str = "Bearer") -> Auth:
-    """Authenticate by `Authorization: Bearer ...`; the token may be `block:` and a name.
+    """Authenticate with `Authorization: Bearer ...`; the token may name a block (`block:NAME`).
 
     Some systems use another scheme, such as `token`.
     """
@@ -115,20 +115,20 @@ def bearer(token: SecretStr, *, scheme: str = "Bearer") -> Auth:
 
 
 def basic(username: str, password: SecretStr) -> Auth:
-    """Authenticate by user name and password."""
+    """Authenticate with user name and password."""
     text = secrets.reveal(password)
     pair = base64.b64encode(f"{username}:{text}".encode()).decode()
-    # Some systems take a key for the user name, and no password.
+    # Some systems take a key as user name, and no password.
     return Auth("Authorization", f"Basic {pair}", pair, text or username)
 
 
 def header(name: str, key: SecretStr) -> Auth:
-    """Authenticate by a custom header, such as `X-API-Key`."""
+    """Authenticate with a custom header, such as `X-API-Key`."""
     return Auth(name, secrets.reveal(key))
 
 
 def base_url(url: HttpUrl) -> HttpUrl:
-    """Refuse, as a field's validator, a base URL that has more than an address."""
+    """Refuse a base URL with a login, query or fragment; a field's validator."""
     if url.username or url.password:
         raise ValueError("put no user name or password into it: the block has fields for them")
     if url.query is not None or url.fragment is not None:
@@ -138,14 +138,14 @@ def base_url(url: HttpUrl) -> HttpUrl:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What holds for the requests of a client.
+    """Limits for the requests of a client.
 
     Attributes:
-        name: What errors and logs call the system.
-        rate_limit: Name of a global concurrency limit of Prefect with a slot decay, of which each
-            attempt within a run takes a slot; empty for none.
-        deadline_seconds: Longest time for a request, with its repetitions and pauses.
-        max_bytes: Largest body of an answer, unpacked.
+        name: Name of the system in errors and logs.
+        rate_limit: Name of one of Prefect's global concurrency limits with a slot decay; each
+            attempt within a run takes a slot. Empty for none.
+        deadline_seconds: Longest time for a request, with its retries and pauses.
+        max_bytes: Largest body of a response, decompressed.
     """
 
     name: str
@@ -155,9 +155,9 @@ class Policy:
 
 
 class Client(httpx.Client):
-    """`httpx.Client` that retries where it is safe, and explains its errors.
+    """`httpx.Client` that retries where that is safe, and explains its errors.
 
-    One request at a time: what ends one at its deadline would end the others, too.
+    Send one request at a time: the deadline of one would end the others too.
     """
 
     def __init__(self, policy: Policy, **options: Any) -> None:
@@ -188,9 +188,9 @@ class Client(httpx.Client):
             auth: As in httpx.
 
         Raises:
-            PermanentError: The system refuses, or its answer cannot be used.
-            OutcomeUnknownError: It may have been carried out; it is a PermanentError.
-            TransientError: The system is away or busy for longer than the attempts lasted.
+            PermanentError: The system refuses, or its response cannot be used.
+            OutcomeUnknownError: The request may have been executed; a PermanentError.
+            TransientError: The system stayed unavailable or busy for all attempts.
         """
         call = _Call(self, self.policy, request, auth)
 
@@ -215,7 +215,7 @@ class Client(httpx.Client):
 
     @contextlib.contextmanager
     def _watched(self, request: httpx.Request, seconds: float) -> Generator[None]:
-        """Break connections off at the deadline: a time-out begins anew with each byte."""
+        """Close connections at the deadline: a timeout restarts with each byte."""
         over = threading.Event()
 
         def remember(_event: str, details: dict[str, Any]) -> None:
@@ -245,7 +245,7 @@ class Client(httpx.Client):
 
 
 class AsyncClient(httpx.AsyncClient):
-    """`httpx.AsyncClient` that retries where it is safe, and explains its errors."""
+    """`httpx.AsyncClient` that retries where that is safe, and explains its errors."""
 
     def __init__(self, policy: Policy, **options: Any) -> None:
         with _environment():
@@ -266,7 +266,7 @@ class AsyncClient(httpx.AsyncClient):
         auth: Any = httpx.USE_CLIENT_DEFAULT,
         **_options: Any,
     ) -> httpx.Response:
-        """Do what `Client.send` does."""
+        """Send a request, as `Client.send` does."""
         call = _Call(self, self.policy, request, auth)
 
         async def attempt() -> httpx.Response:
@@ -291,12 +291,12 @@ class AsyncClient(httpx.AsyncClient):
 
 
 class _Call:
-    """One request until its outcome: what both clients decide in the same way.
+    """One request with its attempts: the decisions that both clients share.
 
     Attributes:
-        response: The newest answer.
-        again: Whether the newest failure is worth another attempt.
-        asked: How long the system then asked to wait, in seconds.
+        response: The last response.
+        again: Whether to retry after the last failure.
+        asked: How long the system asked to wait, in seconds.
     """
 
     response: httpx.Response
@@ -336,14 +336,14 @@ class _Call:
         }
 
     def requests(self) -> Iterator[httpx.Request]:
-        """Yield what to send: the request, then what it is redirected to.
+        """Yield the request, then its redirects.
 
         Raises:
-            Exception: The newest answer is none of success.
+            Exception: The last response is an error.
         """
         self.again, self.asked, following = False, None, self.request
         self.attempts += 1
-        if self.seconds_left() <= 0:  # as after waiting for the rate limit
+        if self.seconds_left() <= 0:  # such as after waiting for the rate limit
             problem = f"(deadline of {self.policy.deadline_seconds:g} s)"
             message = f"{self.name} does not answer {self.what} {problem}."
             if self.attempts == 1:
@@ -362,21 +362,21 @@ class _Call:
         raise errors.PermanentError(f"{self.name} redirects {self.what} in a circle.")
 
     def seconds_left(self) -> float:
-        """Return the time that is left until the deadline."""
+        """Return the time until the deadline."""
         return self.end - time.monotonic()
 
     def begin(self) -> None:
-        """Forget the body of another answer."""
+        """Forget the body of the previous response."""
         self.body: list[bytes] = []
         self.size = 0
         self.unpacker = zlib.decompressobj(wbits=31)
 
     def add(self, chunk: bytes) -> None:
-        """Take a part of the body, as it came.
+        """Add a raw chunk of the body.
 
         Raises:
-            PermanentError: The body is too large, or packed in a way that was not asked for.
-            httpx.DecodingError: It cannot be unpacked.
+            PermanentError: The body is too large, or has a compression that was not requested.
+            httpx.DecodingError: It cannot be decompressed.
         """
         packing = self.response.headers.get("Content-Encoding", "").strip().lower()
         if packing not in PACKINGS:
@@ -391,8 +391,8 @@ class _Call:
                 raise self._unusable(message)
 
     def _unpack(self, chunk: bytes) -> tuple[bytes, bytes]:
-        """Return what a chunk begins with, no more than has room, and what is left of it."""
-        if self.unpacker.eof:  # a body may have several parts
+        """Decompress a chunk up to the size limit; return the result and the rest of the chunk."""
+        if self.unpacker.eof:  # a body may have several gzip members
             self.unpacker = zlib.decompressobj(wbits=31)
         try:
             part = self.unpacker.decompress(chunk, self.policy.max_bytes + 1 - self.size)
@@ -401,7 +401,7 @@ class _Call:
         return part, self.unpacker.unconsumed_tail or self.unpacker.unused_data
 
     def complete(self) -> None:
-        """Put an answer with the body that was taken in the place of the one without."""
+        """Replace the response by one with the decompressed body."""
         packed = self.response.headers.get("Content-Encoding", "").strip().lower() == "gzip"
         if packed and self.body and not self.unpacker.eof:
             raise httpx.DecodingError("It is cut off.")
@@ -418,14 +418,14 @@ class _Call:
 
     @contextlib.contextmanager
     def explained(self) -> Generator[None]:
-        """Turn what httpx raises into errors of this package."""
+        """Turn errors of httpx into errors of this package."""
         try:
             yield
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             message = f"{self.name}: {self.what} has no usable address. Check the base URL."
             raise errors.PermanentError(message) from None
         except (httpx.LocalProtocolError, h11.LocalProtocolError, UnicodeEncodeError):
-            # Their own text may hold the credentials.
+            # Their messages may contain the credentials.
             message = f"{self.name}: {self.what} cannot be sent. Check its headers, and whether"
             message += " the size of its body is the one that it began with."
             raise errors.PermanentError(message) from None
@@ -452,19 +452,19 @@ class _Call:
         again: bool = True,
         asked: float | None = None,
     ) -> Exception:
-        """Return the error for what may pass.
+        """Return the error for a temporary failure.
 
         Args:
             message: What happened.
-            sent: Whether some of the request was sent, and so of its body.
+            sent: Whether part of the request was sent.
             refused: Whether the system certainly did nothing.
-            again: Whether it may pass within seconds.
+            again: Whether a retry within seconds may help.
             asked: How long the system asks to wait, in seconds.
         """
         if sent and not refused and not self._repeatable():
             message += f" It may have been carried out all the same: look in {self.name} before"
             return OutcomeUnknownError(f"{message} you send it again. Tasks do not repeat it.")
-        # The body of any other stream, such as a file, is used up.
+        # Other streams, such as a file, cannot be read twice.
         self.again = again and (not sent or isinstance(self.request.stream, httpx.ByteStream))
         self.asked = asked
         error = BusyError(message)
@@ -472,18 +472,18 @@ class _Call:
         return error
 
     def _repeatable(self) -> bool:
-        """Tell whether sending it twice does what sending it once does."""
+        """Return whether the request is idempotent."""
         key = self.request.headers.get("Idempotency-Key", "").strip()
         return self.request.method in IDEMPOTENT or bool(key)
 
     def _unusable(self, message: str) -> Exception:
-        """Return the error for an answer that cannot be used, whatever was done."""
+        """Return the error for a response that cannot be used."""
         if self.response.is_success and not self._repeatable():
             return OutcomeUnknownError(f"{message} It was carried out: do not send it again.")
         return errors.PermanentError(message)
 
     def _judge(self) -> None:
-        """Raise an error unless the system did what it was asked for."""
+        """Raise an error if the response is not a success."""
         response, status = self.response, self.response.status_code
         if response.is_success or status == 304:
             return
@@ -499,10 +499,10 @@ class _Call:
         if self.attempts > 1 and status in {404, 409, 412}:
             message += " An earlier attempt may have done it."
             if status == 409 and self.request.headers.get("Idempotency-Key"):
-                raise self._transient(message)  # it may be at it still
+                raise self._transient(message)  # the earlier attempt may still be running
         hint = " Check the credentials and their rights." if status in {401, 403} else ""
         refusal = RefusedError(f"{message}{hint}")
-        refusal.status = status  # not an argument: what is pickled is made of the message alone
+        refusal.status = status  # not an argument: pickle recreates an error from its message
         raise refusal
 
     def _redirected(self, request: httpx.Request, following: httpx.Request) -> httpx.Request:
@@ -513,13 +513,13 @@ class _Call:
         message += f" {self._address(following)}, where nothing was sent. If you trust that"
         message += " address, correct the base URL or the path."
         if status in {302, 303} and request.method not in IDEMPOTENT:
-            # Also the usual answer to what was carried out: the address is that of the result.
+            # Also the usual response to a successful POST, with the address of its result.
             message += f" It may have been carried out: look in {self.name} before you repeat it."
             raise OutcomeUnknownError(message)
         raise errors.PermanentError(message)
 
     def _words(self, response: httpx.Response) -> str:
-        """Return what the system says of an error, as one line without credentials."""
+        """Return the system's error message, as one line without credentials."""
         kind, said = response.headers.get("Content-Type", ""), None
         if "json" in kind:
             with contextlib.suppress(ValueError, RecursionError):
@@ -538,17 +538,17 @@ class _Call:
         return f": {text}" if text else ""
 
     def _address(self, request: httpx.Request) -> str:
-        """Return where a request goes: no user, no query, and no credentials in the path."""
+        """Return the address of a request, without user, query and credentials."""
         url = request.url
         return self._masked(f"{url.scheme}://{url.netloc.decode()}{url.path}")[:200]
 
     def _masked(self, text: str) -> str:
-        """Return a text without credentials, as they are or encoded."""
+        """Return a text without credentials, in plain or encoded form."""
         sent = getattr(self, "response", self).request.headers
         hidden: set[str] = {*getattr(self.auth, "hidden", ())}
         hidden |= {*sent.get("Authorization", "").split()[1:]}
         hidden |= {pair.partition("=")[2].strip() for pair in sent.get("Cookie", "").split(";")}
-        # A shorter one is a word of other texts: an empty or a one-letter password.
+        # Keep shorter ones: such a password may be part of any word.
         hidden = {one for one in hidden if len(one) > 3}
         hidden |= {base64.b64encode(one.encode()).decode().rstrip("=") for one in hidden}
         hidden |= {one.translate({43: "-", 47: "_"}) for one in hidden}  # as in URLs
@@ -560,7 +560,7 @@ class _Call:
 
 
 def _path(url: Any) -> Any:
-    """Keep a path below the base URL: httpx takes `a:` for a scheme, `#` for an end."""
+    """Keep a path below the base URL: httpx reads `a:` as a scheme and `#` as a fragment."""
     if not isinstance(url, str) or re.match("https?://", url, re.IGNORECASE):
         return url
     path = url.partition("?")[0]
@@ -578,7 +578,7 @@ def _environment() -> Generator[None]:
         message = f"No certificates can be read ({error}): check SSL_CERT_FILE and SSL_CERT_DIR."
         raise errors.PermanentError(message) from error
     except (httpx.InvalidURL, ImportError, ValueError):
-        # Their own text may hold the password of a proxy.
+        # Their messages may contain the password of a proxy.
         message = "A proxy cannot be used: check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."
         raise errors.PermanentError(message) from None
 
@@ -596,10 +596,10 @@ def _buildable() -> Generator[None]:
 
 
 def seconds_to_wait(headers: httpx.Headers) -> float | None:
-    """Return how long the headers of an answer ask to wait, in seconds; none if they do not.
+    """Return how many seconds the headers of a response ask to wait, or None.
 
-    A time in `Retry-After`, or in the reset of a rate limit that is used up, is a date, seconds
-    from now, or from 1e9 since 1970, from 1e12 in ms.
+    `Retry-After` and the reset of an exhausted rate limit may be a date or a number: seconds from
+    now, from 1e9 seconds since 1970, from 1e12 milliseconds since 1970.
     """
     if (asked := _number(headers.get("Retry-After-Ms", ""))) is not None:
         return asked / 1000
@@ -608,11 +608,11 @@ def seconds_to_wait(headers: httpx.Headers) -> float | None:
 
 
 def _used_up(headers: httpx.Headers) -> list[str]:
-    """Return when the rate limits that are used up begin anew, as their headers have it."""
+    """Return the resets of exhausted rate limits, as in their headers."""
     prefixes = ("X-RateLimit", "RateLimit", "X-Rate-Limit")
     found = [one for one in prefixes if _number(headers.get(f"{one}-Remaining", "")) == 0]
     resets = [headers.get(f"{one}-Reset", "") for one in found]
-    # Drafts of the IETF: `limit=9, remaining=0, reset=5`, then `"daily";r=0;t=5, "hourly";r=1;t=5`.
+    # IETF drafts: `limit=9, remaining=0, reset=5`, later `"daily";r=0;t=5, "hourly";r=1;t=5`.
     text = headers.get("RateLimit", "")
     for part in [text] if "remaining" in text else text.split(","):
         fields = dict(re.findall(r"(\w+)\s*=\s*(\d+)", part))
@@ -628,7 +628,7 @@ def _pause(text: str) -> float | None:
     for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
         with contextlib.suppress(ValueError, OverflowError):
             date = read(text.strip())
-            # Dates of HTTP are in GMT, also where they do not say so.
+            # HTTP dates are in GMT, even without a zone.
             date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
             return max(0.0, date.timestamp() - time.time())
     return None
@@ -639,7 +639,7 @@ def _number(text: str) -> float | None:
 
 
 def read_json(name: str, response: httpx.Response) -> Any:
-    """Return the body of an answer of the system `name`, from JSON.
+    """Return the JSON body of a response; `name` is that of the system, for errors.
 
     Raises:
         PermanentError: It is not JSON.

@@ -1,7 +1,7 @@
-"""Collections that a system returns page by page: by cursor, page number or `Link` header.
+"""Reads collections page by page: by cursor, page number or `Link` header.
 
-A client block says how its system pages, and `pages` or `apages` walk. What is no page is refused;
-so are circles, and walks of more than `MAXIMUM` pages.
+A client block declares how its system pages; `pages` and `apages` read the pages. Responses that
+are not pages are refused, and so are circles and more than `MAXIMUM` pages.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Record = dict[str, Any]
 Parameters = dict[str, str | int]
 
 MAXIMUM = 10_000
-"""Pages of a collection at most."""
+"""Largest number of pages in a collection."""
 
 
 LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*!-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]+))?)*)')
-"""A link and its parameters, RFC 8288; httpx knows fewer of its forms."""
+"""A link and its parameters as in RFC 8288; httpx parses fewer forms."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Paging:
     """How a system pages.
 
     Attributes:
-        records: Key of the list in the body of a page; none where the body is the list.
-        following: Returns what asks for the next page, from the parameters that asked for this
-            one, the answer, its body from JSON, and its records: parameters to add to those of the
-            first, or a URL; none at the end.
+        records: Key of the list in the body of a page; None if the body is the list.
+        following: Returns how to request the next page: parameters to add to those of the first
+            page, or a URL, or None after the last page. Its arguments are the parameters of this
+            page's request, the response, the body from JSON, and the records.
     """
 
     records: str | None
@@ -44,7 +44,7 @@ class Paging:
 
 
 def by_cursor(records: str | None, *, key: str = "next", parameter: str = "cursor") -> Paging:
-    """Page as in `{"records": [...], "next": "cursor"}`: without a cursor it is the last page."""
+    """Page as in `{"records": [...], "next": "cursor"}`: the last page has no cursor."""
 
     def following(
         _asked: Parameters, _answer: httpx.Response, body: Any, _found: list[Record]
@@ -60,9 +60,9 @@ def by_cursor(records: str | None, *, key: str = "next", parameter: str = "curso
 
 
 def by_number(records: str | None, *, parameter: str = "page", start: int = 1) -> Paging:
-    """Page by numbers: the first page without records is behind the end.
+    """Page by number: the first page without records ends the collection.
 
-    A short page is not taken for the last one: systems have page sizes of their own.
+    A short page need not be the last one, because systems may limit the size of pages.
     """
 
     def following(
@@ -77,7 +77,7 @@ def by_number(records: str | None, *, parameter: str = "page", start: int = 1) -
 
 
 def by_link(records: str | None = None) -> Paging:
-    """Page as the header `Link` says: `<https://...>; rel="next"`."""
+    """Page by the `Link` header: `<https://...>; rel="next"`."""
 
     def following(
         _asked: Parameters, answer: httpx.Response, _body: Any, _found: list[Record]
@@ -97,7 +97,7 @@ def pages(
     """Read the collection at a path; only one page at a time is in memory.
 
     Raises:
-        PermanentError: The system refuses, or does not answer with pages.
+        PermanentError: The system refuses, or its responses are not pages.
         TransientError: The system is unavailable or busy for too long.
     """
     walk = _Walk(client.policy.name, path, parameters, paging)
@@ -108,18 +108,18 @@ def pages(
 async def apages(
     client: http.AsyncClient, path: str, parameters: Mapping[str, str | int], paging: Paging
 ) -> AsyncIterator[list[Record]]:
-    """Do what `pages` does, for `async for`."""
+    """Read the collection at a path, as `pages` does, for `async for`."""
     walk = _Walk(client.policy.name, path, parameters, paging)
     while walk.url is not None:
         yield walk.take(await client.get(walk.url, params=walk.parameters or None))
 
 
 class _Walk:
-    """The way through a collection.
+    """The position in a collection.
 
     Attributes:
-        url: What to ask for next; none at the end.
-        parameters: With which parameters; none where the URL has them.
+        url: URL of the next page; None at the end.
+        parameters: Parameters of the next request; None if the URL has them.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class _Walk:
         self.last = b""
 
     def take(self, answer: httpx.Response) -> list[Record]:
-        """Return the records of a page, and go on to the next."""
+        """Return the records of a page, and move on to the next page."""
         body = http.read_json(self.name, answer)
         key = self.paging.records
         found = body if key is None else body.get(key) if isinstance(body, dict) else None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MAXIMUM = 100_000
 
 
-# Not cached: what the system says may change. Retried on top of the attempts of each request,
-# for a system that is away for minutes.
+# Not cached: records may change. Retried in addition to the attempts of each request, for a system
+# that is unavailable for minutes.
 @task(task_run_name="fetch-{path}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def fetch_record(
     client: MySystemClient,
@@ -30,7 +30,7 @@ def fetch_record(
     """Fetch the record at a path below the base URL, such as `penguins/7`.
 
     Raises:
-        PermanentError: The system refuses, or does not answer with a record in JSON.
+        PermanentError: The system refuses, or does not return a JSON record.
         TransientError: The system is unavailable or busy for longer than the retries last.
     """
     record = client.get(path, **(parameters or {}))
@@ -50,11 +50,11 @@ def fetch_records(
 ) -> list[Record]:
     """Fetch all pages of the collection at a path below the base URL.
 
-    All records are in memory at once. For more than fit there, use the pages as they come:
+    All records are in memory at once. If they do not fit, process page by page:
     `for page in client.pages(path): ...`.
 
     Raises:
-        PermanentError: The system refuses, does not answer with pages, or has more records
+        PermanentError: The system refuses, its responses are not pages, or there are more records
             than the maximum.
         TransientError: The system is unavailable or busy for longer than the retries last.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..common.paging import Record
 
 
-# Retried only where nothing was written: else the outcome is unknown, which is permanent.
+# Retried only if nothing was written: an unknown outcome is a PermanentError.
 @task(task_run_name="create-{path}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def create_record(
     client: MySystemClient,
@@ -26,17 +26,17 @@ def create_record(
     *,
     key: str | None = None,
 ) -> Record:
-    """Add a record to the collection at a path, once, and return the system's answer.
+    """Add a record to the collection at a path, once, and return the system's response.
 
     Args:
         client: The client block.
         path: Path of the collection, below the base URL.
         record: The record.
-        key: `Idempotency-Key`, for a system that knows this header.
+        key: `Idempotency-Key`, for a system that supports this header.
 
     Raises:
-        OutcomeUnknownError: The record may have been added: look before you run this again.
-        PermanentError: The system refuses, or does not answer in JSON.
+        OutcomeUnknownError: The record may have been added: check before you run this again.
+        PermanentError: The system refuses, or does not return JSON.
         TransientError: The system is unavailable or busy for longer than the retries last.
     """
     created = client.create(path, record, key=key)
@@ -44,7 +44,7 @@ def create_record(
     return created
 
 
-# Retried: putting a file twice leaves what putting it once does.
+# Retried: to upload a file twice has the same result.
 @task(task_run_name="upload-{path}", cache_policy=NO_CACHE, **retries.TRANSIENT)
 def upload_file(
     client: MySystemClient,

@@ -12,7 +12,7 @@ class Settings(environment.EnvironmentSettings):
 
 
 def load() -> Settings:
-    """Read the settings, as they are now.
+    """Read the current settings.
 
     Raises:
         PermanentError: A variable holds a value that does not fit.

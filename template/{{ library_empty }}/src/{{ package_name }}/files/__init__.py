@@ -1,7 +1,7 @@
 """Tasks about files.
 
-Importing this takes little longer than importing Prefect: other dependencies are imported
-when a task is called.
+This module imports little more than Prefect: other dependencies are imported when a task is
+called.
 """
 
 from .hash_file_task import hash_file

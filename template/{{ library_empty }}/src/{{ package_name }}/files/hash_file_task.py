@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from ..common import errors, reporting, retries
 
 
-# Not cached: the file may have changed since.
+# Not cached: the file may change.
 @task(
     task_run_name="hash-file-{path}",
     tags={"files"},
@@ -19,7 +19,7 @@ from ..common import errors, reporting, retries
     **retries.TRANSIENT,
 )
 def hash_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file, to compare with one that was published.
+    """Return the SHA-256 checksum of a file.
 
     Args:
         path: The file.

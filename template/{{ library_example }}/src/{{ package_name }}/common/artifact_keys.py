@@ -1,4 +1,4 @@
-"""Keys of artifacts that no two steps of a flow share."""
+"""Keys of artifacts: a different one for each step of a flow."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _lock = threading.Lock()
 
 
 def of_step(kind: str, name: str) -> str:
-    """Return the key for what a task run reports, such as `transform-penguins-1a2b3c4d`.
+    """Return the key for a task run's artifact, such as `transform-penguins-1a2b3c4d`.
 
-    It is the same in each run of a flow, so that Prefect keeps a history. Another flow, another
-    name and another call in the same run have other keys.
+    It is the same in each run of a flow, so that Prefect keeps a history. It differs between
+    flows, names, and calls in the same run.
     """
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     words = [flow.flow.name if flow and flow.flow else "", kind, name]

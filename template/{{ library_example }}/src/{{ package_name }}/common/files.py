@@ -1,4 +1,4 @@
-"""Names of files without secrets, and files that are complete or not there at all."""
+"""Names of files without secrets, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,36 +15,39 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-URL = "([A-Za-z][A-Za-z0-9+.-]+):/"  # a Path makes one slash of two
+URL = "([A-Za-z][A-Za-z0-9+.-]+):/"  # pathlib joins two slashes
 
 
 def public_name(source: str | Path) -> str:
-    """Return a URL or path without what may be secret: login, parameters, query, fragment."""
+    """Return a URL or path without parts that may be secret: login, parameters, query, fragment."""
     text = re.split("[?#]", str(source), maxsplit=1)[0]
     url = re.fullmatch(f"(?s)(?:.*::)?{URL}/*([^/]*)(.*)", text)
     if url is None:
         return text.rpartition("@")[2] if re.search("(?s):.*@", text) else text
     place = url[2].rpartition("@")[2]
     plain = re.fullmatch(r"([\w.-]*|\[[\da-fA-F:.]+\])(:\d*)?", place)
-    # A password with a slash or question mark in it looks like a port and a path.
+    # A password that contains a slash or question mark looks like a port and a path.
     hide = plain is None or (plain[2] and "@" in url[3])
-    # Behind a semicolon are parameters, such as a signature.
+    # Parameters, such as a signature, follow a semicolon.
     return f"{url[1]}://{'...' if hide else place + re.sub(';[^/]*', '', url[3])}"
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Generator[Path]:
-    """Give a new file to write, which takes the target's place when the `with` block ends well.
+    """Yield a new file that replaces the target if the `with` block succeeds.
 
-    Links are followed and stay; so do the permissions of a file that is replaced. What cannot be
-    written is a `PermanentError`.
+    Links are followed and kept; a replaced file keeps its permissions.
+
+    Raises:
+        PermanentError: The target cannot be written.
     """
     name = public_name(target)
     message = f"{name} is not the path of a file, but of a folder, a device, or a URL."
     try:
         real = target.resolve()
-        is_file = real.is_file() or not (real.exists() or real.is_symlink())  # a link to itself
-    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, with a null byte
+        # A symlink that does not exist links to itself.
+        is_file = real.is_file() or not (real.exists() or real.is_symlink())
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null byte
         raise errors.PermanentError(message) from None
     if not is_file or re.match(URL, str(target)):
         raise errors.PermanentError(message)
@@ -52,10 +55,10 @@ def replacing(target: Path) -> Generator[Path]:
         real.parent.mkdir(parents=True, exist_ok=True)
         partial = real.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            # Nobody may read more of the new file than of the old one, not even meanwhile.
+            # Until it has the old file's permissions, only this user may read the new file.
             partial.touch(0o600 if real.exists() else 0o666)
             yield partial
-            # The name must never stand for less than the content, even after a power cut.
+            # Written to disk first, so that the target is complete even after a power failure.
             with partial.open("r+b") as file:
                 os.fsync(file.fileno())
             if real.exists():

@@ -16,7 +16,7 @@ class Settings(environment.EnvironmentSettings):
         default=1_000_000_000, description="Largest file to download, in bytes."
     )
     download_timeout_seconds: PositiveFloat = Field(
-        default=30, description="How long a server may keep silent, in seconds."
+        default=30, description="How long to wait while a server sends nothing, in seconds."
     )
     download_deadline_seconds: PositiveFloat = Field(
         default=3600, description="How long one download may take as a whole, in seconds."
@@ -27,7 +27,7 @@ class Settings(environment.EnvironmentSettings):
 
 
 def load() -> Settings:
-    """Read the settings, as they are now.
+    """Read the current settings.
 
     Raises:
         PermanentError: A variable holds a value that does not fit.

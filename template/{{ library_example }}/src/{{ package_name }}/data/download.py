@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Download:
     """A file that was downloaded, or that already had the expected checksum.
 
-    Its size is in bytes; its source is a URL without user, password and query.
+    The size is in bytes; the source is a URL without user, password and query.
     """
 
     path: Path
@@ -43,7 +43,7 @@ def _name() -> str:
 
 
 def _again(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Try again what may pass, but not before the server wants to be asked again."""
+    """Retry temporary failures, but not before the time that the server asks to wait."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, sources.BusyError) and error.retry_after_seconds:
         reporting.logger(__name__).info("%s Waiting as long as it asks for.", error)
@@ -54,8 +54,8 @@ def _again(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
 _RETRIES: dict[str, Any] = {**retries.TRANSIENT, "retry_condition_fn": _again}
 
 
-# Not cached: the file is on the disk of one machine, and its source may change. The run is
-# named after the target, because a source may hold a secret.
+# Not cached: the file is on one machine's disk, and its source may change. The run is named after
+# the target, because a source may hold a secret.
 @task(
     task_run_name=_name,
     tags={"data"},
@@ -84,15 +84,15 @@ def download_data(
         sha256: SHA-256 checksum that the file must have, 64 hexadecimal digits.
         token: Bearer token for an HTTP server, or `block:` and the name of a Secret block.
         max_bytes: Largest size to accept, compressed and decompressed.
-        timeout_seconds: How long an HTTP server may send nothing.
+        timeout_seconds: How long to wait while an HTTP server sends nothing.
         deadline_seconds: How long an attempt may take. For this and the two arguments above, None
             takes the setting `download_...` of that name.
 
     Raises:
         PermanentError: There is no such file, the server refuses or does not send the whole
             file, it is too large or has another checksum, or it cannot be written.
-        TransientError: The server was unavailable, too slow or lost the connection, for longer
-            than the retries last.
+        TransientError: The server was unavailable or too slow, or the connection was lost, for
+            longer than the retries last.
     """
     config = settings.load()
     limits = sources.Limits(

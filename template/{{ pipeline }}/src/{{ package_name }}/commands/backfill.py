@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Ingest the window, and show what was done."""
+    """Ingest the window, and show the results."""
     from .ingest import ingest, load_flows
 
     if not arguments.tables or arguments.since is None:

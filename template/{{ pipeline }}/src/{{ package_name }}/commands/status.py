@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what can be read now; for the rest, print why not."""
+    """Print what can be read now, and why the rest cannot."""
     from prefect.settings import (
         PREFECT_API_REQUEST_TIMEOUT,
         PREFECT_CLIENT_MAX_RETRIES,
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..common import errors
 
     found: dict[str, Any] = {"errors": []}
-    # Somebody is looking: an answer now is worth more than a complete one in minutes.
+    # A person waits for the answer: do not retry for minutes.
     at_once: dict[Any, Any] = {
         PREFECT_API_REQUEST_TIMEOUT: PATIENCE_SECONDS,
         PREFECT_CLIENT_MAX_RETRIES: 0,
@@ -85,7 +85,7 @@ def _look_at_server() -> dict[str, Any]:
         found = {key: one for key, one in sorted(there.items()) if server.is_tagged(one)}
         try:
             listed = {entry.key for entry in prefect_file.read(client, {})}
-        except errors.PermanentError:  # the file is not here, or has mistakes
+        except errors.PermanentError:  # the file is missing or has mistakes
             listed = {*found}
         rows = [
             _describe(client, "/".join(key), deployment) | {"orphaned": key not in listed}
@@ -133,7 +133,7 @@ def _describe(
 
 
 def _explain(client: SyncPrefectClient, flow_run: FlowRun) -> str | None:
-    """Return why a run failed. One that crashed, say on import, has the reason in its log only."""
+    """Return why a run failed. A run that crashed, such as on import, has the reason in its log."""
     from prefect.client.schemas.filters import LogFilter
     from prefect.client.schemas.sorting import LogSort
 
@@ -147,7 +147,7 @@ def _explain(client: SyncPrefectClient, flow_run: FlowRun) -> str | None:
 
 
 def _find_stuck(client: SyncPrefectClient) -> list[str]:
-    """Return what to do about runs that are pending or running without a sign of life."""
+    """Return what to do about runs that are pending or running without heartbeats."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.events.filters import EventFilter
 

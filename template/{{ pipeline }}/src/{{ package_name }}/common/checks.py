@@ -1,6 +1,6 @@
 """Quality rules, as SQL: on rows before they are published, and on tables in the warehouse.
 
-The SQL is written in DuckDB's dialect, which sqlglot translates into the warehouse's.
+The SQL is written in DuckDB's dialect; sqlglot translates it into the warehouse's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class QualityError(errors.PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one rule found.
+    """The result of one rule.
 
     Attributes:
         table: Name of the table in the warehouse.
@@ -54,17 +54,17 @@ class Finding:
 
 
 def before(found: Extraction) -> list[Finding]:
-    """Check the rules of severity `fail` that are about the rows themselves.
+    """Check the rules of severity `fail` about the rows themselves.
 
     Raises:
-        QualityError: One is violated: the rows must not be published.
-        PermanentError: A rule names a column that is not there.
+        QualityError: A rule is violated, so the rows must not be published.
+        PermanentError: A rule names an unknown column.
     """
     table, target = found.table, found.table.target_name
     early: tuple[type[rules.Rule], ...] = (rules.Dropped,)
-    if found.schema.names:  # of a function that gave no row, only numbers are known
+    if found.schema.names:  # if a function yielded no row, there are no columns
         early += (rules.NotNull, rules.Unique, rules.AcceptedValues, rules.Range, rules.Sql)
-    if table.mode == "full":  # of other modes, the rows that are there count as well
+    if table.mode == "full":  # in other modes, rows in the warehouse count too
         early += (rules.RowCount,)
     chosen = [rule for rule in table.rules if rule.severity == "fail" and isinstance(rule, early)]
     if not chosen:
@@ -111,10 +111,10 @@ def _with_tables(sql: str, place: Callable[[str], exp.Table]) -> exp.Expr:
 
 
 def refuse(target: str, findings: list[Finding], what: str = "it violates its rules") -> None:
-    """Raise an error that lists the broken rules of severity `fail`, if there are any.
+    """Raise an error that lists the violated rules of severity `fail`.
 
     Raises:
-        QualityError: There are.
+        QualityError: There is at least one.
     """
     broken = "; ".join(
         f"{finding.rule}: {finding.violations:,}"
@@ -132,13 +132,13 @@ def _evaluate(
     try:
         with failures.explained("SQL"):
             return _find(query, target, chosen, dropped)
-    except errors.PermanentError as error:  # such as a table or column that is not there
+    except errors.PermanentError as error:  # such as a missing table or column
         message = f"The rules of {target!r} cannot be checked: {error}"
         raise errors.PermanentError(message) from error
 
 
 def _find(query: Query, target: str, chosen: Iterable[rules.Rule], dropped: int) -> list[Finding]:
-    # What is about single rows is counted in one pass.
+    # One query counts the violations of all rules about single rows.
     about_rows = {rule: found for rule in chosen if (found := _about_rows(rule))}
     counts = [f"sum(CASE WHEN {broken} THEN 1 ELSE 0 END)" for _, broken in about_rows.values()]
     total, *sums = query(f"SELECT {', '.join(['count(*)', *counts])} FROM {_name(target)}")[0]
@@ -161,7 +161,7 @@ def _about_rows(rule: rules.Rule) -> tuple[str, str] | None:
         case rules.NotNull(column=column):
             return f"{column} is never null", f"{_name(column)} IS NULL"
         case rules.AcceptedValues(column=column, values=values):
-            # A null among them would let every value pass.
+            # With a null in the list, SQL would accept every value.
             listed = ", ".join(_value(value) for value in values if value is not None)
             text = f"{column} is one of {', '.join(map(str, values))}"
             return text, f"NOT ({_name(column)} IN ({listed}))"
@@ -172,7 +172,7 @@ def _about_rows(rule: rules.Rule) -> tuple[str, str] | None:
             broken = (f"{_name(column)} {sign} {_value(end)}" for _, sign, end in given)
             return text, " OR ".join(broken) or "FALSE"
         case rules.Sql(name=name, condition=condition):
-            return name, f"NOT ({condition}\n)"  # a comment ends with its line
+            return name, f"NOT ({condition}\n)"  # the line break ends a comment
         case _:
             return None
 
@@ -180,7 +180,7 @@ def _about_rows(rule: rules.Rule) -> tuple[str, str] | None:
 def _about_table(
     query: Query, target: str, rule: rules.Rule, total: int, dropped: int
 ) -> tuple[str, int, str]:
-    """Return a rule about more than a row in words, its violations, and more about them."""
+    """Return a rule about the whole table in words, its violations, and details."""
     match rule:
         case rules.Unique(columns=columns):
             listed = ", ".join(map(_name, columns))
@@ -225,7 +225,7 @@ def _newest(query: Query, table: str, column: str) -> datetime | None:
         message = f"Freshness needs a date or time, and {table}.{column} holds {newest!r}"
         raise errors.PermanentError(f"{message}: give the table types={{{column!r}: 'timestamp'}}.")
     when = newest if isinstance(newest, datetime) else datetime.combine(newest, time.min)
-    # A column without time zones is taken to keep UTC.
+    # A time without a zone is taken as UTC.
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""The columns of a source: what kinds of values there are, and how they become Arrow exactly."""
+"""The columns of a source: kinds of values, and their exact conversion to Arrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .table import Table
 
-pc: Any = pyarrow.compute  # makes its functions when it is imported
+pc: Any = pyarrow.compute  # its functions are created on import
 
 TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -61,13 +61,13 @@ _RANGES = {
     pa.timestamp("us"): _YEARS,
     pa.timestamp("us", "UTC"): _YEARS,
 }
-"""What dates and times hold in every database: years 1 to 9999, times before 24:00."""
+"""Dates and times that every database can hold: years 1 to 9999, times before 24:00."""
 
 _DECIMAL = (Decimal, int, float, str)
 _TIMES = (date, datetime, time)
 _NESTED = (dict, list, tuple)
 _PYTHON: dict[pa.DataType, tuple[type, ...]] = {
-    pa.int64(): (int,),  # no floats: Arrow would cut them
+    pa.int64(): (int,),  # no floats: Arrow would truncate them
     pa.float64(): (float, int, Decimal),
     pa.bool_(): (bool, int),
     pa.string(): (str, int, float, bool, Decimal, uuid.UUID, *_NESTED),
@@ -77,7 +77,7 @@ _PYTHON: dict[pa.DataType, tuple[type, ...]] = {
     pa.timestamp("us"): (datetime, str),
     pa.timestamp("us", "UTC"): (datetime, str),
 }
-"""What drivers may give for a type."""
+"""The Python types that drivers may return for an Arrow type."""
 
 USUAL: dict[type, str] = {
     str: "text",
@@ -92,7 +92,7 @@ USUAL: dict[type, str] = {
     **dict.fromkeys((bytes, bytearray, memoryview), "binary"),
     **dict.fromkeys(_NESTED, "json"),
 }
-"""The kinds of Python's values."""
+"""The kinds of Python types."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ class Column:
 
     Attributes:
         name: Its name.
-        type: Its type in Arrow; null if its declared type is unknown.
+        type: Its Arrow type; null if its declared type is unknown.
         select: SQL that reads it, in the source's dialect.
         is_json: Whether its texts are JSON.
-        primary_key: Its place in the primary key, from 1; 0 if it is not part of it.
-        declared: Its type, as the source writes it.
-        order: SQL that orders as its values do; empty if it cannot be a cursor.
-        as_text: Whether its values are parsed from texts, because `Table.types` says so.
-        not_null: Whether the source allows no nulls in it.
+        primary_key: Its position in the primary key, from 1; 0 if it is not part of it.
+        declared: Its type in the source.
+        order: SQL that sorts by its values; empty if it cannot be a cursor.
+        as_text: Whether its values are read as text and parsed, because `Table.types` says so.
+        not_null: Whether the source forbids nulls.
     """
 
     name: str
@@ -123,18 +123,18 @@ class Column:
 
 
 def parse(kind: str) -> pa.DataType | None:
-    """Return the Arrow type of a kind such as `text` or `decimal(18,2)`; None if there is none."""
+    """Return the Arrow type of a kind such as `text` or `decimal(18,2)`, or None."""
     digits = re.fullmatch(r"decimal\( *(\d+) *(?:, *(-?\d+) *)?\)", kind)
     if digits is None:
         return TYPES.get(kind)
     precision, scale = int(digits[1]), int(digits[2] or 0)
-    # PostgreSQL has numeric(3,5) and numeric(3,-2) as well.
+    # PostgreSQL also has numeric(3,5) and numeric(3,-2).
     precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
     return pa.decimal128(precision, scale) if 1 <= precision <= 38 else None
 
 
 def kind(type_: pa.DataType) -> str:
-    """Return the kind of an Arrow type, empty for nulls alone; its name if it has none."""
+    """Return the kind of an Arrow type, or its name if it has none; empty for the null type."""
     if pa.types.is_dictionary(type_):
         return kind(type_.value_type)
     if pa.types.is_decimal(type_):
@@ -143,7 +143,7 @@ def kind(type_: pa.DataType) -> str:
 
 
 def kinds(values: Sequence[Any]) -> set[str]:
-    """Return the kinds of Python's values; for those that have none, the name of their type."""
+    """Return the kinds of Python values; for a type without a kind, its name."""
     given = {*map(type, values)} - {type(None)}
     found = {USUAL.get(_base(one), one.__name__) for one in given}
     times = [value.tzinfo for value in values if isinstance(value, datetime)]
@@ -151,9 +151,9 @@ def kinds(values: Sequence[Any]) -> set[str]:
 
 
 def join(*kinds: str) -> str | None:
-    """Return the kind that holds all values of others; None if there is none."""
+    """Return the kind that can hold the values of all given kinds, or None."""
     found = {*kinds} - {""}
-    if len(found) == 2 and "bigint" in found:  # each integer is checked to be exact as a double
+    if len(found) == 2 and "bigint" in found:  # `fit` refuses integers that a double cannot hold
         found -= {"bigint"} if found & {"double", "decimal"} else set()
     joined = "".join(found) if len(found) < 2 else "?"
     return None if joined and parse(joined) is None else joined
@@ -164,7 +164,7 @@ def _base(given: type) -> type:
 
 
 def from_python(values: Sequence[Any], column: Column) -> pa.Array:
-    """Make an array of what a driver gave; `fit` gives it the column's type.
+    """Make an array from a driver's values; `fit` casts it to the column's type.
 
     Raises:
         ValueError: A value is not of the column's type, though Arrow would accept it.
@@ -178,9 +178,9 @@ def from_python(values: Sequence[Any], column: Column) -> pa.Array:
         times = [value for value in values if isinstance(value, datetime | time)]
         if {value.tzinfo is not None for value in times} - {getattr(type_, "tz", None) is not None}:
             raise ValueError("times with a zone, or some without one")
-        if any(getattr(value, "nanosecond", 0) for value in times):  # of pandas
+        if any(getattr(value, "nanosecond", 0) for value in times):  # pandas.Timestamp
             raise ValueError("nanoseconds, or NaT")
-    # As texts come what Arrow would not take, and integers of which 0 and 1 alone are booleans.
+    # As text: values that Arrow refuses, and integers, of which only 0 and 1 are booleans.
     as_texts = pa.types.is_string(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_)
     if found == {str} or as_texts:
         texts = values if found == {str} else [_text(value, column.is_json) for value in values]
@@ -195,7 +195,7 @@ def _text(value: Any, is_json: bool) -> str | None:
 
 
 def _json(value: Any) -> str:
-    """Return a value as JSON, in which times, decimals and UUIDs are texts."""
+    """Return a value as JSON; times, decimals and UUIDs become text."""
     waiting = [value]
     for part in waiting:
         match part:
@@ -216,17 +216,17 @@ def _plain(value: Any) -> str:
 
 
 def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Give values their type.
+    """Cast values to a type.
 
     Raises:
-        ValueError: A value would change; also as an ArrowInvalid.
+        ValueError: A value would change; may be an ArrowInvalid.
     """
-    if pa.types.is_time(type_) and pa.types.is_string(array.type):  # Arrow parses only whole times
+    if pa.types.is_time(type_) and pa.types.is_string(array.type):  # Arrow parses timestamps only
         array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
     given, array = array, array.cast(type_)
     if pa.types.is_decimal(type_):
-        # Arrow 26 drops the upper bits of numbers that are too large, and the lower digits of
-        # those with more than 38 of them, and says nothing: floats tell.
+        # Arrow 26 silently drops the upper bits of numbers that are too large, and digits beyond
+        # 38: a comparison with floats shows it.
         exact, found = (part.cast(pa.float64(), safe=False) for part in (given, array))
         size, off = pc.abs(exact), pc.abs(pc.subtract(exact, found))
         limit = 1.5 * 10.0 ** (type_.precision - type_.scale)
@@ -239,13 +239,13 @@ def fit(array: pa.Array, type_: pa.DataType) -> pa.Array:
         if found["min"] is not None and not low <= found["min"] <= found["max"] <= high:
             raise ValueError("infinity, a year outside of 1 to 9999, or 24:00")
     elif pa.types.is_string(type_):
-        array.validate(full=True)  # that it is UTF-8
+        array.validate(full=True)  # raises if it is not UTF-8
     return array
 
 
 @contextlib.contextmanager
 def refusing(table: Table | None, column: Column) -> Generator[None]:
-    """Turn an error about a value into one that names its column."""
+    """Raise errors about a value with the name of its column."""
     try:
         yield
     except (pa.ArrowException, ValueError, OverflowError) as error:
@@ -253,9 +253,9 @@ def refusing(table: Table | None, column: Column) -> Generator[None]:
 
 
 def refused(table: Table | None, column: Column, what: str) -> errors.PermanentError:
-    """Return the error for a value that is not of its column's type, with what would read it."""
+    """Return the error for a value that does not fit its column, with the setting that reads it."""
     other = "text"
-    if pa.types.is_string(column.type) and not column.select:  # of a function
+    if pa.types.is_string(column.type) and not column.select:  # from a function
         other = ""
     elif pa.types.is_string(column.type):
         other = "binary"

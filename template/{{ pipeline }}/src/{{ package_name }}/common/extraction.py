@@ -1,7 +1,7 @@
 """Extraction: reads the new rows of a source into a file of clean rows.
 
-The rows wait in an Arrow file: memory stays flat, a bad load can be kept out, and loading no
-longer needs the source.
+The rows wait in an Arrow file: memory stays bounded, a bad load can be kept out, and loading does
+not need the source.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _WRITE = (
 class Window:
     """Rows to read again: those whose cursor is at or above `since` and below `until`.
 
-    It never moves the watermark: what lies between it and the window may not have been read.
+    A window never moves the watermark: rows between the two may not have been read yet.
 
     Attributes:
         since: Lowest cursor value, as text: a date or time in ISO format, or a number.
@@ -73,37 +73,37 @@ class Window:
 
     @classmethod
     def parse(cls, since: str | None, until: str | None) -> Window | None:
-        """Create a window from the parameters of a flow; None if there are none."""
+        """Create a window from the parameters of a flow, or return None if both are empty."""
         if since is None and until is not None:
             raise errors.PermanentError("A window that ends needs a beginning: give `since` too.")
         for text in (since, until):
-            if text is not None and not re.search(r"\d|^[+-]?inf$", text):  # `yesterday`
+            if text is not None and not re.search(r"\d|^[+-]?inf$", text):  # such as `yesterday`
                 raise errors.PermanentError(f"{text!r} is no cursor value: {_WRITE}")
         return None if since is None else cls(since=since, until=until)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Rows of a table that wait to be loaded.
+    """Extracted rows of a table, ready to be loaded.
 
     Attributes:
         table: The table.
-        source: Where they came from, without secrets.
-        key: Its key; empty without one.
+        source: Where the rows came from, without secrets.
+        key: The key of the table; empty without one.
         file: Arrow IPC file with the rows.
-        schema: Its columns.
-        json: Those that hold JSON.
-        rows_read: Rows read, with those that were dropped.
+        schema: The columns.
+        json: Names of columns that hold JSON.
+        rows_read: Rows read, including those that were dropped.
         rows: Rows in the file.
-        watermark: Newest cursor value once they are loaded, as text.
-        cursor_kind: What kind of value that is.
-        state: State of the dlt resource that gave them, as JSON.
-        based_on: The load whose watermark it started from.
+        watermark: Newest cursor value once the rows are loaded, as text.
+        cursor_kind: Kind of that value.
+        state: State of the dlt resource, as JSON.
+        based_on: Id of the load whose watermark it started from.
         is_new: Whether the table is not in the warehouse yet.
-        untyped: Columns of a function's rows that hold nothing but nulls.
-        adds: Whether the rows of a function go beside all that are there.
-        gone: Columns of the warehouse to drop once the rows are there.
-        rules_met: Rules that the rows were checked by, and met.
+        untyped: Columns of a function's rows that hold only nulls.
+        adds: Whether a function's rows are appended without comparing them with existing rows.
+        gone: Columns to drop from the warehouse after the load.
+        rules_met: Rules that the rows were checked by.
     """
 
     table: Table
@@ -139,7 +139,7 @@ def extract(
         table: The table.
         folder: Folder for the file of rows.
         receipt: The last load of the table; None reads all of it.
-        window: Read this window again instead.
+        window: Read this window again instead of new rows.
         rows: Function that yields the rows, if the table is not read from a database.
 
     Raises:
@@ -149,7 +149,7 @@ def extract(
     if window is not None and table.mode == "append" and table.cursor is None:
         message = f"Table {table.name!r} has no cursor, so no part of it can be read again."
         raise errors.PermanentError(message)
-    # Another cursor than the watermark's says nothing of what has been read.
+    # A watermark of another cursor does not tell what has been read.
     if receipt is not None and (receipt.mode == "reset" or receipt.cursor != table.cursor):
         receipt = dataclasses.replace(receipt, watermark=None, cursor_kind=None, state=None)
     watermark, based_on = (receipt.watermark, receipt.load_id) if receipt else (None, None)
@@ -174,7 +174,7 @@ def extract(
 
 
 def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
-    """Say so if the table was loaded from another place or with another selection before."""
+    """Warn if the last load came from another source or with another selection."""
     table, changed = found.table, ""
     if not db_utils.is_same(receipt.source or found.source, found.source):
         changed = f"came from {receipt.source}, this one comes from {found.source}"
@@ -190,7 +190,7 @@ def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
 
 @functools.cache
 def _places() -> threading.BoundedSemaphore:
-    """Return the semaphore that limits how many threads of this process read at once."""
+    """Return the semaphore that limits how many threads of this process read at a time."""
     return threading.BoundedSemaphore(settings.load().max_workers)
 
 
@@ -206,8 +206,8 @@ def _from_database(
     key = table.key or tuple(name for _, name in primary)
     _require(table, described, schema, key)
     since, until = _bounds(table, schema, watermark, window)
-    # Older versions of a row must not replace a newer one: where a key has several rows, those
-    # after the window are read as well, and dropped together with what they replace.
+    # An older version of a row must not replace a newer one. If a key may have several rows, also
+    # read those after the window; `_clean` drops them and the versions they replace.
     whole = set(key) == {name for _, name in primary}
     batches = readers.read(
         url,
@@ -249,14 +249,14 @@ def _require(table: Table, where: str, schema: pa.Schema, key: tuple[str, ...]) 
 def _from_function(
     table: Table, file: Path, receipt: Receipt | None, window: Window | None, rows: Rows
 ) -> Extraction:
-    """Let dlt run a function or resource, and keep what it gives as Arrow."""
+    """Run a function or resource with dlt, and keep its rows as Arrow."""
     import dlt
-    from dlt.common.json import json as typed_json  # whose times stay times
+    from dlt.common.json import json as typed_json  # keeps times as times
     from dlt.extract import DltResource, DltSource
     from dlt.extract.items_transform import FilterItem
 
     class Last(FilterItem):
-        placement_affinity = 2  # behind what dlt has at the end, such as its own cursor
+        placement_affinity = 2  # after all steps of dlt, such as its incremental cursor
 
     source = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__name__)}()"
     if table.where or table.schema or table.source:
@@ -270,7 +270,7 @@ def _from_function(
         tempfile.TemporaryDirectory(prefix=SCRATCH) as folder,
     ):
         pipeline = dlt.pipeline("extract", pipelines_dir=folder)
-        # What is to be whole does not go on where the last load ended.
+        # A whole table or a window does not continue from the last load's state.
         if receipt is not None and receipt.state and window is None and table.mode != "full":
             with pipeline.managed_state() as state:
                 state.update({"sources": typed_json.typed_loads(receipt.state)})
@@ -293,11 +293,11 @@ def _from_function(
         size = min(settings.load().batch_bytes // 2, readers.BYTES)
         count = _write(file, kept.schema, readers.join(kept.batches(), size))
     key, schema = table.key or (), kept.schema
-    if count:  # without a row, nothing says which columns there are
+    if count:  # without a row, the columns are unknown
         _require(table, source, schema, key)
     json = frozenset(name for name, kind in kept.kinds.items() if kind == "json")
     state = typed_json.typed_dumps(sources) if sources else None
-    # What a function that is not told a beginning gives, or one that knows where it was, is new.
+    # All rows are new if the function has no parameter `since`, or a state of its own.
     adds = table.mode == "append" and (state is not None or "since" not in arguments)
     return Extraction(
         *(table, source, key, file, schema, json),
@@ -310,7 +310,7 @@ def _from_function(
 
 
 def _since(table: Table, receipt: Receipt | None, window: Window | None) -> Any:
-    """Return where a function is to begin, as a value of its cursor; None at first."""
+    """Return the cursor value from which a function should read; None for all rows."""
     last = receipt.watermark if receipt else None
     text = window.since if window else last
     if text is None or table.cursor is None:
@@ -341,7 +341,7 @@ def _write(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> 
 
 @functools.cache
 def _duckdb() -> duckdb.DuckDBPyConnection:
-    """Return one DuckDB for all tables of this process: each takes 20 ms of CPU time to make."""
+    """Return DuckDB for all tables of this process: to open one takes 20 ms of CPU time."""
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
@@ -355,7 +355,7 @@ def query(extraction: Extraction) -> Generator[duckdb.DuckDBPyConnection]:
         pa.memory_map(str(extraction.file)) as mapped,
         ipc.open_file(mapped) as reader,
     ):
-        # Nothing is copied: only the columns that a query needs are read from the disk.
+        # Copies nothing: DuckDB reads only the columns that a query needs from the disk.
         connection.register("rows", reader.read_all())
         yield connection
 
@@ -390,7 +390,7 @@ def _clean(found: Extraction, window: Window | None) -> Extraction:
             return found
         statement = f"SELECT * FROM rows WHERE {where}"
         if doubled:
-            # The newest row of a key stays, and of equally new ones any.
+            # The newest row of a key stays; among equally new ones, any.
             number = f"row_number() OVER (PARTITION BY {keys} ORDER BY {cursor} DESC) = 1"
             statement += f" QUALIFY {number}"
         if window and window.until and table.cursor:
@@ -436,14 +436,14 @@ def _watermark(found: Extraction) -> str | None:
 
 
 def _check_shrink(found: Extraction, receipt: Receipt | None) -> None:
-    """Refuse a full load that has lost most of its rows."""
+    """Refuse a full load with far fewer rows than the last one."""
     table = found.table
     before = receipt.rows_loaded if receipt else 0
     if receipt and receipt.mode in {"incremental", "append"}:
-        before = 1  # at least, which a source without a row must not replace
+        before = 1  # the table has at least one: an empty source must not replace it
     if table.mode != "full" or not before or table.max_shrink == 1:
         return
-    # Small tables may halve any day; none may be suddenly empty.
+    # A table of fewer than 100 rows may shrink, but not become empty.
     if found.rows == 0 or (before >= 100 and found.rows < before * (1 - table.max_shrink)):
         raise errors.PermanentError(
             f"{table.name!r} has {found.rows:,} rows in {found.source}, after {before:,} in the"
@@ -455,7 +455,7 @@ def _check_shrink(found: Extraction, receipt: Receipt | None) -> None:
 def _bounds(
     table: Table, schema: pa.Schema, watermark: str | None, window: Window | None
 ) -> tuple[Any, Any]:
-    """Return where reading begins and ends; None where it does not."""
+    """Return the lowest cursor value to read and the end; None leaves either open."""
     if table.cursor is None:
         return None, None
     type_ = schema.field(table.cursor).type
@@ -471,10 +471,10 @@ def _bounds(
 
 
 def _earlier(table: Table, since: Any) -> Any:
-    """Return where reading begins with the table's lookback."""
+    """Return a cursor value minus the table's lookback."""
     lookback: Any = table.lookback
     if isinstance(lookback, timedelta) and not isinstance(since, datetime):
-        lookback = -(-lookback // timedelta(days=1)) * timedelta(days=1)  # a date has no hours
+        lookback = -(-lookback // timedelta(days=1)) * timedelta(days=1)  # whole days, as in a date
     try:
         return since - lookback
     except (TypeError, OverflowError):
@@ -508,7 +508,7 @@ def _literal(value: Any) -> str:
 
 
 def quote(name: str) -> str:
-    """Return a name as it stands in the SQL of `query`."""
+    """Return a name quoted for the SQL of `query`."""
     return '"' + name.replace('"', '""') + '"'
 
 

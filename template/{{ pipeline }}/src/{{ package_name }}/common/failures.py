@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _FULL_DISK = re.compile(r"no space left|disk full|could not extend file", re.IGNORECASE)
-# Transient classes of SQLSTATE: connection, resources (but for a full disk), locks, time-outs,
+# Transient classes of SQLSTATE: connection, resources (except a full disk), locks, timeouts,
 # shutdown.
 _TRANSIENT_STATES = re.compile(r"08|40|53(?!100)|55P03|57014|57P0|58")
 _TRANSIENT_WORDS = re.compile(
@@ -37,7 +37,7 @@ _ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
 
 @contextlib.contextmanager
 def explained(where: str) -> Generator[None]:
-    """Turn errors of databases and dlt into one sentence that begins with `where`.
+    """Raise errors of databases and dlt as one sentence that begins with `where`.
 
     Raises:
         PermanentError: A retry does not help.
@@ -49,12 +49,12 @@ def explained(where: str) -> Generator[None]:
         raise
     except (ImportError, TypeError, AttributeError):
         raise  # a bug, or a missing driver
-    except Exception as error:  # drivers share no base class
+    except Exception as error:  # drivers have no common base class
         raise explain(error, where) from error
 
 
 def explain(error: BaseException, where: str) -> errors.PermanentError | errors.TransientError:
-    """Return the sentence for an error of a database or of dlt."""
+    """Return our error for an error of a database or of dlt."""
     chain = _chain(error)
     for link in chain:
         if isinstance(link, errors.PermanentError | errors.TransientError):
@@ -71,13 +71,13 @@ def explain(error: BaseException, where: str) -> errors.PermanentError | errors.
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error and its causes, the first cause last."""
+    """Return an error and its causes, the root cause last."""
     chain: list[BaseException] = []
     found: BaseException | None = error
     while found is not None and found not in chain:
         chain.append(found)
         found = (
-            getattr(found, "dbapi_exception", None)  # dlt's, and below SQLAlchemy's
+            getattr(found, "dbapi_exception", None)  # of dlt, or wrapped by SQLAlchemy
             or (found.orig if isinstance(found, exc.DBAPIError) else None)
             or getattr(found, "exception", None)
             or getattr(found, "client_exception", None)
@@ -89,7 +89,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _sentence(chain: list[BaseException]) -> str:
     """Return the first line with text, without passwords."""
     text = next((str(link) for link in reversed(chain) if str(link).strip()), "")
-    # dlt keeps only the text of what a load job raised: its last line that names an error.
+    # dlt keeps the traceback of a load job as text: take its last line that names an error.
     if "Traceback (most recent call last)" in text:
         named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
         text = named[-1] if named else text

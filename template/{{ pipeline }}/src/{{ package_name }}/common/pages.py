@@ -1,4 +1,4 @@
-"""Pages: converts what a function yields (rows, DataFrames or Arrow tables) to Arrow."""
+"""Pages: converts the rows, DataFrames or Arrow tables that a function yields to Arrow."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class Pages:
-    """The pages of a function, kept in a file until the types that hold all of them are known.
+    """The pages of a function, kept in a file until the types that fit all of them are known.
 
-    The file has one stream of Arrow behind the other, because the types of pages differ.
+    The file is a sequence of Arrow streams, because the types of pages differ.
 
     Attributes:
-        kinds: Kind of each column; empty for one without any value.
-        schema: The columns that have one, after `close`.
+        kinds: Kind of each column; empty for a column without any value.
+        schema: The columns that have a value, after `close`.
     """
 
     def __init__(self, table: Table, hints: Any, file: Path) -> None:
-        """Keep the pages of a table, of whose columns a resource of dlt may have hints."""
+        """Keep the pages of a table; `columns` are the column hints of a dlt resource."""
         from dlt.common.normalizers.naming.direct import NamingConvention
 
         self.kinds: dict[str, str] = {}
@@ -47,14 +47,14 @@ class Pages:
         self._written: pa.Schema | None = None
 
     def add(self, page: Any) -> bool:
-        """Keep a row, a DataFrame or an Arrow table; False, as dlt need not keep it as well."""
+        """Keep a row, a DataFrame or an Arrow table; return False, so that dlt drops it."""
         if isinstance(page, Mapping):
             self._rows.append(dict(page))
             if len(self._rows) >= readers.ROWS:
                 self._write_rows()
             return False
         self._write_rows()
-        if hasattr(page, "reset_index"):  # a DataFrame, whose index is data if it has a name
+        if hasattr(page, "reset_index"):  # a DataFrame; a named index is data
             names = [name for name in page.index.names if name is not None]
             page = page.reset_index(names) if names else page
             if page.index.dtype.kind not in "iu":
@@ -79,7 +79,7 @@ class Pages:
         self.schema = pa.schema([(name, self._type(name, kind)) for name, kind in kinds.items()])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the kept rows, with types that hold all values."""
+        """Yield the kept rows, with types that fit all values."""
         with pa.OSFile(str(self._file)) as kept:
             while kept.tell() < kept.size():
                 with ipc.open_stream(kept) as reader:
@@ -113,7 +113,7 @@ class Pages:
                 arrays[name] = self._array(name, values)
         if not arrays and not rows:
             return
-        # Rows without a value count too: pages to come may have the columns.
+        # Keep rows without any value as well: later pages may have their columns.
         page = pa.table(arrays or {"": pa.nulls(rows)})
         if page.schema != self._written:
             if self._stream is not None:
@@ -123,9 +123,9 @@ class Pages:
         self._stream.write_table(page, max_chunksize=20_000)
 
     def _array(self, name: str, values: Any) -> Any:
-        """Return the values of a column, as texts where they are to be parsed."""
+        """Return the values of a column, as text if they are parsed later."""
         if hasattr(values, "dtype") and values.dtype.kind in "biufM":
-            values = pa.Array.from_pandas(values)  # in which NaN is a missing value
+            values = pa.Array.from_pandas(values)  # reads NaN as a missing value
         elif hasattr(values, "dtype"):
             values = values.astype(object).where(values.notna(), None).tolist()
         elif not isinstance(values, list) and types.kind(values.type) == "json":
@@ -144,7 +144,7 @@ class Pages:
             message = f"{message} no type holds as they are: convert them in the function{advice}."
             raise errors.PermanentError(message)
         self.kinds[name] = known
-        # A time without a zone is in UTC, where that is asked for.
+        # If `timestamptz` is wanted, a time without a zone is taken as UTC.
         fits = {natural, wanted} == {"timestamp", "timestamptz"}
         as_text = natural is None or not (fits or types.join(natural, known) == known)
         column = types.Column(
@@ -163,7 +163,7 @@ class Pages:
 
 
 def parse(table: Table, column: str, kind: str) -> pa.DataType:
-    """Return the type of a kind that a table asks for."""
+    """Return the Arrow type of a kind in `Table.types`."""
     type_ = types.parse(kind)
     if type_ is None:
         message = f"Table {table.name!r}: types has {kind!r} for column {column!r};"

@@ -1,4 +1,4 @@
-"""Receipts: the warehouse keeps a record of each completed load beside its rows."""
+"""Receipts: the warehouse keeps a record of each completed load."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Receipt:
     Attributes:
         table_name: Name of the table in the warehouse.
         mode: How its rows were loaded; `reset` once the table was reset.
-        loaded_at: When.
+        loaded_at: When it was loaded.
         source: Where the rows came from, without secrets.
-        selection: Digest of which rows and columns they are.
+        selection: Digest of the settings that select rows and columns.
         project: The project that loaded it.
         cursor: The table's cursor.
-        watermark: Its newest value loaded so far, as text.
-        cursor_kind: What kind of value that is, such as `timestamptz`.
-        state: State of the dlt resource that gave the rows, as JSON.
+        watermark: The newest cursor value loaded so far, as text.
+        cursor_kind: Kind of that value, such as `timestamptz`.
+        state: State of the dlt resource, as JSON.
         rows_read: Rows read.
-        rows_loaded: Rows written: for `full` all of them, else what was new or read again.
-        rows_dropped: Rows without a key or cursor, and all but one of those with one key.
-        bytes_loaded: Size of those rows as Arrow.
-        rules_met: Rules that the rows were checked by before they were published, and met.
-        version: Version of this package, from git, with the commit unless it is in a tag.
+        rows_loaded: Rows written: for `full` all rows, otherwise those that were new or read again.
+        rows_dropped: Rows left out: without a key or cursor, or duplicates of a key.
+        bytes_loaded: Size of the written rows as Arrow.
+        rules_met: Rules that were checked before the rows were published.
+        version: Version of this package and its commit.
         flow_run: Id of the flow run.
         load_id: The load's `_dlt_load_id`.
     """
@@ -62,7 +62,7 @@ class Receipt:
     rows_read: int = 0
     rows_loaded: int = 0
     rows_dropped: int = 0
-    # Receipts that an older version wrote have none of these.
+    # Receipts of older versions lack these.
     bytes_loaded: int | None = None
     rules_met: int | None = None
     version: str | None = None
@@ -77,19 +77,19 @@ SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
 
 
 def latest(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last completed loads of existing tables, of all or those named."""
+    """Return the last completed load of each existing table, or of those named."""
     found = recorded(opened, *names)
-    # Of a table that somebody has dropped, all rows are new.
+    # A table that somebody has dropped is loaded from its beginning.
     there = opened.columns(opened.raw, *found)
     return {name: receipt for name, receipt in found.items() if name in there}
 
 
 def recorded(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
-    """Return the last receipts, also of tables that no longer exist."""
+    """Return the last receipt of each table, also of tables that no longer exist."""
     there = opened.columns(opened.raw, RECEIPTS).get(RECEIPTS)
     if not there:
         return {}
-    fields = [field for field in _FIELDS if field in there]  # older versions had fewer
+    fields = [field for field in _FIELDS if field in there]  # older versions wrote fewer columns
     name = opened.quote("table_name")
     listed = ", ".join(map(opened.quote, (*fields, LOAD_ID)))
     newest = f"{opened.quote('loaded_at')} DESC, {opened.quote(LOAD_ID)} DESC"
@@ -106,12 +106,12 @@ def recorded(opened: warehouse.Warehouse, *names: str) -> dict[str, Receipt]:
 
 
 def completed(opened: warehouse.Warehouse) -> str:
-    """Return the query for the loads that dlt has marked as complete."""
+    """Return a query for the loads that dlt has marked as complete."""
     return f"SELECT load_id FROM {opened.name(opened.raw, '_dlt_loads')} WHERE status = 0"
 
 
 def read_receipts(*names: str) -> dict[str, Receipt]:
-    """Open the warehouse and return the last completed loads of tables, of all or those named."""
+    """Open the warehouse and return the last completed load of each table, or of those named."""
     with warehouse.connect() as opened:
         return latest(opened, *names)
 
@@ -127,8 +127,9 @@ def report(
     Args:
         key: Last part of the artifact's key, the same each time: Prefect keeps the history.
         loads: The completed loads.
-        findings: What the rules found in the warehouse, by table; otherwise before the load.
-        failed: Why tables failed or broke a rule, by table.
+        findings: What the rules found in the warehouse, by table; without an entry, the rules
+            that were checked before the load count.
+        failed: Why a table failed or broke a rule, by table.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -161,17 +162,17 @@ def report(
 
 
 def _code(value: Any) -> str:
-    """Return a value as code in Markdown, in one line of a table."""
+    """Return a value as Markdown code that fits in one cell of a table."""
     text = " ".join(str("" if value is None else value).replace("`", "'").split())
     return f"`{text}`".replace("|", "\\|") if text else ""
 
 
 def unread(name: str, ours: dict[str, Receipt]) -> Receipt:
-    """Return the receipt of a table that is ours, and has to be read from its beginning."""
+    """Return a receipt without a watermark: the next load reads the whole table."""
     return Receipt(table_name=name, mode="reset", loaded_at=now(ours))
 
 
 def now(ours: dict[str, Receipt]) -> datetime:
-    """Return the time for new receipts: later than the last ones, even if the clock went back."""
+    """Return the time for a new receipt: later than the last one, even if the clock went back."""
     last = [receipt.loaded_at + timedelta(microseconds=1) for receipt in ours.values()]
     return max([datetime.now(tz=UTC), *last])

@@ -34,14 +34,14 @@ _PAGE = 200
 
 @contextlib.contextmanager
 def connect() -> Generator[SyncPrefectClient]:
-    """Open a client of Prefect's server; its errors become one sentence.
+    """Open a client of Prefect's server; errors become one sentence.
 
     Raises:
         PermanentError: No server is named, or it refuses a request.
         TransientError: It does not answer.
     """
     if not PREFECT_API_URL.value():
-        # Prefect would start a server of its own, which knows nothing.
+        # Otherwise Prefect would start an empty temporary server.
         message = "PREFECT_API_URL is not set: name Prefect's server, or use an environment's file."
         raise errors.PermanentError(message)
     with prefect_api.explained(), get_client(sync_client=True) as client:
@@ -52,11 +52,11 @@ def connect() -> Generator[SyncPrefectClient]:
 def local_server() -> Generator[None]:
     """Run flows in this process, with a temporary server if PREFECT_API_URL names none.
 
-    Prefect would stop that server at the exit of the process, and log it after the result. Here it
-    receives all logs and events, and stops, before anything else is printed.
+    Prefect itself stops that server when the process exits, and logs that after the result. Here
+    it receives all logs and events and stops before anything else is printed.
     """
     if PREFECT_API_URL.value():
-        with connect() as client:  # before a run that would fail at length
+        with connect() as client:  # fail at once if it does not answer
             client.read_flows(limit=1)
         yield
         return
@@ -82,7 +82,7 @@ def read_deployments(
         tags=DeploymentFilterTags(all_=[runs.deployment_name()]),
         name=DeploymentFilterName(any_=[*names]),
     )
-    # By time: many share a name, and what is sorted by it may move between pages.
+    # Sort by time: many deployments share a name, so pages sorted by name may overlap.
     sort, of_flows = DeploymentSort.CREATED_DESC, FlowSort.NAME_ASC
     found = _read_all(client.read_deployments, deployment_filter=wanted, sort=sort)
     flows = _read_all(client.read_flows, deployment_filter=wanted, sort=of_flows)
@@ -91,7 +91,7 @@ def read_deployments(
 
 
 def read_automations(client: SyncPrefectClient) -> list[Automation]:
-    """Return all automations of the server, which cannot filter them by owner."""
+    """Return all automations of the server: it cannot filter them by project."""
     return _read_all(client.read_automations, sort=AutomationSort.CREATED_DESC)
 
 
@@ -103,12 +103,12 @@ def _read_all(read: Callable[..., list[Any]], **options: object) -> list[Any]:
 
 
 def is_tagged(deployment: DeploymentResponse) -> bool:
-    """Tell whether a deployment has the two tags of this project and environment."""
+    """Return whether a deployment has the two tags of this project and environment."""
     return {settings.PROJECT, runs.deployment_name()} <= {*deployment.tags}
 
 
 def is_ours(deployment: DeploymentResponse) -> bool:
-    """Tell whether a deployment is this project's, though somebody may have changed its tags."""
+    """Return whether a deployment is this project's, even if somebody has changed its tags."""
     package = __name__.partition(".")[0]
     return settings.PROJECT in deployment.tags or f"{deployment.entrypoint}".startswith(
         f"{package}."

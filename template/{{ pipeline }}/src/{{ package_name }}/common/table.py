@@ -23,8 +23,8 @@ UNUSABLE = re.compile(r'^$|^_dlt|^_ingestions$|[.;%{}<>:"\'/\\|?*▶\x00-\x1f]|^
 
 
 def is_usable(name: str) -> bool:
-    """Return whether a table in the warehouse may have the name."""
-    # dlt adds 30 bytes to it for the name of a file, of which systems allow 255.
+    """Return whether the name is valid for a table in the warehouse."""
+    # dlt adds 30 bytes for a file's name, of which systems allow 255.
     return UNUSABLE.search(name) is None and len(name.encode()) <= 200
 
 
@@ -81,22 +81,22 @@ class Table:
 
     @property
     def target_name(self) -> str:
-        """Name of the table in the warehouse."""
+        """The name of the table in the warehouse."""
         return self.target or self.name
 
     @property
     def selection(self) -> str:
-        """Digest of what says which rows and columns are read."""
+        """Digest of the settings that select rows and columns."""
         columns, exclude = sorted(self.columns or ()), sorted(self.exclude)
         chosen = (self.schema, self.name, self.where, columns, exclude)
         return hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
 
     def __post_init__(self) -> None:
-        """Refuse a description that cannot work."""
+        """Refuse wrong settings."""
         what = f"Table {self.name!r}"
         for argument in ("key", "rules", "columns", "exclude"):
             value = getattr(self, argument)
-            if value is not None and not isinstance(value, tuple):  # (x) is x without a comma
+            if value is not None and not isinstance(value, tuple):  # such as ("x") for ("x",)
                 raise TypeError(f"{what}: {argument} must be a tuple, such as ({value!r},).")
         choices = {"mode": Mode, "cursor_nulls": OnNull}
         choices |= {"on_new_column": OnDrift, "on_missing_column": OnDrift}
@@ -147,7 +147,7 @@ class AllTables:
     template: Table = field(default_factory=lambda: Table(name="any"))
 
     def __str__(self) -> str:
-        """What it stands for, in messages."""
+        """What the entry stands for, in messages."""
         return f"all tables of {_place(self)}"
 
     def expand(self, names: Collection[str]) -> list[Table]:
@@ -179,11 +179,11 @@ Entry = Table | AllTables
 
 
 def check_targets(tables: Iterable[Table], found: Iterable[Table] = ()) -> None:
-    """Refuse tables that would share a name in the warehouse, which may ignore case.
+    """Refuse tables with the same name in the warehouse, which may ignore case.
 
     Args:
-        tables: Those with an entry of their own.
-        found: Those that `AllTables` stands for.
+        tables: Tables with their own entry.
+        found: Tables of an `AllTables` entry.
     """
     own = [*tables]
     names = {table.target_name.lower() for table in own}

@@ -1,6 +1,6 @@
-"""The warehouse: dlt's destination for its URL, one writer at a time, and SQL in it.
+"""The warehouse: dlt's destination for its URL, locks for writers, and SQL.
 
-DuckDB is here; the warehouses of extras are in modules of their own.
+This module holds DuckDB; the warehouses of extras have their own modules.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-# Before dlt is imported, which reads its configuration from the environment.
+# Set before dlt is imported: it reads its configuration from the environment.
 for _name, _value in {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",  # it ignores DO_NOT_TRACK
-    "RUNTIME__LOG_LEVEL": "CRITICAL",  # what matters is raised; what dlt tries again, it logs
-    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",  # ties rows to their load
+    "RUNTIME__DLTHUB_TELEMETRY": "false",  # dlt ignores DO_NOT_TRACK
+    "RUNTIME__LOG_LEVEL": "CRITICAL",  # dlt logs errors that it retries; others are raised
+    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",  # links rows to their load
     "INGESTION__DATA_WRITER__BUFFER_MAX_ITEMS": "1",  # batches are large already
-    "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "500",  # rows of a function, however wide
-    "DATA_WRITER__FILE_MAX_BYTES": "33554432",  # its PostgreSQL driver reads a whole file
-    "RESTORE_FROM_DESTINATION": "false",  # the tables themselves say what they are
-    "LOAD__WORKERS": "4",  # files loaded at once, so that memory stays bounded
-    "LOAD__TRUNCATE_STAGING_DATASET": "true",  # no second copy of the rows is left behind
+    "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "500",  # a function's rows may be wide
+    "DATA_WRITER__FILE_MAX_BYTES": "33554432",  # the PostgreSQL driver reads a whole file
+    "RESTORE_FROM_DESTINATION": "false",  # the tables show their own columns
+    "LOAD__WORKERS": "4",  # files loaded at the same time; bounds memory
+    "LOAD__TRUNCATE_STAGING_DATASET": "true",  # leaves no second copy of the rows
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -57,10 +57,9 @@ _MODULES = {
 """By a URL's scheme: the module with the class for it, which comes with the extra."""
 
 OPTIONS: dict[str, Any] = {
-    # Names stay as they are; dlt's default would make one table of two that differ in letters
-    # it does not know.
+    # Keep names as they are: dlt's default replaces letters, so two tables may become one.
     "naming_convention": "direct",
-    # A full load goes through a staging table: readers never see a moment without rows.
+    # A full load goes through a staging table, so that readers always see rows.
     "replace_strategy": "insert-from-staging",
 }
 """Options of dlt's destinations."""
@@ -83,7 +82,7 @@ class Warehouse:
         marts: Schema of derived tables.
         dialect: Its SQL dialect, as sqlglot calls it.
         is_files: Whether it is a folder or bucket of files, which SQL can read but not write.
-        files: The module that works on files, if it is.
+        files: The module for files, if it is one.
     """
 
     url: sa.URL
@@ -98,7 +97,7 @@ class Warehouse:
 
     @staticmethod
     def destination(url: sa.URL) -> Destination[Any, Any]:
-        """Return dlt's destination for a URL, whose parameters are DuckDB's settings."""
+        """Return dlt's destination for a URL; its parameters are DuckDB's settings."""
         if url.get_backend_name() != "duckdb":
             native = url.set(drivername="md").render_as_string(hide_password=False)
             return dlt.destinations.motherduck(native, **TRANSACTIONS)
@@ -109,9 +108,9 @@ class Warehouse:
     @classmethod
     @contextlib.contextmanager
     def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Generator[None]:
-        """Keep other processes from the file of DuckDB, else from these tables on this machine.
+        """Lock the DuckDB file, or else these tables, against other processes of this machine.
 
-        The threads of this process share a lock, which ends with the process.
+        The threads of this process share the lock. It ends with the process.
 
         Raises:
             PermanentError: The folder cannot be written.
@@ -141,7 +140,7 @@ class Warehouse:
 
     @property
     def described(self) -> str:
-        """Its URL without secrets, for messages."""
+        """The URL without secrets, for messages."""
         return db_utils.describe(self.url)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -150,7 +149,7 @@ class Warehouse:
             return cursor.fetchall()
 
     def execute(self, *statements: str) -> None:
-        """Run statements in one transaction, where the warehouse has them; files refuse them."""
+        """Run statements in one transaction if the warehouse has transactions; files refuse all."""
         with self.client.begin_transaction():
             for statement in statements:
                 self.client.execute_sql(statement)
@@ -161,16 +160,16 @@ class Warehouse:
             self.jobs.drop_tables(table, delete_schema=False)
 
     def quote(self, name: str) -> str:
-        """Return a name as it stands in SQL."""
+        """Return a name quoted for SQL."""
         return self.client.escape_column_name(name, casefold=False)
 
     def name(self, schema: str, table: str) -> str:
-        """Return the qualified name of a table, as it stands in SQL."""
+        """Return the qualified name of a table, quoted for SQL."""
         with self.client.with_alternative_dataset_name(schema):
             return self.client.make_qualified_table_name(table)
 
     def columns(self, schema: str, *tables: str) -> dict[str, TTableSchemaColumns]:
-        """Return the columns of those of the tables that are there, by table and column."""
+        """Return the columns of those of the tables that exist, by table and column."""
         with (
             failures.explained(self.described),
             self.client.with_alternative_dataset_name(schema),
@@ -183,7 +182,7 @@ class Warehouse:
             if column["data_type"] == "timestamp"
         }
         if times and self.dialect in {"duckdb", "postgres"}:
-            # dlt does not say which of them have a time zone.
+            # dlt does not tell which timestamps have a time zone.
             zoned = self.query(
                 "SELECT table_name, column_name FROM information_schema.columns WHERE"
                 f" table_schema = '{schema}' AND lower(data_type) = 'timestamp with time zone'"
@@ -193,9 +192,9 @@ class Warehouse:
         return {table: columns for table, columns in found.items() if columns}
 
     def forget_schema(self, *tables: str) -> None:
-        """Make dlt look at the tables themselves, not at the schema it has stored.
+        """Make dlt read the columns of these tables again instead of its stored schema.
 
-        Those tables' copies in the staging schema, which may have other columns, are dropped.
+        Their staging tables are dropped, because they may have other columns.
         """
         for schema, stale in ((self.raw, ()), (self.client.staging_dataset_name, tables)):
             if self.columns(schema, "_dlt_version"):
@@ -206,7 +205,7 @@ class Warehouse:
                     self.jobs.drop_tables(*stale)
 
     def find(self, schema: str, *tables: str) -> dict[str, str]:
-        """Return the tables and views that have one of the names, by it; case may not count."""
+        """Return the tables and views with these names, by name; some warehouses ignore case."""
         if self.client.capabilities.has_case_sensitive_identifiers:
             return {name: name for name in self.columns(schema, *tables)}
         listed = f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
@@ -214,17 +213,17 @@ class Warehouse:
         return {name: there[name.lower()] for name in tables if name.lower() in there}
 
     def building(self) -> AbstractContextManager[Any]:
-        """Begin the transaction in which a derived table is built."""
+        """Begin the transaction that builds a derived table."""
         return self.client.begin_transaction()
 
     def replace(self, table: str, select: str, *, is_old: bool) -> None:
-        """Replace a derived table, which exists if `is_old`, by the result of a query."""
+        """Replace a derived table by the result of a query; `is_old` says whether it exists."""
         word = "CREATE OR REPLACE" if is_old else "CREATE"
         self.client.execute_sql(f"{word} TABLE {self.name(self.marts, table)} AS {select}")
 
 
 def _find() -> tuple[sa.URL, type[Warehouse]]:
-    """Return the URL of the settings, and the class for it.
+    """Return the warehouse's URL from the settings, and its class.
 
     Raises:
         PermanentError: There is no such warehouse, or its extra is missing.
@@ -244,7 +243,7 @@ def _find() -> tuple[sa.URL, type[Warehouse]]:
 
 @contextlib.contextmanager
 def _drivers(url: sa.URL) -> Generator[None]:
-    """Explain in one sentence which driver or part of a login is missing."""
+    """Turn an error about a missing driver or login into one sentence."""
     backend = url.get_backend_name()
     what, _ = db_utils.DRIVERS.get(backend, ("DuckDB", ""))
     try:
@@ -253,7 +252,7 @@ def _drivers(url: sa.URL) -> Generator[None]:
         if backend not in db_utils.DRIVERS:
             raise
         raise db_utils.missing_driver(backend) from error
-    except ImportError as error:  # it is installed, and needs something of the machine
+    except ImportError as error:  # it is installed, but lacks a system library
         raise errors.PermanentError(f"The driver for {what} cannot be loaded: {error}.") from error
     except ConfigFieldMissingException as error:
         named = re.findall(r"missing field\(s\): ([^(\n]+)", str(error))
@@ -263,11 +262,11 @@ def _drivers(url: sa.URL) -> Generator[None]:
 
 
 def pipeline(folder: str) -> dlt.Pipeline:
-    """Make dlt's pipeline into the warehouse.
+    """Create dlt's pipeline that loads into the warehouse.
 
     Args:
-        folder: Its working folder. A new one for each run: dlt retries a failed package for
-            ever, and two processes in one folder interfere.
+        folder: Its working folder, a new one for each run: dlt retries a failed package for
+            ever, and two processes in one folder disturb each other.
     """
     url, kind = _find()
     return dlt.pipeline(
@@ -280,16 +279,16 @@ def pipeline(folder: str) -> dlt.Pipeline:
 
 @contextlib.contextmanager
 def connect(wait: float | None = None) -> Generator[Warehouse]:
-    """Open the warehouse of the settings, or return the one this thread has open.
+    """Open the warehouse, or return the connection that this thread has open.
 
-    A DuckDB file can be open in one process at a time: the others wait for it here.
+    One process at a time can open a DuckDB file; the others wait here.
 
     Args:
-        wait: How many seconds to wait; None means as long as the settings say.
+        wait: Seconds to wait; None takes the settings' value.
 
     Raises:
         PermanentError: Its URL or login is wrong, or its driver is not installed.
-        TransientError: It cannot be reached, or another process had it for too long.
+        TransientError: It is unavailable, or another process held it for too long.
     """
     if (opened := getattr(_open, "warehouse", None)) is not None:
         yield opened
@@ -314,10 +313,10 @@ def connect(wait: float | None = None) -> Generator[Warehouse]:
 
 @contextlib.contextmanager
 def table_locks(tables: list[str]) -> Generator[None]:
-    """Keep other runs from loading the same tables meanwhile.
+    """Lock tables, so that no other run loads them.
 
     Raises:
-        TransientError: Another run had one of them for longer than the settings allow.
+        TransientError: Another run held one of them for longer than the settings allow.
     """
     config = settings.load()
     url, kind = _find()
@@ -328,7 +327,7 @@ def table_locks(tables: list[str]) -> Generator[None]:
 
 @contextlib.contextmanager
 def alone(table: str) -> Generator[None]:
-    """Keep other processes from loading a table while this one reads and loads it."""
+    """Lock a table against other processes while this one reads and loads it."""
     with table_locks([table]):
         _held.add(table)
         try:

@@ -1,8 +1,8 @@
-"""Blocks from Prefect's settings, for local work without a saved one.
+"""Creates blocks from Prefect's settings, for local work without a saved block.
 
-Of the plugin `prefect-gitea` the field `token` of a block is `PREFECT_INTEGRATIONS_GITEA_TOKEN`
-in the environment or in `.env`, or `token` below `[integrations.gitea]` in `prefect.toml`: as
-Prefect's own integrations have it.
+As in Prefect's own integrations, the field `token` of a block in the plugin `prefect-gitea` is
+`PREFECT_INTEGRATIONS_GITEA_TOKEN` in the environment or in `.env`, or `token` below
+`[integrations.gitea]` in `prefect.toml`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = __name__.partition(".")[0].removeprefix("prefect_")
 PREFIX = f"PREFECT_INTEGRATIONS_{NAME.upper()}_"
-"""What every variable begins with."""
+"""Prefix of all variables."""
 
 
 class _Settings(PrefectBaseSettings):
@@ -27,10 +27,10 @@ class _Settings(PrefectBaseSettings):
 
 
 def read(block: type[Block]) -> Any:
-    """Make a block of the settings, as they are now.
+    """Create a block from the current settings.
 
     Args:
-        block: The class, whose fields are the settings.
+        block: The block's class; its fields are the settings.
 
     Raises:
         PermanentError: A setting is missing, or holds a value that does not fit.
@@ -41,7 +41,7 @@ def read(block: type[Block]) -> Any:
     try:
         found = create_model(f"{block.__name__}Settings", __base__=_Settings, **fields)()
         return block(**{name: getattr(found, name) for name in found.model_fields_set})
-    except AttributeError:  # of Prefect, which takes it for one
+    except AttributeError:  # raised by Prefect for a block
         message = f"Wrong settings: `integrations.{NAME}` of prefect.toml is no table."
         raise errors.PermanentError(message) from None
     except ValidationError as error:

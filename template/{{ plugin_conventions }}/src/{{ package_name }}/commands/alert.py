@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or update the automations."""
-    # Imported here, because they cost seconds.
+    # Imported here, because these imports take seconds.
     from ..common import prefect_api
     from ..conventions import alerts
 

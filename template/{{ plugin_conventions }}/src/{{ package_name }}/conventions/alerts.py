@@ -1,7 +1,7 @@
 """Automations that send an owner a message when one of their flow runs fails.
 
-Prefect's server sends the message, so it arrives however the run ended. The server finds the owner
-by a tag, which the run has from its deployment.
+Prefect's server sends the message, however the run ended. It finds the owner by a tag, which the
+run has from its deployment.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 SILENCE = timedelta(minutes=15)
-"""How long a run may give no sign of life until it counts as crashed; Prefect sends one every 3."""
+"""A run without a heartbeat for so long counts as crashed; Prefect sends one every 3 minutes."""
 
 SUBJECT = "{{ flow.name }} {{ event.payload.validated_state.name | lower }}"
 BODY = """\
 {{ event.resource.name }}: {{ event.payload.validated_state.message | truncate(1000) }}
 {{ flow_run | ui_url or '' }}"""
-"""What the message says; the server fills in the braces."""
+"""The message; Prefect's server fills in the braces."""
 
 
 def alert_owner(
@@ -46,7 +46,7 @@ def alert_owner(
     """
     run: dict[str, Any] = {"prefect.resource.id": "prefect.flow-run.*"}
     theirs: dict[str, Any] = {"prefect.resource.id": f"prefect.tag.{tag_of_owner(owner)}"}
-    # By its type, because a state may have any name: one of the type Failed is TimedOut.
+    # Match the type, because names vary: TimedOut is of type Failed.
     states = [StateType.FAILED, StateType.CRASHED, *([StateType.CANCELLED] if cancelled else [])]
     ended = EventTrigger(
         expect={"prefect.flow-run.*"},
@@ -54,7 +54,7 @@ def alert_owner(
         match_related=theirs,
         posture=Posture.Reactive,
     )
-    # Nobody else reports a run whose machine is gone, or that a killed worker left Pending.
+    # Nothing else reports a run whose machine is gone, or that a killed worker left Pending.
     lost = EventTrigger(
         after={"prefect.flow-run.Pending", "prefect.flow-run.heartbeat"},
         expect={"prefect.flow-run.*"},
@@ -91,7 +91,7 @@ def alert_owner(
 
 
 def without_owner() -> list[str]:
-    """Return the deployments without an owner's tag, whose runs alert nobody."""
+    """Return the deployments without an owner's tag: their runs alert nobody."""
     found: list[DeploymentResponse] = []
     with get_client(sync_client=True) as client:
         while page := client.read_deployments(limit=200, offset=len(found)):

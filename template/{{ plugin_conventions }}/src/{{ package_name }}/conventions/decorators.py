@@ -33,7 +33,7 @@ def tag_of_owner(owner: str) -> str:
         PermanentError: The owner is empty or a pattern.
     """
     if not owner or owner != owner.strip() or "*" in owner or not owner.isprintable():
-        # Prefect matches `*` against anything: it would be the alert of other owners, too.
+        # Prefect reads `*` as a pattern, so this owner would get other owners' alerts.
         message = f"{owner!r} is no name of an owner: leave out `*`, line breaks and outer spaces."
         raise errors.PermanentError(message)
     return f"owner:{owner}"
@@ -57,7 +57,7 @@ def house_flow(
         chosen = name or function.__name__.replace("_", "-")
 
         def run_name() -> str:
-            # The time it is for, which is not always the time it began.
+            # The scheduled time; the run may have begun later.
             due = flow_run.get_scheduled_start_time()
             return f"{chosen}-{due:%Y-%m-%dT%H:%M}"
 

@@ -4,8 +4,8 @@
     PREFECT_API_URL = "https://prefect.example.com/api"
     HTTPS_PROXY = "http://proxy.example.com:3128"
 
-What somebody has set stays: in the environment, a profile, `prefect.toml` or the like. This
-module is imported while Prefect itself is, so its imports of Prefect are inside functions.
+Variables that are already set stay: in the environment, a profile, `prefect.toml` or the like. This
+module is imported while Prefect itself is, so it imports Prefect inside of functions.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 PACKAGE = __name__.partition(".")[0]
 
 VARIABLE = f"{PACKAGE.upper()}_SETTINGS_FILE"
-"""Names the file, if it is not in one of the usual places."""
+"""Path of the file, if it is not in one of the default places."""
 
 
 def find() -> Path | None:
-    """Return the file: the one that `VARIABLE` names, else the user's, else the machine's."""
+    """Return the file: named by `VARIABLE`, or the user's, or the machine's."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     if sys.platform == "win32":
@@ -44,9 +44,9 @@ def find() -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-@functools.cache  # `prefect plugins diagnose` calls the hook once more
+@functools.cache  # `prefect plugins diagnose` calls the hook again
 def apply(path: Path) -> str:
-    """Set the variables of a file that nobody has set, and say in one line which, without values.
+    """Set the variables of a file that are not set yet; return a note with their names.
 
     Raises:
         PermanentError: The file cannot be used; nothing is set.
@@ -57,7 +57,7 @@ def apply(path: Path) -> str:
     new = {name: value for name, value in variables.items() if name not in kept}
     prefects = {name: value for name, value in new.items() if name.upper().startswith("PREFECT_")}
     if prefects and not _fit(prefects):
-        # Prefect would fail on it later, in each command, without a word about this file.
+        # Otherwise each Prefect command would fail, without naming this file.
         wrong = [name for name, value in prefects.items() if not _fit({name: value})]
         message = f"{path}: Prefect cannot use the value of {', '.join(wrong or prefects)}."
         raise errors.PermanentError(f"{message} Nothing was set: correct the file.")
@@ -70,7 +70,7 @@ def read(path: Path) -> dict[str, str]:
     """Return the variables of a file.
 
     Raises:
-        PermanentError: It cannot be read, everybody may write to it, or it holds something else.
+        PermanentError: It cannot be read, is writable by everybody, or has other content.
     """
     try:
         with path.open("rb") as file:
@@ -79,7 +79,7 @@ def read(path: Path) -> dict[str, str]:
             content = tomllib.load(file)
     except OSError as error:
         raise errors.PermanentError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValueError as error:  # no TOML, or no UTF-8
+    except ValueError as error:  # not TOML, or not UTF-8
         raise errors.PermanentError(f"{path} is not TOML: {error}.") from None
     table = content.pop("environment", None)
     if content or not isinstance(table, dict):
@@ -96,13 +96,13 @@ def _text(path: Path, name: str, value: Any) -> str:
 
 
 def _taken() -> set[str]:
-    """Return, in capitals, the names that somebody has set."""
+    """Return the names of variables that are already set, in capitals."""
     from prefect.context import get_settings_context
     from prefect.settings import DEFAULT_PROFILES_PATH, get_current_settings
 
     chosen = get_current_settings().to_environment_variables(exclude_unset=True)
     profile = get_settings_context().profile
-    if profile.source == DEFAULT_PROFILES_PATH:  # Prefect's own, which nobody chose
+    if profile.source == DEFAULT_PROFILES_PATH:  # Prefect's default profile
         for setting, value in profile.settings.items():
             if chosen.get(setting.name, "").lower() == str(value).lower():
                 del chosen[setting.name]
@@ -110,14 +110,14 @@ def _taken() -> set[str]:
 
 
 def _fit(new: Mapping[str, str]) -> bool:
-    """Tell whether Prefect can use these variables, which are not in the environment."""
+    """Return whether Prefect accepts these variables; they are not in the environment yet."""
     from prefect.settings import Settings
 
     os.environ.update(new)
     try:
-        with warnings.catch_warnings(action="ignore"):  # Prefect gives them when it reads for good
+        with warnings.catch_warnings(action="ignore"):  # Prefect repeats them
             Settings()
-    except ValueError:  # pydantic's, or that of its settings
+    except ValueError:  # of pydantic or pydantic-settings
         return False
     finally:
         for name in new:

@@ -1,4 +1,4 @@
-"""One flow run and its job: submitted once, its log copied, watched to its end."""
+"""Jobs of a remote system: submits one for a flow run, watches it and copies its log."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 FLOW_RUN = "prefect.io/flow-run-id"
 ATTEMPT = "prefect.io/attempt"
-"""Labels by which a job is found again: its flow run, and which attempt to run that it is."""
+"""Labels of a job, by which it is found again: its flow run, and the attempt."""
 
 DEADLINE_SECONDS = 30
-"""How long a request may take, with its repetitions."""
+"""How long a request may take, with its retries."""
 
 LOG_BYTES = 64 * 1024
-"""How much of a job's log is read at once."""
+"""How much of a job's log one request reads."""
 
 LOG_LINES = 10_000
 LINE_LENGTH = 2_000
 """How much of a job's output goes to Prefect. The system keeps all of it."""
 
 LOG_OFFSET = "job-log-offset"
-"""Label of a flow run: which job's log Prefect has, and how far. A new worker reads on there."""
+"""Label of a flow run: the job and the offset up to which Prefect has its log."""
 
 LOGGED_BY_PREFECT = re.compile(r"\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
-"""Begins lines of the output that Prefect itself sends to its API from within the job."""
+"""The beginning of lines that Prefect in the job already sends to its API."""
 
 SECRET = re.compile("AUTH|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN", re.IGNORECASE)
 """Variables of a job's environment whose values are masked in logs and states."""
@@ -70,9 +70,9 @@ class Job:
 
 
 def attempt(flow_run: FlowRun) -> int:
-    """Return which attempt to run a flow run this is: when it was scheduled, in ms since 1970.
+    """Return the number of the current attempt: its scheduled time, in ms since 1970.
 
-    `run_count` does not tell: it counts only attempts that began to run.
+    `run_count` does not work, because it counts only attempts that began to run.
     """
     if flow_run.state is None:
         return 0
@@ -81,10 +81,10 @@ def attempt(flow_run: FlowRun) -> int:
 
 
 class JobOptions(Options):
-    """Job variables of every worker for remote jobs."""
+    """Job variables of all workers for remote jobs."""
 
     poll_interval_seconds: PositiveFloat = Field(
-        default=15, description="Longest pause between two looks at a job, in seconds."
+        default=15, description="Longest pause between two checks of a job, in seconds."
     )
     queue_timeout_seconds: PositiveFloat | None = Field(
         default=None,
@@ -100,20 +100,20 @@ class JobOptions(Options):
 
 
 class RemoteJobConfiguration(StrictJobConfiguration, JobOptions):
-    """What the worker gets for a flow run."""
+    """The configuration of a flow run's job."""
 
     def system(self) -> JobSystem:
-        """Return the system that runs the job; it is entered and left once."""
+        """Return the system that runs the job; the worker enters its context once."""
         raise NotImplementedError
 
     @property
     def key(self) -> str:
-        """This attempt to run the flow run, of which there is at most one job."""
+        """Id of this attempt to run the flow run; there is at most one job for it."""
         return f"{self.labels[FLOW_RUN]}-{self.attempt}"
 
     @property
     def attempt(self) -> int:
-        """Number of the attempt, which grows from one to the next."""
+        """Number of the attempt; later attempts have larger numbers."""
         return int(self.labels[ATTEMPT])
 
     def prepare_for_flow_run(self, flow_run: FlowRun, *args: Any, **named: Any) -> None:
@@ -125,24 +125,24 @@ class RemoteJobConfiguration(StrictJobConfiguration, JobOptions):
         """Return a text without the secrets of the job's environment."""
         secrets = {value for name, value in self.env.items() if value and SECRET.search(name)}
         for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) > 3:  # a shorter one is a switch such as `1`, and part of other words
+            if len(secret) > 3:  # shorter ones, such as `1`, are part of other words
                 text = text.replace(secret, MASK)
         return re.sub(r"(?<=://)[^/\s@]+(?=@)", MASK, text)
 
 
 class JobSystem(abc.ABC):
-    """What the worker asks of a system that runs jobs.
+    """The requests that a worker sends to a system that runs jobs.
 
     Every request raises `PermanentError` if the system refuses it, and `TransientError` if the
-    system does not answer, or not in a way that can be read.
+    system does not answer, or its response cannot be read.
 
     Attributes:
         client: Client of the system's API.
-        name: Address of the system, by which it differs from others of its kind.
+        name: Address of the system, which identifies it.
     """
 
     def __init__(self, client: http.AsyncClient) -> None:
-        # A watch asks again by itself, and says in the flow run's logs why.
+        # Short, because a watch retries itself and logs the reason in the flow run's logs.
         client.policy = dataclasses.replace(client.policy, deadline_seconds=DEADLINE_SECONDS)
         self.client = client
         self.name = str(client.base_url).rstrip("/")
@@ -158,7 +158,7 @@ class JobSystem(abc.ABC):
 
     @abc.abstractmethod
     async def submit(self, configuration: Any) -> Job:
-        """Submit a job. The worker asks for it after `find` has found none."""
+        """Submit a job. The worker calls this after `find` has found none."""
 
     @abc.abstractmethod
     async def find(self, flow_run: str) -> list[Job]:
@@ -166,11 +166,11 @@ class JobSystem(abc.ABC):
 
     @abc.abstractmethod
     async def status(self, job_id: str) -> Job | None:
-        """Return a job, or None if the system knows no such job."""
+        """Return a job, or None if the system has no such job."""
 
     @abc.abstractmethod
     async def log(self, job_id: str, offset: int) -> bytes:
-        """Return a job's output after a number of bytes, at most `LOG_BYTES` of it."""
+        """Return at most `LOG_BYTES` of a job's output from an offset in bytes."""
 
     @abc.abstractmethod
     async def cancel(self, job_id: str, *, force: bool) -> None:
@@ -178,10 +178,10 @@ class JobSystem(abc.ABC):
 
 
 class Watch:
-    """A flow run, its job, and what was last seen of both.
+    """A flow run and its job, with the last known state of both.
 
-    What cannot be seen is not judged: while the system does not answer, the watch says so in
-    the flow run's logs and goes on.
+    While the system does not answer, the watch logs that in the flow run's logs and continues; it
+    does not assume that the job has failed.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Watch:
 
     @property
     def is_superseded(self) -> bool:
-        """Whether the flow run is run again already, by another job with a watch of its own."""
+        """Whether another job with its own watch already runs the flow run again."""
         state, job = self.flow_run.state, self.job
         if state is None or job is None:
             return False
@@ -219,7 +219,7 @@ class Watch:
 
     @property
     def verdict(self) -> str:
-        """What was last seen of the job, in the system's words."""
+        """The last known state of the job, with the system's reason."""
         if self.job is None:
             return f"{self._system.name} has no job of this flow run."
         name = f"Job {self.job.id} of {self._system.name}"
@@ -231,12 +231,12 @@ class Watch:
         return f"{name} {self.job.state}{code}{reason}."
 
     async def begin(self) -> None:
-        """Find the flow run's job. Submit one if there is none, and the flow run waits for it.
+        """Find the flow run's job; submit one if there is none and the flow run is pending.
 
         Raises:
             PermanentError: The system refuses.
         """
-        # An answer can be lost after the request was heard: each try looks for the job first.
+        # A response can be lost after the job was created, so each attempt looks for the job first.
         self.job = await self._answer(errors.TransientError, http.OutcomeUnknownError)(
             self._find_or_submit
         )
@@ -249,7 +249,7 @@ class Watch:
         if self.flow_run.infrastructure_pid is None:
             found = await self._system.find(flow_run)
         else:
-            # There may be a job already, and what keeps it from being seen says nothing of it.
+            # There may be a job already: retry all errors, because they tell nothing about it.
             look = self._answer(errors.PermanentError, errors.TransientError)
             found = await look(self._system.find, flow_run)
         newest = max(found, key=lambda job: job.attempt, default=None)
@@ -260,21 +260,21 @@ class Watch:
         return newest
 
     async def follow(self) -> None:
-        """Look at the job until it has ended, or until the system does not know it any more."""
+        """Check the job until it has ended, or until the system has lost it."""
         answer = self._answer(errors.PermanentError, errors.TransientError)
         start = time.monotonic()
         pause = 1.0
         while self.job is not None:
             seen = await answer(self._system.status, self.job.id)
             if seen is None:
-                # Proxies say 404 as well while the system is away: ask in another way.
+                # A proxy may answer 404 while the system is unavailable: check in another way.
                 found = await answer(self._system.find, str(self.flow_run.id))
                 self._is_gone = self.job.id not in [job.id for job in found]
             else:
                 self.job = seen
                 with self._warning():
                     await self._copy_log(seen)
-            # Read after the job: what the job told Prefect before its end is there by now.
+            # Read the flow run after the job, so that its last state from the job is included.
             await self._refresh()
             if self._is_gone or self.job.has_ended:
                 return
@@ -284,11 +284,11 @@ class Watch:
             await anyio.sleep(pause)
 
     async def _interfere(self, job: Job, waited: float) -> None:
-        """Cancel the job if its flow run is cancelled, or if it has waited for too long."""
+        """Cancel the job if its flow run is cancelled, or if it was queued for too long."""
         state, options = self.flow_run.state, self._configuration
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
             age = (datetime.datetime.now(datetime.UTC) - state.timestamp).total_seconds()
-            # In a job that runs, Prefect ends the flow run itself, and runs its hooks.
+            # In a running job, Prefect itself ends the flow run and runs its hooks.
             if job.state == "queued" or age > options.grace_seconds:
                 await self._system.cancel(job.id, force=age > 2 * options.grace_seconds)
         elif job.state == "queued" and waited > (options.queue_timeout_seconds or waited):
@@ -296,12 +296,12 @@ class Watch:
             await self._system.cancel(job.id, force=False)
 
     async def _copy_log(self, job: Job) -> None:
-        """Copy what the job has printed since the last time to the flow run's logs."""
+        """Copy new output of the job to the flow run's logs."""
         known, _, offset = str(self.flow_run.labels.get(LOG_OFFSET, "")).rpartition(":")
         start = position = int(offset) if known == job.id else 0
         while self._configuration.stream_output and self._lines < LOG_LINES:
             chunk = await self._system.log(job.id, position)
-            # Whole lines, lest a secret be cut in two; unless a line is too long, or the last.
+            # Whole lines, so that no secret is split; except a very long or the last line.
             end = chunk.rfind(b"\n") + 1
             if not end and (job.has_ended or len(chunk) >= LOG_BYTES):
                 end = len(chunk)
@@ -338,7 +338,7 @@ class Watch:
             self._warned = str(error)
 
     def _answer(self, *kinds: type[Exception]) -> tenacity.AsyncRetrying:
-        """Return what repeats a request until the system answers, and says why it does."""
+        """Return a caller that logs these errors and repeats a request until it succeeds."""
 
         def say(tried: tenacity.RetryCallState) -> None:
             error = tried.outcome.exception() if tried.outcome else None

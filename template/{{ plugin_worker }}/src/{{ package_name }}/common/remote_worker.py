@@ -1,4 +1,4 @@
-"""A worker whose flow runs are jobs of another system, which continue without it."""
+"""A worker that runs flow runs as jobs of another system; the jobs continue without it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KILL_SECONDS = 10
 
 
 class JobResult(BaseWorkerResult):
-    """How a job ended: its system and id, and its exit code."""
+    """How a job ended: system and id, and exit code."""
 
 
 class RemoteJobWorker(
@@ -48,9 +48,9 @@ class RemoteJobWorker(
 ):
     """Runs each flow run as a job of a system, and watches the job to its end.
 
-    A worker that is stopped or killed leaves its jobs running. Started again, it finds its
-    flow runs by their state in Prefect, and watches on. If it stays away, another worker of
-    the pool takes its flow runs over.
+    A worker that is stopped or killed leaves its jobs running. After a restart it finds its flow
+    runs by their state in Prefect, and watches them again. If it stays offline, another worker
+    of the pool takes them over.
     """
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -93,11 +93,11 @@ class RemoteJobWorker(
             self._watched.discard(flow_run.id)
 
     async def _settle(self, watch: Watch) -> JobResult:
-        """Give the flow run a last state if its job has left it without one."""
+        """Set a final state if the job ended without setting one."""
         flow_run, state, job = watch.flow_run, watch.flow_run.state, watch.job
         succeeded = JobResult(identifier=watch.identifier, status_code=0)
         if state is None or watch.is_superseded or state.is_scheduled() or state.is_paused():
-            return succeeded  # the flow run goes on in another job: this one says nothing of it
+            return succeeded  # the flow run continues in another job
         self.get_flow_run_logger(flow_run).info(watch.verdict)
         if state.is_cancelling():
             await self._mark_flow_run_as_cancelled(flow_run, {"message": watch.verdict})
@@ -110,7 +110,7 @@ class RemoteJobWorker(
         return JobResult(identifier=watch.identifier, status_code=job.exit_code or 1)
 
     async def sync_with_backend(self) -> None:
-        """Tell Prefect of this worker, and take over flow runs that nobody watches."""
+        """Send a heartbeat to Prefect, and take over flow runs without a watch."""
         await super().sync_with_backend()
         group = self._runs_task_group
         if group is None or self._work_pool is None:
@@ -124,8 +124,8 @@ class RemoteJobWorker(
             group.start_soon(self._take_over, flow_run)
 
     async def _take_over(self, flow_run: FlowRun) -> None:
-        """Watch a flow run that another worker has begun with, or this one in a former life."""
-        # Not as a new run is submitted: Prefect would make it Pending again if it ends just now.
+        """Watch a flow run that another worker, or this one before a restart, has submitted."""
+        # Not by Prefect's own submission: it would set a run that ends just now to Pending again.
         try:
             configuration = await self.job_configuration.resolve_for_flow_run(
                 flow_run,
@@ -136,7 +136,7 @@ class RemoteJobWorker(
             )
             await self._give_worker_labels_to_flow_run(flow_run.id)
             await self.run(flow_run, configuration)
-        except Exception as error:  # noqa: BLE001 - the trouble of one flow run ends no worker
+        except Exception as error:  # noqa: BLE001 - one flow run must not end the worker
             self.get_flow_run_logger(flow_run).exception("The flow run is not watched.")
             waits = flow_run.state is not None and flow_run.state.is_pending()
             if waits and flow_run.infrastructure_pid is None:
@@ -145,7 +145,7 @@ class RemoteJobWorker(
             self._release_limit_slot(flow_run.id)
 
     async def _unwatched(self) -> list[FlowRun]:
-        """Return the pool's active flow runs of this worker, or of one that is offline."""
+        """Return active flow runs of the pool that belong to this worker or to an offline one."""
         busy = self._watched | self._submitting_flow_run_ids
         workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
         online = {one.name for one in workers if one.status == WorkerStatus.ONLINE} | {self.name}
@@ -156,7 +156,7 @@ class RemoteJobWorker(
             page = await self.client.read_flow_runs(
                 flow_run_filter=active, work_pool_filter=pool, limit=PAGE, offset=offset
             )
-            # A page may tell of a run as it was before its watch ended: those are left out too.
+            # Also leave out runs whose watch began or ended while the page was read.
             busy |= self._watched | self._submitting_flow_run_ids
             found += [
                 flow_run
@@ -173,7 +173,7 @@ class RemoteJobWorker(
             return False
         if state.is_pending() and datetime.datetime.now(datetime.UTC) - state.timestamp < PATIENCE:
             return False
-        # One worker takes over what others have left: two could submit the same job.
+        # Only one worker takes over: two could submit the same job.
         return owner == self.name or (owner not in online and self.name == min(online))
 
     async def kill_infrastructure(
@@ -185,8 +185,8 @@ class RemoteJobWorker(
         """Cancel a job, and kill it if it does not end in time.
 
         Raises:
-            InfrastructureNotFound: The system knows no such job.
-            InfrastructureNotAvailable: The job is of another system, or does not end, or the
+            InfrastructureNotFound: The system has no such job.
+            InfrastructureNotAvailable: The job belongs to another system or does not end, or the
                 system does not answer.
         """
         name, _, job_id = infrastructure_pid.rpartition("::")

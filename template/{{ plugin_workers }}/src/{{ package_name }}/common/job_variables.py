@@ -1,4 +1,4 @@
-"""Job variables of the package's workers: wrong ones are refused by name."""
+"""Job variables of this package's workers; wrong ones are refused by name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Options(BaseModel):
-    """Job variables, for whose form Prefect's UI needs no choice between a type and none."""
+    """Job variables whose form in Prefect's UI does not ask for a type first."""
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Return the form: each field of the one type that it has besides none."""
+        """Return the schema, with the plain type of each field instead of `anyOf` with null."""
         schema = handler(core_schema)
         for field in handler.resolve_ref_schema(schema)["properties"].values():
             kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
@@ -36,12 +36,12 @@ class Options(BaseModel):
 
 
 class StrictJobConfiguration(BaseJobConfiguration):
-    """A job configuration that refuses job variables which Prefect would drop silently."""
+    """A job configuration that refuses job variables that Prefect drops silently."""
 
     @field_validator("command")
     @classmethod
     def _has_words(cls, command: str | None) -> str | None:
-        shlex.split(command or "")  # a quotation without end is a ValueError
+        shlex.split(command or "")  # raises a ValueError for an open quotation
         return command
 
     @classmethod
@@ -65,7 +65,7 @@ class StrictJobConfiguration(BaseJobConfiguration):
         if deployment is not None:
             wishes |= deployment.job_variables or {}
         known = work_pool.base_job_template.get("variables", {}).get("properties", {})
-        # The name of a variable such as `env.HOME` ends at the point.
+        # A key such as `env.HOME` names the variable `env`.
         unknown = sorted({name.partition(".")[0] for name in wishes} - known.keys())
         if unknown:
             raise errors.PermanentError(
@@ -79,7 +79,7 @@ class StrictJobConfiguration(BaseJobConfiguration):
                 flow_run, client=client, work_pool=work_pool, deployment=deployment, **worker
             )
         except ValidationError as error:
-            # Without the values, which may be secrets.
+            # Without values: they may be secrets.
             problems = "; ".join(
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
                 for problem in error.errors()

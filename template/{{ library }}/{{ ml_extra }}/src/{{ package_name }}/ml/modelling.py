@@ -1,4 +1,4 @@
-"""How a model is trained and measured; needs scikit-learn, not Prefect."""
+"""Trains and measures models; needs scikit-learn, not Prefect."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def train(
     seed: int,
     estimator: Any,
 ) -> Training:
-    """Do what `train_model` says."""
+    """Train a model, as described in `train_model`."""
     if problem not in get_args(Problem):
         raise errors.PermanentError(f"problem must be one of {', '.join(get_args(Problem))}.")
     if not (isinstance(holdout, Real) and 0 < holdout < 1):
@@ -73,7 +73,7 @@ def train(
     numeric = [column for column in features if types.is_numeric_dtype(learned[column])]
     forest = RandomForestClassifier if classes else RandomForestRegressor
     dummy: Any = DummyClassifier(strategy="prior") if classes else DummyRegressor()
-    # Medians and classes come from the rows trained on, never from those held out.
+    # Medians and classes come from the training rows, never from those held out.
     prepared = make_column_transformer(
         (SimpleImputer(strategy="median"), numeric),
         (
@@ -107,12 +107,12 @@ def train(
 
 
 def texts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of texts, in which a null is one, too."""
+    """Return a table of text; a null becomes a text too."""
     return table.astype("object").where(table.notna(), "(no value)").astype("str")
 
 
 def _plain(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return the values in a type of numpy's: scikit-learn predicts what it was given."""
+    """Return the values with a NumPy type: scikit-learn predicts the type that it was given."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     column = column.infer_objects()
@@ -133,7 +133,7 @@ def _held_out(
     *,
     classes: bool,
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Choose the rows to keep apart."""
+    """Choose the rows to hold out."""
     counts, rows = pd.Series(labels).value_counts(), len(labels)
     if len(counts) == 1:
         raise errors.PermanentError("the target is the same in all rows: nothing to learn.")

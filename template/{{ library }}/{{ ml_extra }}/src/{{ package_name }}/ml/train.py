@@ -21,16 +21,16 @@ Problem = Literal["classification", "regression"]
 
 
 class Model(Protocol):
-    """A fitted pipeline or estimator of scikit-learn."""
+    """A fitted pipeline or estimator with scikit-learn's interface."""
 
     def predict(self, table: pd.DataFrame, /) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return a value for each row of a table with the features."""
+        """Return a prediction for each row of a table with the features."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A trained model, one that ignores the features, and the test rows that neither has seen."""
+    """A trained model, a baseline that ignores the features, and test rows unseen by both."""
 
     name: str
     problem: Problem
@@ -43,8 +43,8 @@ class Training:
     holdout: pd.DataFrame = field(repr=False)
 
 
-# Not cached, because a newer scikit-learn may train another model from the same rows. Not
-# retried: what fails here fails again.
+# Not cached: a newer scikit-learn may train another model from the same rows. Not retried: a
+# failure would occur again.
 @task(task_run_name="train-{name}", tags={"ml"}, cache_policy=NO_CACHE)
 def train_model(
     table: pd.DataFrame,
@@ -59,11 +59,11 @@ def train_model(
     estimator: Any = None,
     save_to: str | Path | None = None,
 ) -> Training:
-    """Train a model on a part of a table and keep the other rows for `evaluate_model`.
+    """Train a model on part of a table and hold out the other rows for `evaluate_model`.
 
     Needs the extra `ml`. The same table, seed and versions give the same model. The rows are
     split before anything is learned from them, including the medians for null values. Predictions
-    have the target's own type: integers, booleans or texts are classes as they are.
+    have the type of the target: classes can be integers, booleans or text.
 
     Args:
         table: The table; rows without a target or group are skipped.
@@ -72,13 +72,13 @@ def train_model(
         target: Column to predict.
         features: Columns to predict from, numbers or text; nulls are allowed.
         group: Columns that identify rows that belong together, such as those of one customer:
-            they are all used for training or all held out, so that no test row is known.
+            they are all used for training or all held out.
         holdout: Share of the rows, or groups, to hold out, between 0 and 1.
         seed: Seed of the split and of the model.
         estimator: Unfitted estimator of scikit-learn; None takes a random forest.
         save_to: Path of a file for the model, in the format of skops. Unlike pickle, skops runs no
-            code when it reads: `skops.io.load(path, trusted=...)`, after a look at
-            `skops.io.get_untrusted_types(file=path)`.
+            code when it loads: check `skops.io.get_untrusted_types(file=path)`, then call
+            `skops.io.load(path, trusted=...)`.
 
     Raises:
         MissingExtraError: The extra is not installed.
@@ -90,7 +90,7 @@ def train_model(
 
         from . import modelling
 
-        if save_to is not None:  # this takes as long as all of scikit-learn
+        if save_to is not None:  # slow: imports as much as scikit-learn
             import skops.io
     try:
         training = modelling.train(

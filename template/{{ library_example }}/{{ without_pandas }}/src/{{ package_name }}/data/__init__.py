@@ -1,7 +1,7 @@
 """Tasks that download and clean data.
 
-Importing this takes little longer than importing Prefect: other dependencies are imported
-when a task is called.
+This module imports little more than Prefect: other dependencies are imported when a task is
+called.
 """
 
 from .download import Download, download_data

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from dlt.common.destination import Destination
 
-_SWAPS = {"redshift", "tsql"}  # the others commit each CREATE TABLE, and can replace a table
+_SWAPS = {"redshift", "tsql"}  # the others commit CREATE TABLE, but can replace a table
 _AFTER_NAME = {"snowflake": "COPY GRANTS", "clickhouse": "ENGINE = MergeTree ORDER BY tuple()"}
 
 
 class Warehouse(swap.Warehouse):
-    """One of them."""
+    """A cloud warehouse, or SQL Server."""
 
     @staticmethod
     def destination(url: sa.URL) -> Destination[Any, Any]:
-        """Return dlt's destination for a URL of SQLAlchemy, as its dialects define them."""
+        """Return dlt's destination for a URL as SQLAlchemy's dialects define it."""
         backend = url.get_backend_name()
-        # It may name a driver (mssql+pyodbc), and Snowflake's a schema behind the database
-        # (analytics/public), which dlt does not know.
+        # dlt knows neither a driver (mssql+pyodbc) nor a schema after the database, as in URLs of
+        # Snowflake (analytics/public).
         plain = url.set(drivername=backend)
         if backend == "snowflake":
             plain = plain.set(database=(url.database or "").partition("/")[0])
@@ -48,7 +48,7 @@ class Warehouse(swap.Warehouse):
             port = int(query.pop("http_port", 8443))
             plain = plain.set(query=query)
             credentials = ClickHouseCredentials(plain.render_as_string(hide_password=False))
-            credentials.http_port = port  # through which files are loaded
+            credentials.http_port = port  # dlt uploads files by HTTP
         elif backend == "databricks":
             who = {"access_token": url.password}
             if url.username != "token":
@@ -63,7 +63,7 @@ class Warehouse(swap.Warehouse):
         return made
 
     def building(self) -> AbstractContextManager[Any]:
-        """Begin the transaction in which a derived table is built, if it helps."""
+        """Begin the transaction that builds a derived table, if CREATE TABLE can be rolled back."""
         return super().building() if self.dialect in _SWAPS else contextlib.nullcontext()
 
     def replace(self, table: str, select: str, *, is_old: bool) -> None:
@@ -80,12 +80,12 @@ class Warehouse(swap.Warehouse):
             return super().create(table, select)
         query = sqlglot.parse_one(select, dialect="tsql")
         if not query.args.get("limit"):
-            query.set("order", None)  # which SQL Server refuses below SELECT INTO
+            query.set("order", None)  # SQL Server refuses it in SELECT INTO
         made = exp.Create(this=exp.to_table(table, dialect="tsql"), kind="TABLE", expression=query)
         return made.sql("tsql")
 
     def types(self, table: str) -> list[tuple[Any, ...]]:
-        """Return names and exact types of a table's columns, in order; of a view, nothing."""
+        """Return names and exact types of a table's columns, in order; nothing for a view."""
         if self.dialect != "tsql":
             return super().types(table)
         return self.query(
@@ -97,7 +97,7 @@ class Warehouse(swap.Warehouse):
 
 
 def _google(query: dict[str, Any]) -> Any:
-    """Return the key of a service account; None leaves it to Google's default credentials."""
+    """Return the key of a service account; with None, Google's default credentials are used."""
     if "credentials_base64" in query:
         return base64.b64decode(query["credentials_base64"]).decode()
     path = query.get("credentials_path")

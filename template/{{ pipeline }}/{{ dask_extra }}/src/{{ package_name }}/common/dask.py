@@ -1,4 +1,4 @@
-"""Tables of one ingestion on Dask: a cluster on this machine, or the workers of a scheduler."""
+"""Ingests tables on Dask: a cluster on this machine, or the workers of a scheduler."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def create_task_runner(config: Settings) -> DaskTaskRunner:
-    """Make the task runner that the settings ask for.
+    """Create the Dask task runner of the settings.
 
     Raises:
-        PermanentError: Machines are to share a database that is a file.
+        PermanentError: Several machines would share a database file.
     """
     if config.dask_address:
         _refuse_files(config)
@@ -27,7 +27,7 @@ def create_task_runner(config: Settings) -> DaskTaskRunner:
 
 
 def _refuse_files(config: Settings) -> None:
-    """Workers of a scheduler may be on any machine; a file is on one."""
+    """Refuse database files: a scheduler's workers may run on other machines."""
     named = {"warehouse": config.warehouse_url, "source": config.source_url}
     named |= {f"source {name}": url for name, url in config.source_urls.items()}
     for what, secret in named.items():

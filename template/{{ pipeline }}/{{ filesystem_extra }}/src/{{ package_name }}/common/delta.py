@@ -1,7 +1,7 @@
 """A warehouse of files: Delta tables in a folder or bucket, which SQL can read but not write.
 
-DuckDB reads them through `deltalake`, because its own extension for Delta would be downloaded
-when a query runs.
+DuckDB reads them through `deltalake`, because its own Delta extension is downloaded when a query
+runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH_ROWS = 100_000
 
 
 class Warehouse(warehouse.Warehouse):
-    """A folder, or a bucket."""
+    """A folder or bucket of Delta tables."""
 
     is_files = True
     files = sys.modules[__name__]
@@ -56,10 +56,10 @@ class Warehouse(warehouse.Warehouse):
             return connection.execute(sql).fetchall()
 
     def execute(self, *statements: str) -> None:
-        """Refuse to change a column.
+        """Refuse statements.
 
         Raises:
-            PermanentError: There are statements.
+            PermanentError: There is at least one.
         """
         if statements:
             raise errors.PermanentError(
@@ -68,11 +68,11 @@ class Warehouse(warehouse.Warehouse):
             )
 
     def name(self, schema: str, table: str) -> str:
-        """Return the name of a table, as it stands in SQL."""
+        """Return the qualified name of a table, quoted for SQL."""
         return self.quote(f"{schema}.{table}")
 
     def columns(self, schema: str, *tables: str) -> dict[str, TTableSchemaColumns]:
-        """Return the columns of those of the tables that are there, by table and column."""
+        """Return the columns of those of the tables that exist, by table and column."""
         with failures.explained(self.described):
             found = {name: table for name in tables if (table := _table(self, schema, name))}
             return {
@@ -81,7 +81,7 @@ class Warehouse(warehouse.Warehouse):
             }
 
     def forget_schema(self, *_tables: str) -> None:
-        """Delete the schema that dlt has stored."""
+        """Delete the schema that dlt has stored, so that it reads the tables again."""
         with failures.explained(self.described):
             folder = _folder(self, self.raw, "_dlt_version")
             for file in self.jobs.fs_client.glob(f"{folder}/*.jsonl"):
@@ -89,7 +89,7 @@ class Warehouse(warehouse.Warehouse):
 
 
 def _login(url: sa.URL) -> dict[str, Any] | None:
-    """Return the credentials of an S3 bucket; None leaves them to what the machine has."""
+    """Return the credentials of an S3 bucket; with None, those of the machine are used."""
     if url.get_backend_name() != "s3" or not (url.username or url.query):
         return None
     keys = {"aws_access_key_id": url.username, "aws_secret_access_key": url.password}
@@ -98,12 +98,12 @@ def _login(url: sa.URL) -> dict[str, Any] | None:
 
 
 def prepare(w: Warehouse, found: Extraction) -> None:
-    """Refuse what Delta cannot hold, and delete from a table that only grows what comes again.
+    """Refuse what Delta cannot hold, and delete rows of `append` tables that are loaded again.
 
-    That is what a load that died has added, and rows with a cursor value that was read again.
+    These are rows of incomplete loads, and rows with a cursor value that was read again.
 
     Raises:
-        PermanentError: A column has a type or a key has a name that does not work.
+        PermanentError: Delta does not have the type of a column, or cannot merge by a key's name.
     """
     target = found.table.target_name
     for field in found.schema:
@@ -113,12 +113,12 @@ def prepare(w: Warehouse, found: Extraction) -> None:
             raise errors.PermanentError(f"{message} out with exclude=({field.name!r},).")
     if found.table.mode == "incremental":
         for name in found.key:
-            if not name.isidentifier():  # dlt does not quote it when it merges
+            if not name.isidentifier():  # dlt merges without quotes
                 message = f"Key column {name!r} of {target!r} has a name that a warehouse of files"
                 raise errors.PermanentError(f"{message} cannot merge by: read a view without it.")
     table = _table(w, w.raw, target)
     if table is not None and found.table.mode == "full" and not found.schema.names:
-        table.delete()  # a function without a row: dlt has nothing to replace the table with
+        table.delete()  # a function yielded no row: without columns, dlt cannot replace the table
     if table is None or found.table.mode != "append":
         return
     dead = w.query(
@@ -138,11 +138,11 @@ def prepare(w: Warehouse, found: Extraction) -> None:
 
 
 def build(w: Warehouse, query: derived.Query) -> int:
-    """Build a derived table as a new version of a Delta table, and return how many rows it has.
+    """Build a derived table as a new version of a Delta table, and return its number of rows.
 
     Raises:
-        PermanentError: Its SQL fails, or somebody else's table has the name.
-        TransientError: The folder or bucket could not be reached.
+        PermanentError: Its SQL fails, or another table has the name.
+        TransientError: The folder or bucket is unavailable.
     """
     mark = f"Built from sql/{query.name}.sql of {settings.PROJECT}."
     with failures.explained(f"sql/{query.name}.sql in {w.described}"):
@@ -165,13 +165,13 @@ def build(w: Warehouse, query: derived.Query) -> int:
             )
         url = w.jobs.make_remote_url(folder)
         built = deltalake.DeltaTable(url, storage_options=_options(w))
-        built.vacuum(dry_run=False)  # files that have belonged to no version for a week
+        built.vacuum(dry_run=False)  # deletes files that have been unused for a week
         return int(built.to_pyarrow_dataset().count_rows())
 
 
 @contextlib.contextmanager
 def _reader(w: Warehouse, sql: str) -> Generator[duckdb.DuckDBPyConnection]:
-    """Give DuckDB with the tables that a query reads, by the names that `Warehouse.name` gives."""
+    """Yield a DuckDB connection with the tables that a query reads."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name in {table.name for table in sqlglot.parse_one(sql, "duckdb").find_all(exp.Table)}:
@@ -183,7 +183,7 @@ def _reader(w: Warehouse, sql: str) -> Generator[duckdb.DuckDBPyConnection]:
 
 
 def _rows(w: Warehouse, schema: str, name: str) -> Any:
-    if name == "_dlt_loads":  # a file for each load that is complete, which bears its name
+    if name == "_dlt_loads":  # one file for each complete load, named by its id
         files = w.jobs.fs_client.glob(f"{_folder(w, schema, name)}/*.jsonl")
         loads = [file.rpartition("__")[2].removesuffix(".jsonl") for file in files]
         return pa.table({"load_id": pa.array(loads, pa.string()), "status": [0] * len(loads)})

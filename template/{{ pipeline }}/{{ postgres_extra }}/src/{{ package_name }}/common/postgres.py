@@ -1,4 +1,4 @@
-"""PostgreSQL as a warehouse: dlt's destination with its own connection and locks."""
+"""PostgreSQL as a warehouse: dlt's destination, with our own connections and locks."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Warehouse(swap.Warehouse):
 
     @staticmethod
     def destination(url: sa.URL) -> _Destination:
-        """Return dlt's destination, with the defaults that libpq would find by itself."""
+        """Return dlt's destination, with the defaults that libpq finds itself."""
         query = _without_psycopg3(url)
-        # UTF-8 whatever the database's own encoding is: the server converts, or refuses.
+        # Send UTF-8 to a database of any encoding: the server converts it, or refuses.
         query["client_encoding"] = "utf8"
-        if not url.host:  # a socket: to libpq the parameter goes before the host that dlt demands
+        if not url.host:  # a socket: dlt requires a host, and libpq prefers the parameter
             query.setdefault("host", os.environ.get("PGHOST") or "/var/run/postgresql")
         login = {
             "drivername": "postgresql",
@@ -52,10 +52,10 @@ class Warehouse(swap.Warehouse):
     @classmethod
     @contextlib.contextmanager
     def locked(cls, url: sa.URL, tables: list[str], timeout: float) -> Generator[None]:
-        """Hold an advisory lock for each table, also between machines.
+        """Hold an advisory lock for each table; it also works between machines.
 
         Raises:
-            TransientError: Another run still holds one, or the connection is lost.
+            TransientError: Another run held one for too long, or the connection is lost.
         """
         if not tables:
             yield
@@ -65,7 +65,7 @@ class Warehouse(swap.Warehouse):
         engine = sa.create_engine(plain, poolclass=sa.NullPool)
         done = False
         try:
-            # Within one transaction, so that it works behind a pooler as well.
+            # In one transaction, so that it also works behind a pooler.
             with failures.explained(db_utils.describe(url)), engine.begin() as connection:
                 run = connection.exec_driver_sql
                 run(f"SET LOCAL lock_timeout = {_milliseconds(timeout)}")
@@ -75,12 +75,12 @@ class Warehouse(swap.Warehouse):
                 yield
                 done = True
         except errors.TransientError:
-            if not done:  # a lock lost after the work does not matter
+            if not done:  # after the work, a lost lock does not matter
                 raise
 
     @contextlib.contextmanager
     def building(self) -> Generator[None]:
-        """Begin the transaction of a derived table, one at a time, also from other machines."""
+        """Begin the transaction that builds a derived table; only one at a time, on any machine."""
         timeout = settings.load().lock_timeout_seconds
         lock = f"SELECT pg_advisory_xact_lock(hashtext('{self.marts}'))"
         with super().building():
@@ -89,35 +89,35 @@ class Warehouse(swap.Warehouse):
 
 
 def _without_psycopg3(url: sa.URL) -> dict[str, Any]:
-    """Return the parameters of a URL without one of psycopg 3, which libpq refuses."""
+    """Return the parameters of a URL without that of psycopg 3, which libpq refuses."""
     return {name: value for name, value in url.query.items() if name != "prepare_threshold"}
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))  # 0 would wait for ever
+    return max(1, int(seconds * 1000))  # 0 means no timeout
 
 
 class _Destination(postgres):
-    """What dlt loads into."""
+    """dlt's destination with our client."""
 
     @property
     def client_class(self) -> type[PostgresClient]:
-        """The class of its client."""
+        """The class of the client."""
         return _Client
 
 
 def _session() -> str:
-    """Return the query that sets what a statement relies on."""
-    # Who waits for a table keeps readers that come later from it.
+    """Return the query that sets the parameters of a transaction."""
+    # Short, because a writer that waits for a table blocks later readers.
     timeout = _milliseconds(min(60, settings.load().lock_timeout_seconds))
     return SETTINGS.format(f"('lock_timeout', '{timeout}')")
 
 
 class _SqlClient(Psycopg2SqlClient):
     def open_connection(self) -> Any:
-        """Connect without dlt's search path, a parameter that PgBouncer refuses.
+        """Connect without dlt's search path: PgBouncer refuses that parameter.
 
-        All names are qualified.
+        No statement needs it, because all names are qualified.
         """
         self._conn = psycopg2.connect(self.credentials.to_native_representation())
         self._reset_connection()
@@ -126,18 +126,18 @@ class _SqlClient(Psycopg2SqlClient):
 
     def _reset_connection(self) -> None:
         super()._reset_connection()
-        # What a statement sets for itself comes too late to be parsed by; poolers carry it over.
+        # Set here, because a query is parsed before its own settings apply; poolers keep this one.
         self._conn.cursor().execute("SET standard_conforming_strings = on")
 
     def execute_query(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run it in one transaction with what sets its session: a pooler may give it any."""
+        """Run a query and its parameters in one transaction: a pooler may switch sessions."""
         run: Any = self._session + (query if isinstance(query, sql.Composable) else sql.SQL(query))
         return super().execute_query(run, *args, **kwargs)
 
 
 class _Database(AdbcDatabase):
     def close(self) -> None:
-        """Stay open, for the connections to come."""
+        """Stay open for later connections."""
 
 
 class _CopyJob(PostgresParquetCopyJob):
@@ -165,5 +165,5 @@ class _Client(PostgresClient):
 
 @functools.lru_cache(maxsize=4)
 def _database(uri: str) -> _Database:
-    """Return ADBC's database, which reads all of the server's types and columns at first."""
+    """Return ADBC's database; cached, because it first reads all types of the server."""
     return _Database(driver=get_adbc_driver_location(), uri=uri)

@@ -1,4 +1,4 @@
-"""Derived tables in a database server: the table stays, and its rows are swapped."""
+"""Derived tables in a database server: the rows are replaced in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Warehouse(warehouse.Warehouse):
             return
         run(self.create(built, select))
         if self.types(table) == self.types("_built"):
-            # The table stays, and with it its grants, its indexes and the views on it.
+            # Keep the table, so that its grants, its indexes and the views on it stay.
             run(f"DELETE FROM {target}")
             run(f"INSERT INTO {target} SELECT * FROM {built}")
         else:
@@ -37,7 +37,7 @@ class Warehouse(warehouse.Warehouse):
         return f"CREATE TABLE {table} AS {select}"
 
     def types(self, table: str) -> list[tuple[Any, ...]]:
-        """Return names and exact types of a table's columns, in order; of a view, nothing."""
+        """Return names and exact types of a table's columns, in order; nothing for a view."""
         return self.query(
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
             " JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'p')"

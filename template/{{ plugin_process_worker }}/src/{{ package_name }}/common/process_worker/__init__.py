@@ -1,1 +1,1 @@
-"""A worker that runs flow runs as processes of its own machine, within limits. Linux only."""
+"""A worker that runs flow runs as local processes, within limits. Linux only."""

@@ -1,4 +1,4 @@
-"""What a deployment may ask of the worker: Prefect's job variables, and limits."""
+"""The worker's job variables: those of Prefect's process worker, and limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ..job_variables import Options, StrictJobConfiguration
 
-# By its path: as a module it would import this package, and with it Prefect.
+# Run by path: `python -m` would import this package, and with it Prefect.
 SUPERVISE = [sys.executable, "-P", str(Path(__file__).with_name("supervise.py"))]
 
 
@@ -24,13 +24,13 @@ def _field(default: int | None, title: str, text: str, least: int, most: int | N
 
 
 class Limits(Options):
-    """Limits of a run, and how it is ended."""
+    """Limits of a run, and the time it has to end."""
 
     memory_mib: int | None = _field(None, "Memory (MiB)", "Memory (Prefect needs 150)", 64)
     cpu_seconds: int | None = _field(None, "CPU time (s)", "CPU time (Prefect needs 5)", 1)
     wall_seconds: int | None = _field(None, "Time (s)", "Time from start to end", 1)
     niceness: int = _field(0, "Niceness", "Niceness of a run, added to its worker's", 0, 19)
-    # Prefect kills what it cancels after 30 seconds.
+    # Prefect kills a cancelled run after 30 seconds.
     grace_seconds: int = _field(20, "Grace (s)", "Time to end after a cancellation", 0, 25)
 
 
@@ -39,10 +39,10 @@ class LimitedVariables(ProcessVariables, Limits):
 
 
 class LimitedConfiguration(StrictJobConfiguration, ProcessJobConfiguration, Limits):
-    """What the worker gets for a flow run."""
+    """The configuration of a flow run's process."""
 
     def prepare_for_flow_run(self, *context: Any, **more: Any) -> None:
-        """Put a supervisor before the command of the run, which is Prefect's if there is none."""
+        """Run the command, by default Prefect's, under the supervisor."""
         engine = f"{shlex.quote(sys.executable)} -m prefect.engine"
         command = command_from_string(self.command or engine)
         order = json.dumps(self.model_dump(include={*Limits.model_fields}))

@@ -1,4 +1,4 @@
-"""Tell Prefect how a run ended, in the environment of its flow: `python report.py MESSAGE`."""
+"""Reports how a run ended to Prefect, in its flow's environment: `python report.py MESSAGE`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ async def crash(flow_run_id: UUID, message: str) -> None:
 
 
 async def attend(flow_run_id: UUID, supervisor: int) -> None:
-    """Stand in for a worker that was killed, as long as the supervisor of the run is there."""
+    """Replace a killed worker as long as the supervisor of the run exists: handle cancellation."""
     while os.getppid() == supervisor:
         with contextlib.suppress(httpx.HTTPError, psutil.Error):
             async with get_client() as client:
                 state = (await client.read_flow_run(flow_run_id)).state
                 if state is not None and state.is_cancelling():
                     await client.set_flow_run_state(flow_run_id, Cancelled(), force=True)
-                    # At once: when asked to, the flow would say that it crashed.
+                    # Kill it: after SIGTERM, the flow would report that it crashed.
                     for each in psutil.Process(supervisor).children():
                         _ = each.pid == os.getpid() or each.kill()
         await asyncio.sleep(5)
@@ -57,8 +57,8 @@ def kill_left(flow_run: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor has blocked some
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor blocks some signals
     sys.path.insert(0, "")  # as with `python -m prefect.engine`
     run, what = UUID(os.environ["PREFECT__FLOW_RUN_ID"]), sys.argv[1]
-    with contextlib.suppress(Abort, ObjectNotFound):  # it ended meanwhile, or was deleted
+    with contextlib.suppress(Abort, ObjectNotFound):  # the run has ended or was deleted
         asyncio.run(attend(run, int(what)) if what.isdigit() else crash(run, what))

@@ -1,6 +1,6 @@
-"""Run the command of a flow run within limits: `python supervise.py ORDER COMMAND…`. Linux only.
+"""Runs the command of a flow run within limits: `python supervise.py ORDER COMMAND…`. Linux only.
 
-It outlives a worker that is killed, and ends with 0 if Prefect knows or the worker is to ask it.
+It outlives a killed worker. It exits with 0 if Prefect knows the outcome or the worker should ask.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ REPORT = [sys.executable, "-P", str(Path(__file__).with_name("report.py"))]
 
 
 def main(order: dict[str, Any], command: list[str]) -> int:
-    """Run a command until nothing of it is left; return the exit code for the worker."""
+    """Run a command until all of its processes have ended; return the exit code for the worker."""
     worker, started, attendant = os.getppid(), time.monotonic(), 0
-    os.setsid()  # Ctrl-C in a terminal reaches the worker alone
+    os.setsid()  # Ctrl-C in a terminal reaches only the worker
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    # What a run starts stays below this process, also what leaves its session.
+    # All processes of the run stay descendants of this one, even daemons.
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    try:  # there are no threads yet, so that code between fork and exec is safe
-        child = subprocess.Popen(  # noqa: S603 - the command of the flow run, as its pool has it
+    try:  # no threads yet, so that code between fork and exec is safe
+        child = subprocess.Popen(  # noqa: S603 - the flow run's command
             command, stdout=pipe, stderr=pipe, preexec_fn=_prepare
         )
     except OSError as error:
@@ -69,9 +69,9 @@ def main(order: dict[str, Any], command: list[str]) -> int:
             )
         if over or time.monotonic() > deadline:
             _kill()
-    _kill()  # what it left behind
+    _kill()  # processes that the command left
     if code == 0 and os.getppid() == worker:
-        return 0  # the worker asks Prefect whether it has heard, which takes seconds here
+        return 0  # the worker asks Prefect for the state, which would take seconds here
     how = f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
     last = ", ".join(f"{used[name]:,.1f} {unit}" for name, unit in UNITS.items())
     unknown = f"The command of the run {how}; no limit was broken, it last used {last}."
@@ -79,20 +79,20 @@ def main(order: dict[str, Any], command: list[str]) -> int:
 
 
 def _prepare() -> None:
-    """Prepare a process, between its fork and its program: it is killed with its parent."""
+    """Make the kernel kill a process with its parent; called between fork and exec."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _relay(source: Any, target: int) -> None:
-    """Pass output on. When its worker was killed nobody reads it, which must not end a run."""
+    """Pass output on; after the worker was killed, ignore that nobody reads it."""
     while chunk := os.read(source.fileno(), 2**16):
         with contextlib.suppress(OSError):
             os.write(target, chunk)
 
 
 def _reap(main: int) -> int | None:
-    """Take leave of children that ended; return the exit code of the main one, if it has."""
+    """Reap children that have ended; return the exit code of the main one, or None."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -101,20 +101,20 @@ def _reap(main: int) -> int | None:
 
 
 def _measure(most: float, attendant: int, *, exactly: bool = False) -> dict[str, float]:
-    """Return what the processes of the run use, shared pages counted once, and have used."""
-    cpu, memory = sum(os.times()[2:4]), 0  # of processes that have ended
+    """Return the memory of the run's processes (shared pages count once) and their CPU time."""
+    cpu, memory = sum(os.times()[2:4]), 0  # processes that have ended
     running = [each for each in psutil.Process().children(True) if each.pid != attendant]
     for process in running:
         with contextlib.suppress(psutil.Error):
             cpu += sum(process.cpu_times()[:4])
             memory += process.memory_full_info().pss if exactly else process.memory_info().rss
-    if not exactly and memory > 2**20 * most / 2:  # below, resident sizes do, 100 times faster
+    if not exactly and memory > 2**20 * most / 2:  # below that, RSS is enough and 100 times faster
         return _measure(most, attendant, exactly=True)
     return {"memory_mib": memory / 2**20, "cpu_seconds": cpu}
 
 
 def _kill() -> None:
-    """Kill all processes below this one; first none can start another."""
+    """Kill all descendants; suspend them first, so that none can start another."""
     stopped: set[psutil.Process] = set()
     while fresh := set(psutil.Process().children(recursive=True)) - stopped:
         stopped |= fresh
@@ -127,7 +127,7 @@ def _kill() -> None:
 
 
 def _report(message: str, code: int) -> int:
-    """Tell Prefect, within ten minutes; return 0, or the code if it does not answer."""
+    """Report to Prefect, trying for ten minutes; return 0, or the code if it does not answer."""
     for attempt in range(60):
         time.sleep(10 if attempt else 0)
         told = subprocess.run(  # noqa: S603 - this package's own program

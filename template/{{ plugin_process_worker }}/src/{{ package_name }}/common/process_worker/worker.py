@@ -1,4 +1,4 @@
-"""Prefect's process worker, with a supervisor before the command of each run."""
+"""Prefect's process worker, with a supervisor for each run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNHEARD = "The command ended with exit code 0, and Prefect has not heard how the
 
 
 class LimitedProcessWorker(ProcessWorker):
-    """Runs flow runs as processes on this machine, each within limits."""
+    """Runs flow runs as local processes, each within limits."""
 
     type = f"{names.SLUG}-process"
     job_configuration = jobs.LimitedConfiguration
@@ -37,7 +37,7 @@ class LimitedProcessWorker(ProcessWorker):
     _logo_url = names.LOGO_URL or ""
 
     async def setup(self) -> None:
-        """Refuse to start where the processes of a run cannot be watched."""
+        """Refuse to start where a run's processes cannot be supervised."""
         if sys.platform != "linux" or Path("/proc/self").readlink().name != str(os.getpid()):  # noqa: ASYNC240
             raise PermanentError(
                 f"The worker {self.type} watches runs by means of Linux and a /proc of its own PID"
@@ -48,14 +48,14 @@ class LimitedProcessWorker(ProcessWorker):
     async def run(
         self, flow_run: FlowRun, configuration: Any, task_status: Any = anyio.TASK_STATUS_IGNORED
     ) -> ProcessWorkerResult:
-        """Run a flow run to its end, as Prefect does; end it when the worker is stopped."""
+        """Run a flow run; end it when the worker is stopped."""
         supervisor: list[int] = []
 
         def started(pid: int) -> None:
             supervisor.append(pid)
             task_status.started(pid)
 
-        # A task of its own, which is not cancelled with this one: Prefect would kill the run.
+        # A separate task that is not cancelled with this one: Prefect would kill the run.
         status = SimpleNamespace(started=started)
         running = asyncio.create_task(self._run(flow_run, configuration, status))
         try:
@@ -73,7 +73,7 @@ class LimitedProcessWorker(ProcessWorker):
             await asyncio.to_thread(report.kill_left, str(flow_run.id))
         state = (await self.client.read_flow_run(flow_run.id)).state
         if state is not None and (state.is_pending() or state.is_running()):
-            with tempfile.TemporaryDirectory() as folder:  # some hooks' code is copied there
+            with tempfile.TemporaryDirectory() as folder:  # Prefect may copy the flow's code there
                 command = [sys.executable, "-P", report.__file__, UNHEARD]
                 await anyio.run_process(command, cwd=folder, env=configuration.env, stderr=None)
         return result
