@@ -46,7 +46,7 @@ def read(path: Path, lines: list[str], rules: pa.DataFrameSchema, **options: Any
 ONE = datetime.date(2007, 11, 11)
 
 TYPES: list[tuple[Any, dict[str, Any], list[str]]] = [
-    # The type, texts that it holds with their values, and texts that it does not hold.
+    # The type, texts that it can hold with their values, and texts that it cannot hold.
     (
         "int64",
         {
@@ -112,7 +112,7 @@ def test_each_value_is_judged_by_itself(
     expected = Finding(column="x", rule="", rows=len(lost), lines=lines[:5])
     found = [(f.column, f.rows, f.lines) for f in cleaned.findings]
     assert found == ([("x", expected.rows, expected.lines)] if lost else [])
-    for text in lost:  # none is lost for the company that it is in
+    for text in lost:  # each alone: none is lost because of its neighbours
         assert read(path, [f'"{text}"'], schema(kind)).kept == 0
     for text, value in held.items():
         assert read(path, [f'"{text}"'], schema(kind)).table["x"].tolist() == [value]
@@ -265,7 +265,7 @@ def test_wrong_arguments(source: Any, options: dict[str, Any], message: str) -> 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be"])
 def test_lines_are_counted_in_the_encoding(encoding: str, path: Path) -> None:
-    # Its letters have a byte that is an end of line, and the last one is cut.
+    # Its letters contain a line-end byte, and the last one is cut off.
     path.write_bytes("x\n\u010a\u0a0a\n1\n2".encode(encoding)[:-1])
     with pytest.raises(errors.PermanentError, match=f"line 4: this is not {encoding}"):
         clean(path, schema(str), encoding=encoding)
@@ -365,7 +365,7 @@ def test_a_parquet_file_has_types_of_its_own(tmp_path: Path) -> None:
 def test_columns_of_parquet(values: Any, kind: Any, held: list[Any], tmp_path: Path) -> None:
     pd.DataFrame({"x": values}).to_parquet(tmp_path / "t.parquet")
     cleaned = clean(tmp_path / "t.parquet", schema(pa.Column(kind, nullable=True)))
-    assert list(map(str, cleaned.table["x"])) == list(map(str, held))  # NaN is not itself
+    assert list(map(str, cleaned.table["x"])) == list(map(str, held))  # NaN is not equal to itself
 
 
 @pytest.mark.parametrize("zone", [None, datetime.UTC])
@@ -433,7 +433,7 @@ class TestRuns:
         calls: OrderedDict[object, object] = OrderedDict()
         monkeypatch.setattr(f"{keys}._calls", calls)
         monkeypatch.setattr(f"{keys}.KEPT", 1)
-        own = uuid.uuid4().hex[:8]  # a server may be shared
+        own = uuid.uuid4().hex[:8]  # the server may be shared
         paths = []
         for number in (1, 2):
             paths.append(tmp_path / str(number) / "t.csv")
@@ -447,7 +447,7 @@ class TestRuns:
 
         names = (f"My table {own}", f"my-table-{own}", f"my-table-{own}")
         assert [use(name) for name in names] == [2, 2, 2]
-        assert len(calls) == 1  # those of runs that are over are forgotten
+        assert len(calls) == 1  # earlier runs are forgotten
         found = artifacts_of(f"transform-my-table-{own}-")
         assert sorted(len(versions) for versions in found.values()) == [1, 1, 2, 2]
         written = [entry for versions in found.values() for entry in versions]

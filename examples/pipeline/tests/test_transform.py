@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def write(
     warehouse: Database, tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    """Write files of a `sql/` of the test's own, beside a warehouse with two ingested tables."""
+    """Write files of a temporary `sql/`, for a warehouse with two ingested tables."""
     monkeypatch.setattr(derived, "FOLDER", tmp_path)
     monkeypatch.setattr(tables, "TABLES", ())
     warehouse("CREATE SCHEMA raw")

@@ -1,11 +1,11 @@
-"""What changed in the public API between two states of this project, by its meaning.
+"""Compares the public API of two states of this project.
 
-Public is what a namespace's `__all__` lists, and what `common.errors` and `common.settings` define.
-griffe reads the code without importing it and finds most breaks. What it leaves out is added here:
-`async`, decorators, overloads, types, defaults and constraints of fields and settings, base classes
-and keywords of classes, the names of block types, and what `pyproject.toml` promises: extras,
-scripts, entry points and versions of Python.
-Types are compared by their text, each alternative of a union or a `Literal` for itself.
+The public API is what a namespace's `__all__` lists and what `common.errors` and `common.settings`
+define. griffe reads the code without importing it and finds most breaking changes. This module
+adds what griffe leaves out: `async`, decorators, overloads, types, defaults and constraints of
+fields and settings, base classes and keywords of classes, names of block types, and from
+`pyproject.toml` the extras, scripts, entry points and Python versions.
+Types are compared as text, separately for each member of a union or `Literal`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 PUBLIC_IN_COMMON = ("errors", "settings")
 TOLD_HERE = {"OBJECT_REMOVED", "RETURN_CHANGED_TYPE", "CLASS_REMOVED_BASE"}
-"""What griffe finds too, but only some cases of it."""
+"""Kinds of which griffe finds only some cases."""
 RENAMED = "renamed to "
 MAKERS = {"task", "flow", "materialize", "contextmanager", "asynccontextmanager"}
-"""Decorators that make something else of a function."""
+"""Decorators that turn a function into another object."""
 CONSTRAINTS = {"gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern"}
 CONSTRAINTS |= {"max_digits", "decimal_places", "allow_inf_nan", "strict", "frozen"}
-"""Arguments of `pydantic.Field` that say which values there can be."""
+"""Arguments of `pydantic.Field` that restrict values."""
 BLOCK_TYPE = {"_block_type_name": "block type's name", "_block_type_slug": "block type's slug"}
-"""By these Prefect's server finds the blocks that users have saved."""
+"""Prefect's server finds saved blocks by these attributes."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Change:
     """A change that users notice.
 
     Attributes:
-        section: Its section in the changelog: `Added`, `Changed`, `Deprecated` or `Removed`.
+        section: Section of the changelog: `Added`, `Changed`, `Deprecated` or `Removed`.
         name: What changed, such as `data.Download.size` or `data.download_data(max_bytes)`.
         text: What happened to it.
-        breaks: Whether code that worked can fail.
+        breaks: Whether it may break users' code.
     """
 
     section: str
@@ -62,12 +62,12 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
     """Compare two states of the project.
 
     Args:
-        old: Folder of the older one.
-        new: Folder of the newer one.
+        old: Folder of the older state.
+        new: Folder of the newer state.
         package: Name of the package in their `src/`.
 
     Returns:
-        What changed, each once.
+        The changes, without duplicates.
     """
     logging.getLogger("griffe").setLevel(logging.ERROR)
     before, after = _namespaces(old, package), _namespaces(new, package)
@@ -84,7 +84,7 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
                 text = text.removeprefix(": ").replace("*", "")
                 found.append(Change("Changed", where, text[0].lower() + text[1:], breaks=True))
         found += _of_members(before[name], after[name], name)
-    # One change, of which griffe tells the halves.
+    # griffe reports a renaming as two changes.
     renamed = {change.name: change.text for change in found if change.text.startswith(RENAMED)}
     halves = {
         f"{name.rpartition('(')[0]}({text.removeprefix(RENAMED)[1:-1]})"
@@ -98,7 +98,7 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
 
 
 def overdue(source: Path, version: tuple[int, ...]) -> list[str]:
-    """Return where a text of the code says "removed in", and a version that has come.
+    """Return the texts in the code that say "removed in" with a version that is reached.
 
     Args:
         source: Folder of the code.
@@ -118,7 +118,7 @@ def overdue(source: Path, version: tuple[int, ...]) -> list[str]:
 
 
 def _namespaces(project: Path, package: str) -> dict[str, Any]:
-    """Return what is public, by its name below the package."""
+    """Return the public modules by their names below the package."""
     loaded: Any = griffe.load(
         package, search_paths=[project / "src"], allow_inspection=False, resolve_aliases=True
     )
@@ -128,7 +128,7 @@ def _namespaces(project: Path, package: str) -> dict[str, Any]:
             found[f"common.{name}"] = loaded[f"common.{name}"]
     for module in found.values():
         for inner in module.modules.values():
-            inner.public = False  # into which modules a namespace is cut is its own business
+            inner.public = False  # the modules inside a namespace are private
     return found
 
 
@@ -150,7 +150,7 @@ def _of_packaging(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
     was, now = (one.get("requires-python", "") for one in (old, new))
     if was != now:
         text = f"was `{was or 'missing'}` and is `{now or 'missing'}`"
-        # Only a smaller lower bound leaves out no version that there was.
+        # Only a smaller lower bound keeps all old versions.
         parts = [re.fullmatch(r"\s*>=\s*([\d.]+)(.*)", one) for one in (was, now)]
         lower = [(one[2], [*map(int, one[1].split("."))]) for one in parts if one]
         wider = not now or (
@@ -167,7 +167,7 @@ def _of_names(kind: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Cha
 
 
 def _members(thing: Any) -> dict[str, Any]:
-    """Return the public names of a module or a class, and what they stand for."""
+    """Return the public members of a module or a class by name."""
     found = {}
     for name, member in thing.all_members.items():
         try:
@@ -175,7 +175,7 @@ def _members(thing: Any) -> dict[str, Any]:
                 found[name] = member.final_target if member.is_alias else member
         except (griffe.AliasResolutionError, griffe.CyclicAliasError):
             if thing.is_module and name in (thing.exports or ()):
-                found[name] = member  # of another package
+                found[name] = member  # from another package
     return found
 
 
@@ -190,18 +190,18 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
         was = before.get(name)
         if was is None:
             if name != "__init__":
-                # griffe tells it of a dataclass, by its `__init__`, but not of a pydantic model.
+                # griffe reports it for a dataclass (by `__init__`), but not for a pydantic model.
                 needed = now.is_attribute and new.is_class and "__init__" not in new.all_members
                 needed = needed and _default(now) is None and "property" not in now.labels
                 needed = needed and not str(now.annotation).startswith("NotRequired")
-                # Whoever implements it lacks the new one.
+                # Implementations lack the new member.
                 needed |= "Protocol" in _bases(new) if new.is_class else False
                 needed |= any(one.endswith("abstractmethod") for one in _decorators(now))
-                # Whoever unpacks it does not expect one more.
+                # Unpacking expects fewer values.
                 needed |= now.is_attribute and new.is_class and "NamedTuple" in _bases(new)
                 yield Change("Added", path, "new", breaks=needed)
         elif was.is_alias or now.is_alias or was.kind is not now.kind:
-            continue  # another package's, or griffe tells it
+            continue  # from another package, or reported by griffe
         elif now.is_class:
             yield from _of_deprecation(was, now, path)
             for base in sorted(_bases(was) - _bases(now)):
@@ -232,7 +232,7 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
             yield from _of_members(was, now, path)
         elif now.is_function:
             yield from _of_deprecation(was, now, path)
-            if "dataclass" not in new.labels or name != "__init__":  # made of its fields
+            if "dataclass" not in new.labels or name != "__init__":  # generated from the fields
                 yield from _of_function(was, now, path.removesuffix(".__init__"))
         elif now.is_attribute or now.is_type_alias:
             known = "dataclass" in new.labels or new.is_module
@@ -307,7 +307,7 @@ def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Itera
     for one in sorted(before - after):
         yield Change("Changed", path, f"cannot be `{one}` any more", breaks=True)
     for one in sorted(after - before):
-        # One more value of a `Literal` breaks nobody who hands it in.
+        # One more value of a `Literal` breaks no code that passes one.
         yield Change("Changed", path, f"can be `{one}`", breaks=not one.startswith("Literal["))
     if "writable" in was.labels and "writable" not in now.labels:
         yield Change("Changed", path, "cannot be set any more", breaks=True)
@@ -326,24 +326,24 @@ def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Itera
 
 
 def _aliases(value: Any) -> str:
-    """Return the aliases of a field of pydantic as they are written."""
+    """Return the aliases of a pydantic field as written."""
     return ", ".join(sorted(str(one) for one in _keywords(value) if one.name.endswith("alias")))
 
 
 def _constraints(value: Any) -> set[str]:
-    """Return the constraints of a field of pydantic as they are written."""
+    """Return the constraints of a pydantic field as written."""
     return {str(one) for one in _keywords(value) if one.name in CONSTRAINTS}
 
 
 def _keywords(value: Any) -> list[griffe.ExprKeyword]:
-    """Return the named arguments of a call; of anything else none."""
+    """Return the keyword arguments of a call; an empty list for anything else."""
     if not isinstance(value, griffe.ExprCall):
         return []
     return [one for one in value.arguments if isinstance(one, griffe.ExprKeyword)]
 
 
 def _default(attribute: Any) -> str | None:
-    """Return a field's default as it is written; None if it has none."""
+    """Return a field's default as written, or None."""
     value = attribute.value
     if isinstance(value, griffe.ExprCall) and str(value.function).lower().endswith("field"):
         for argument in value.arguments:
@@ -356,18 +356,18 @@ def _default(attribute: Any) -> str | None:
 
 
 def _bases(thing: Any) -> set[str]:
-    """Return the names of the classes that a class comes from, near and far."""
+    """Return the names of all base classes, direct and indirect."""
     names = {str(base).rpartition(".")[2] for base in thing.bases}
     return names.union(*(_bases(base) for base in thing.resolved_bases))
 
 
 def _decorators(thing: Any) -> list[str]:
-    """Return the decorators of a function or a class as they are written."""
+    """Return the decorators of a function or a class as written."""
     return [str(one.value) for one in getattr(thing, "decorators", ())]
 
 
 def _types(written: Any) -> set[str]:
-    """Return the alternatives that a type consists of, own aliases resolved."""
+    """Return the members of a union type, with this package's aliases resolved."""
     if written is None:
         return set()
     if isinstance(written, griffe.ExprBinOp) and written.operator == "|":
@@ -384,7 +384,7 @@ def _types(written: Any) -> set[str]:
 
 
 def _text(written: Any) -> str:
-    """Return a text, own names in it resolved."""
+    """Return a text, with this package's names resolved."""
     if isinstance(written, griffe.ExprJoinedStr):
         return "".join(map(_text, written.values))
     if isinstance(written, griffe.ExprFormatted):
@@ -394,7 +394,7 @@ def _text(written: Any) -> str:
 
 
 def _named(written: Any) -> Any:
-    """Return what an own name stands for; None for anything else."""
+    """Return the value of a name that this package defines, or None."""
     first = written.first if isinstance(written, griffe.ExprAttribute) else written
     if isinstance(first, griffe.ExprName) and isinstance(first.parent, griffe.Object):
         with contextlib.suppress(KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):

@@ -16,7 +16,7 @@ DISTRIBUTION = "my-data-project"
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints the whole help with an error, not only the usage."""
+    """Prints the whole help after an error, not only the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Print the help, then what is wrong, and exit with 2."""
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 after an error message."""
     distribution = metadata.distribution(DISTRIBUTION)
-    # Argparse fills in "%(prog)s", and would fill in what the summary says with a "%".
+    # Argparse formats the description, so a "%" in the summary has to be doubled.
     summary = distribution.metadata["Summary"].replace("%", "%%")
     parser = Parser(
         prog=program or distribution.name, description=f"{distribution.name}: {summary}"

@@ -1,4 +1,4 @@
-"""How settings are read: from the environment and, for local work, from `.env`."""
+"""Reads settings from the environment and, for local work, from `.env`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the settings, as they are now.
+        """Read the current settings.
 
         Raises:
             PermanentError: A variable holds a value that does not fit.

@@ -1,4 +1,4 @@
-"""How a table is read: each value exactly, or not at all. Needs pandas and pyarrow, not Prefect."""
+"""Reads tables: each value exactly, or not at all. Needs pandas and pyarrow, not Prefect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Places = np.ndarray[Any, np.dtype[np.intp]]
 
-pc: Any = pyarrow.compute  # type checkers do not know the functions that it makes on import
+pc: Any = pyarrow.compute  # its functions are created on import
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 SHAPES = {
@@ -43,7 +43,7 @@ BLOCK = 1 << 20
 """So many bytes of a file are looked at together."""
 
 FAILURES = 10_000
-"""So many values of a column do not fit: it is the schema that is wrong."""
+"""With more unfit values in a column, the schema must be wrong."""
 
 
 class UnfitError(errors.PermanentError):
@@ -53,7 +53,7 @@ class UnfitError(errors.PermanentError):
 
 
 class Source:
-    """A CSV or Parquet file, as a table of Arrow; what a CSV file holds is text."""
+    """A CSV or Parquet file as an Arrow table; all columns of a CSV file are text."""
 
     def __init__(
         self, path: Path, delimiter: str, encoding: str, null_values: Sequence[str]
@@ -76,7 +76,7 @@ class Source:
             raise errors.PermanentError(message) from error
 
     def lines(self, rows: set[int]) -> dict[int, int]:
-        """Return the lines of a CSV file in which rows begin; of another file, their numbers."""
+        """Return the lines in which rows of a CSV file begin; for Parquet, the rows' numbers."""
         if not (self.data and rows):
             return {row: row + 1 for row in rows}
         if len(self._ends) == self.table.num_rows + 1:  # each line is a record
@@ -85,7 +85,7 @@ class Source:
         return {row: int(lines[row + 1]) for row in rows}
 
     def _decoded(self, data: bytes, encoding: str) -> bytes:
-        """Return the text as UTF-8, with an end of its last line."""
+        """Return the text as UTF-8, with a line break at its end."""
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError as error:
@@ -96,7 +96,7 @@ class Source:
             raise errors.PermanentError(message) from None
         utf8 = codecs.lookup(encoding).name == "utf-8"
         data = data if utf8 else text.encode()
-        while data.startswith(codecs.BOM_UTF8):  # Arrow would skip another one, csv would not
+        while data.startswith(codecs.BOM_UTF8):  # Arrow skips a second one, csv does not
             data = data.removeprefix(codecs.BOM_UTF8)
         return data if data.endswith((b"\r", b"\n")) else data + b"\n"
 
@@ -110,21 +110,21 @@ class Source:
         return np.concatenate([np.arange(0), *blocks])
 
     def _unquoted(self, places: Places) -> Any:
-        """Tell which places are outside of quotes."""
+        """Return which positions are outside of quotes."""
         return np.searchsorted(self.quotes, places) % 2 == 0
 
     @functools.cached_property
     def _ends(self) -> Places:
-        """Where lines end."""
+        """Positions of line ends."""
         returns = self._places(b"\r")
         alone = self.bytes.take(returns + 1, mode="clip") != ord("\n")
         return np.sort(np.concatenate([self._places(b"\n"), returns[alone]]), kind="stable")
 
     @functools.cached_property
     def _records(self) -> tuple[Places, Places, Places]:
-        """The line in which each record begins, its first place and its end; blanks are none."""
+        """The first line, start and end of each record; blank lines are left out."""
         ends = self._ends
-        last = np.flatnonzero(self._unquoted(ends))  # lines with which records end
+        last = np.flatnonzero(self._unquoted(ends))  # last lines of records
         first = np.append(0, last[:-1] + 1)
         stop = ends[last]
         start = np.append(0, stop[:-1] + 1)
@@ -152,16 +152,16 @@ class Source:
             strings_can_be_null=True,
             check_utf8=False,
         )
-        # One thread takes less, and tasks run beside each other.
+        # One thread needs less memory, and tasks already run in parallel.
         reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 22)
         try:
             table = pyarrow.csv.read_csv(source, reading, parsing, converting)
         except pa.ArrowInvalid:
             self._require_fields(len(names))
-            source.seek(0)  # one record is larger than a block
+            source.seek(0)  # a record may be larger than a block
             reading.block_size = min(len(self.data) + 2, 2**31 - 1)
             table = pyarrow.csv.read_csv(source, reading, parsing, converting)
-        if table.column_names != names:  # then Arrow has guessed types
+        if table.column_names != names:  # Arrow has then guessed types
             message = f"{self.name}: its header can be read in two ways. Give columns plain names."
             raise errors.PermanentError(message)
         return table
@@ -173,10 +173,10 @@ class Source:
                 raise errors.PermanentError(f"{message} Give each column a name of its own.")
 
     def _require_quotes(self) -> None:
-        """Require that quotes stand around whole fields, or twice in them."""
+        """Require that quotes enclose whole fields, or are doubled in them."""
         opening, closing = self.quotes[::2], self.quotes[1::2]
         inside = np.isin(np.arange(256), [*b'"\r\n', *self.delimiter], invert=True)
-        wrong = inside[self.bytes[opening - 1]]  # before the first byte is the last end
+        wrong = inside[self.bytes[opening - 1]]  # index -1 is the last line's end
         wrong[: len(closing)] |= inside[self.bytes[closing + 1]]
         wrong[len(closing) :] = True
         for place in opening[wrong][:1]:
@@ -199,19 +199,19 @@ def _line(data: bytes, place: int) -> int:
 
 
 def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
-    """Convert values, each by itself: what the type cannot hold exactly becomes null."""
+    """Convert values one by one: a value that the type cannot hold exactly becomes null."""
     own = values.type
     if own == to:
         return values
-    if values.null_count == len(values):  # a Parquet file has a type for nulls alone
+    if values.null_count == len(values):  # Parquet has a null type
         return pa.nulls(len(values), to)
     if not pa.types.is_large_string(own):
         zoned = getattr(own, "tz", None) is not None
         if pa.types.is_temporal(own) and pa.types.is_timestamp(to) and zoned == (to.tz is None):
-            # Arrow would take a time without a zone for one in UTC.
+            # Arrow would take a time without a zone as UTC.
             raise errors.PermanentError(f"either {own} or {to} has a zone. Check the schema")
         result = _cast(values, to)
-        # A decimal's own type has often too few digits for all of the other type.
+        # Compare with more digits: a decimal type often has too few for the other type's values.
         back = pa.decimal256(76, own.scale) if pa.types.is_decimal(own) else own
         same = pc.equal(_cast(result, back), _cast(values, back))
         if pa.types.is_floating(own) and pa.types.is_floating(to):
@@ -225,7 +225,7 @@ def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
         values = pc.utf8_trim_whitespace(values)
         result = _cast(values, to, SHAPES[kind])
     if kind == "int":
-        # Arrow reads 0x1F, and neither 12.0 nor 1e3.
+        # Arrow accepts 0x1F, but neither 12.0 nor 1e3.
         doubtful = pc.or_(pc.is_null(result), pc.starts_with(values, "0x", ignore_case=True))
         return _judged(values, result, doubtful, _whole)
     if kind == "float":
@@ -242,7 +242,7 @@ def exact(values: pa.Array, to: pa.DataType) -> pa.Array:
 
 
 def _cast(values: pa.Array, to: pa.DataType, shape: str = "") -> pa.Array:
-    """Cast by halves until only values that fail are alone; texts of another shape are null."""
+    """Cast, halving parts that fail until single values are left; text of another shape is null."""
     failures: list[int] = []
 
     def halves(part: pa.Array, row: int, shape: str) -> list[pa.Array]:
@@ -274,7 +274,7 @@ def _judged(
     doubtful: pa.Array,
     judge: Callable[[str, Any, pa.DataType], int | float | None],
 ) -> pa.Array:
-    """Put what a function decides in the place of results that are in doubt."""
+    """Replace doubtful results by those of a function."""
     doubtful = pc.and_(pc.is_valid(values), pc.fill_null(doubtful, fill_value=False))
     texts, results = values.filter(doubtful).to_pylist(), result.filter(doubtful).to_pylist()
     held = [judge(text, found, result.type) for text, found in zip(texts, results, strict=True)]
@@ -282,7 +282,7 @@ def _judged(
 
 
 def _whole(text: str, _: int | None, to: pa.DataType) -> int | None:
-    """Read a whole number that is spelled as another one: 12.0, 1e3, +5."""
+    """Read an integer that is written as 12.0, 1e3 or +5; None if it is not one."""
     if not re.fullmatch(NUMBER, text):
         return None
     number = decimal.Decimal(text)
@@ -293,7 +293,7 @@ def _whole(text: str, _: int | None, to: pa.DataType) -> int | None:
 
 
 def _number(text: str, found: float, _: pa.DataType) -> float | None:
-    """Tell whether a number, with as many digits as its text has, is spelled as the text is."""
+    """Return a float if it equals its text when rounded to as many digits, or None."""
     if not re.fullmatch(NUMBER, text):
         return found if text in {"inf", "-inf"} else None
     number = decimal.Decimal(text)

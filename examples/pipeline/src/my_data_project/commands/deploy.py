@@ -67,10 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _apply(items: Iterable[Item]) -> None:
-    """Make things right, one after the other.
+    """Apply the changes one after the other.
 
-    The server's work is nearly all of the time, and on a busy machine a server on SQLite refuses
-    some of two or more requests that write at the same time (503).
+    Threads would not help: nearly all of the time is the server's, and a busy server on SQLite
+    refuses some of several writes at the same time (503).
     """
     from ..common import errors, prefect_api
 

@@ -1,4 +1,4 @@
-"""Automations of Prefect's server for runs that cannot report: not started, or lost."""
+"""Automations for runs that cannot report themselves: not started, or lost."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NOT_OURS = "that deploy did not create: rename or delete it, then deploy again.
 def compare(
     client: SyncPrefectClient, config: settings.Settings, automations: Collection[Automation]
 ) -> tuple[list[Item], str]:
-    """Return the block that posts, the automations, and a sentence about what is posted.
+    """Return the webhook block, the automations, and a sentence about what is posted.
 
     Raises:
-        PermanentError: Somebody else has created one with the same name.
+        PermanentError: Somebody else has created an object with the same name.
     """
     names = [f"{runs.deployment_name()}-{what}" for what in ("stuck", "lost", "late")]
     found = {name: [one for one in automations if one.name == name] for name in names}
@@ -46,7 +46,7 @@ def compare(
             raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
 
     def write(name: str, old: Collection[Automation]) -> None:
-        id_ = _read_webhook(client)[0] if webhook else None  # it is saved by now
+        id_ = _read_webhook(client)[0] if webhook else None  # saved before the automations
         left = [*old]
         for one in _wanted(config, id_).get(name, []):
             if left:
@@ -78,22 +78,22 @@ def compare(
 
 
 def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[AutomationCore]]:
-    """Return the automations by their names; without a block, no missing worker is noticed."""
+    """Return the automations by name; without a webhook there is none for late runs."""
     late, lost = config.late_after_seconds, config.lost_after_seconds
     pool = f"See whether a worker serves the work pool {config.work_pool}, or the pool is paused."
     again = "Nothing is half loaded: run it again."
     ended = ["heartbeat", "Completed", "Failed", "Crashed", "Cancelled"]
     begun = ["Pending", "Running", *ended]
     made: dict[str, list[AutomationCore]] = {}
-    # Which event must be followed by which others within how many seconds, or what is wrong.
+    # After which event, which others must follow within how many seconds; and what it means if not.
     for what, after, expected, seconds, reason, advice in (
-        # Its worker or machine died before it began: otherwise it stays Pending for ever.
+        # If its worker or machine died before it began, it would stay Pending for ever.
         ("stuck", "Pending", ["*"], late, f"A worker did not begin it in {late} s.", again),
         ("lost", "heartbeat", ended, lost, f"No sign of life for {lost} seconds.", again),
         ("late", "Late", begun, late, f"No worker took it within {late} seconds.", pool),
     ):
         actions: list[Any] = []
-        if what != "late":  # Crashed also frees its place in its deployment's limit
+        if what != "late":  # Crashed also frees its concurrency slot
             actions = [{"type": "change-flow-run-state", "state": "CRASHED", "message": reason}]
         if webhook:
             text = _text(what, config.environment, reason, advice)
@@ -105,7 +105,7 @@ def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[A
             "after": [f"prefect.flow-run.{after}"],
             "expect": [f"prefect.flow-run.{event}" for event in expected],
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            # A heartbeat names its deployment by an id that is not known yet, and its tags.
+            # Matched by tag, because the deployment's id is not known yet.
             "match_related": {"prefect.resource.id": f"prefect.tag.{runs.deployment_name()}"},
             "for_each": ["prefect.resource.id"],
             "within": seconds,
@@ -118,7 +118,7 @@ def _wanted(config: settings.Settings, webhook: UUID | None) -> dict[str, list[A
 
 
 def _shape(automation: AutomationCore) -> tuple[object, ...]:
-    """Return what an automation of before 0.7, without marks, has in common with ours."""
+    """Return the fields by which to recognize an automation from before 0.7, which has no marks."""
     kinds = {getattr(action, "type", None) for action in automation.actions}
     return automation.trigger.model_dump(exclude={"within"}), kinds - {"call-webhook"}
 
@@ -126,7 +126,7 @@ def _shape(automation: AutomationCore) -> tuple[object, ...]:
 def _text(what: str, environment: str, reason: str, advice: str) -> str:
     """Return the text of an alert; Prefect's server fills in the double braces."""
     run = "{{ flow_run.name }}"
-    # The server need not know under which address people see it.
+    # None if the address of the UI is unknown.
     if page := url_for("flow-run", obj_id=_NO_ID):
         run = f"<{page.replace(str(_NO_ID), '{{ flow_run.id }}')}|{run}>"
     return (
@@ -140,7 +140,7 @@ def _webhook_name() -> str:
 
 
 def _read_webhook(client: SyncPrefectClient) -> tuple[UUID, Webhook | None]:
-    """Return the block that posts and its id, as Prefect's server has it."""
+    """Return the webhook block on Prefect's server, and its id."""
     try:
         found = client.read_block_document_by_name(_webhook_name(), "webhook")
     except ObjectNotFound:
@@ -149,14 +149,14 @@ def _read_webhook(client: SyncPrefectClient) -> tuple[UUID, Webhook | None]:
 
 
 def _wanted_webhook(config: settings.Settings) -> tuple[Webhook | None, str]:
-    """Return the block that posts, not saved, and a sentence about what is posted."""
+    """Return the webhook block to save, and a sentence about what is posted."""
     url = config.slack_webhook_url
     if url is None or not url.get_secret_value():
         return None, "Nothing is posted, because no webhook is set."
     try:
         webhook = Webhook(url=SecretStr(secrets.reveal(url)))
     except secrets.MissingBlockError as error:
-        # Environments name a webhook, and not every team has Slack.
+        # Environment files name a block even if the team does not use Slack.
         without = f"Without Slack, leave {settings.ENV_PREFIX}SLACK_WEBHOOK_URL empty."
         return None, f"Nothing is posted, because {error}, then deploy again. {without}"
     return webhook, "Alerts are posted to the webhook."

@@ -1,4 +1,4 @@
-"""prefect.yaml: reads and validates its entries before anything is sent to Prefect's server."""
+"""prefect.yaml: reads and validates its entries before anything is changed on the server."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 PATH = Path("prefect.yaml")
 TIMING = {"schedule", "active", "parameters", "slug"}
-"""What a schedule of the file and one of Prefect's server have in common."""
+"""The fields that schedules in the file and on Prefect's server have in common."""
 
-# Prefect ignores a key that it does not know, so a typing error would go unseen.
+# All valid keys: Prefect ignores unknown keys, so a typing error would go unnoticed.
 _STEPS = ("build", "push", "pull")
 _FILE = {"name", "description", "prefect-version", "definitions", "deployments", *_STEPS}
 _KEYS = {
@@ -53,7 +53,7 @@ class _Pool(BaseModel):
 
 
 class _Shape(BaseModel):
-    """What Prefect's models for a client leave to its server, or take for granted."""
+    """Types that Prefect's client models do not validate."""
 
     name: str = ""
     entrypoint: str = ""
@@ -68,10 +68,10 @@ class _Shape(BaseModel):
 
 @dataclass
 class Entry:
-    """An entry of prefect.yaml, as Prefect's server gets it."""
+    """An entry of prefect.yaml, as it is sent to Prefect's server."""
 
-    key: tuple[str, str]  # names of its flow and its own, by which the server knows a deployment
-    request: dict[str, Any]  # for the deployment, but for the flow's id and a version by default
+    key: tuple[str, str]  # names of flow and deployment, which identify it on the server
+    request: dict[str, Any]  # fields of the deployment, except the flow's id
     triggers: list[events.DeploymentTriggerTypes]
 
 
@@ -79,16 +79,16 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
     """Return the entries.
 
     Args:
-        client: Prefect's server.
-        templates: Job templates of work pools that it need not have, by name.
+        client: Client of Prefect's server.
+        templates: Base job templates of work pools that need not exist yet, by name.
 
     Raises:
         PermanentError: The file does not exist, or has mistakes.
     """
     try:
         content = yaml.safe_load(PATH.read_text(encoding="utf-8") if PATH.is_file() else "{}")
-        content = pydantic_core.to_jsonable_python(content)  # dates become text, as Prefect has it
-    except (yaml.YAMLError, ValueError) as error:  # the second of an alias within itself
+        content = pydantic_core.to_jsonable_python(content)  # dates become text, as in Prefect
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an alias that contains itself
         raise errors.PermanentError(f"{PATH}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or content.get("name") != settings.PROJECT:
         message = f"There is no {PATH} with `name: {settings.PROJECT}` here"
@@ -125,7 +125,7 @@ def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> 
 
 
 async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fill in Prefect's variables and blocks, and variables of the environment, but in `pull`."""
+    """Fill in Prefect's variables and blocks, and environment variables, except in `pull`."""
     given = [{key: one[key] for key in one if key != "pull"} for one in entries]
     async with get_client() as client:
         unknown = {
@@ -140,7 +140,7 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             raise errors.PermanentError(f"{PATH}: {error}") from error
         made = await templating.resolve_variables(made, client=client)
     filled: Any = templating.apply_values(made, {}, remove_notset=False)
-    # An event fills in the rest of a trigger, a worker what begins with `ctx.`.
+    # An event fills in the rest of a trigger, a worker fills in `ctx.…`.
     now = templating.find_placeholders([{**one, "triggers": None} for one in filled])
     for mark in templating.find_placeholders(filled):
         later = mark not in now or mark.name.startswith("ctx.")
@@ -156,20 +156,20 @@ async def _fill_in(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _noting(mistakes: list[str]) -> Generator[None]:
-    """Note a mistake, and go on after the block."""
+    """Add an error to the mistakes, and continue after the block."""
     try:
         yield
-    except ValidationError as error:  # without the values, which may be secrets
+    except ValidationError as error:  # without values: they may be secrets
         found = error.errors(include_url=False, include_context=False, include_input=False)
         mistakes += (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-    except (AttributeError, TypeError, ValueError) as error:  # a text for a mapping, and so on
+    except (AttributeError, TypeError, ValueError) as error:  # such as a text instead of a mapping
         mistakes.append(str(error))
 
 
 def _read_entry(
     given: dict[str, Any], job_schema: Callable[[str], dict[str, Any]], mistakes: list[str]
 ) -> Entry:
-    """Return what an entry asks for, and note all that is wrong with it."""
+    """Return an entry, and add all that is wrong with it to the mistakes."""
     entry = {key: value for key, value in given.items() if value is not None}
     if missing := _REQUIRED - {key for key, value in entry.items() if value != ""}:
         mistakes.append(f"{', '.join(sorted(missing))} is missing")
@@ -215,7 +215,7 @@ def _read_entry(
     except exceptions.ObjectNotFound:
         mistakes.append(f"there is no work pool {name}")
     options: Any = {key: limit[key] for key in limit if key != "limit"} or None
-    # What they leave open, a run fills in.
+    # A run fills in the rest.
     pull: Any = templating.apply_values(entry.get("pull", []), {}, remove_notset=False)
     made = actions.DeploymentCreate(
         flow_id=UUID(int=0),
@@ -237,22 +237,22 @@ def _read_entry(
         pull_steps=pull,
     )
     request = made.model_dump(mode="json", include=made.model_fields_set - {"flow_id"})
-    # `schedules: null` keeps those that are on the server.
+    # `schedules: null` keeps the schedules on the server.
     request["schedules"] = None if given.get("schedules", ()) is None else timings
     return Entry((flow.name if flow else "", shape.name), request, triggers)
 
 
 def _schedule(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a schedule as Prefect's server has it."""
+    """Return a schedule in the form that Prefect's server returns."""
     kinds = [*_SCHEDULES.keys() & given.keys()]
     if len(kinds) != 1:
         raise ValueError("a schedule needs one of cron, interval and rrule")
-    # The rest belongs to its kind, which refuses what it does not know.
+    # The other keys belong to the schedule's class, which refuses unknown ones.
     timing = {key: given[key] for key in given.keys() - TIMING - {"replaces"}}
     others = {key: given[key] for key in given.keys() & TIMING}
     schedule = actions.DeploymentScheduleCreate(schedule=_SCHEDULES[kinds[0]](**timing), **others)
     dump = schedule.model_dump(mode="json", include=TIMING)
-    if "anchor_date" not in given:  # then an interval goes on from where it is
+    if "anchor_date" not in given:  # the interval keeps the anchor on the server
         dump["schedule"].pop("anchor_date", None)
     return dump
 
@@ -269,7 +269,7 @@ def _load_flow(entrypoint: str) -> tuple[Flow[..., Any], dict[str, Any]]:
 
 
 def _misfits(given: dict[str, Any], schema: dict[str, Any], *, required: bool = False) -> list[str]:
-    """Say what does not fit a JSON schema, by names only: values may be secrets."""
+    """Return what does not fit a JSON schema, without values: they may be secrets."""
     return [
         error.message
         if error.validator in {"additionalProperties", "required"}

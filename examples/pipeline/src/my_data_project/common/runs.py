@@ -27,7 +27,7 @@ Runner = TaskRunner[PrefectFuture[Any]]
 
 
 class IngestionError(errors.PermanentError):
-    """Tables that failed; the message has the reasons.
+    """At least one table failed; the message has the reasons.
 
     Attributes:
         results: Results of the tables that were loaded.
@@ -51,7 +51,7 @@ def deployment_name() -> str:
 
 
 def artifact_key(*parts: str) -> str:
-    """Return the key of an artifact: the projects and environments of a server share all keys."""
+    """Return an artifact's key with project and environment: all share the server's keys."""
     return reporting.artifact_key(deployment_name(), *parts)
 
 
@@ -59,7 +59,7 @@ def name_run(what: str) -> str:
     """Name the current flow run, such as `flights from 2026-01-01, 2026-01-31 06:05 UTC`.
 
     Args:
-        what: What the flow is about, unless its parameter `only` says so.
+        what: What the flow loads, unless its parameter `only` names tables.
     """
     parameters: dict[str, Any] = runtime.flow_run.parameters
     text = ", ".join(parameters.get("only") or [what])
@@ -73,8 +73,8 @@ def name_run(what: str) -> str:
 def version() -> str:
     """Return the version of this package and its commit, such as `1.2.0+g1a2b3c4d`.
 
-    They come from git where it runs from a checkout, whose commit changes without a new
-    installation; edits that are not committed add `.dirty`. Elsewhere they are as installed.
+    In a checkout they come from git, because its commit changes without a new installation;
+    edits that are not committed add `.dirty`. Elsewhere it is the installed version.
     """
     found = metadata.distribution(settings.PROJECT)
     origin = json.loads(found.read_text("direct_url.json") or "{}")
@@ -84,7 +84,7 @@ def version() -> str:
     tag = settings.RELEASE_TAG
     options = ("--always", "--tags", "--long", "--dirty", "--abbrev=8")
     call = (git, "describe", *options, f"--match={tag}[0-9]*", f"--exclude={tag}*-v*")
-    told = subprocess.run(  # noqa: S603 - fixed words
+    told = subprocess.run(  # noqa: S603 - no user input
         call, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     pattern = rf"(?:{re.escape(tag)}(.+)-(\d+)-g)?([0-9a-f]{{8}})[0-9a-f]*(-dirty)?\n"
@@ -92,24 +92,24 @@ def version() -> str:
         return found.version
     tagged, count, commit, dirty = described.groups()
     number = tagged or found.version.partition("+")[0]
-    if tagged and count != "0":  # as hatch-vcs names it
+    if tagged and count != "0":  # commits after a tag, named as hatch-vcs does
         number = re.sub(r"\d+$", lambda last: str(int(last[0]) + 1), tagged) + f".dev{count}"
     return f"{number}+g{commit}{'.dirty' if dirty else ''}"
 
 
 def create_task_runner(config: settings.Settings) -> Runner:
     """Create the task runner of the settings, which ingests tables in parallel."""
-    # Prefect types each runner by its own kind of future, hence the casts.
+    # The casts are needed because each task runner has its own type of future.
     match config.task_runner:
         case "threads":
-            # More than may read at once: tables that have been read wait, and are loaded together.
+            # More threads than readers: tables that have been read wait, and are loaded together.
             return cast("Runner", ThreadPoolTaskRunner(max_workers=max(128, config.max_workers)))
         case "processes":
             return cast("Runner", ProcessPoolTaskRunner(max_workers=config.max_workers))
-        case other:  # an extra's, in a module of its own
+        case other:  # the module of an extra
             return importlib.import_module(f".{other}", __package__).create_task_runner(config)
 
 
 def join_reasons(first: str, reasons: Mapping[str, str]) -> str:
-    """Return a message with a line for each thing that failed."""
+    """Return a message with one line for each failure."""
     return "\n".join((first, *(f"{name}: {reason}" for name, reason in reasons.items())))

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: The command cannot do it; the message says why. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing is written.
     """
     changes = _plan(arguments)
     write(changes, dry_run=arguments.dry_run)
@@ -52,7 +52,7 @@ def _plan(arguments: argparse.Namespace) -> dict[str, str]:
     from .. import blocks
 
     part, name = arguments.part, arguments.name
-    # A test's name would be taken for a test.
+    # pytest would collect a function whose name begins with test_.
     check_name(name, f"(?!test_){NAMES[part]}", LIKE[part])
     credentials = next((one for one in blocks.__all__ if one.endswith("Credentials")), None)
     if credentials is None:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan the changes, then write or show them.
 
     Raises:
-        PermanentError: The command cannot do it; the message says why. Nothing was written.
+        PermanentError: The command cannot do it; the message says why. Nothing is written.
     """
     changes = _table(arguments) if arguments.part == "table" else _files(arguments)
     write(changes, dry_run=arguments.dry_run)
@@ -91,14 +91,14 @@ def _files(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _deploy(entrypoint: str) -> str:
-    """Return prefect.yaml with one more deployment, which shares name, tags and work pool."""
+    """Return prefect.yaml with one more deployment, with the same name, tags and work pool."""
     import yaml
 
     text = read("prefect.yaml")
     with contextlib.suppress(yaml.YAMLError, AttributeError, LookupError, TypeError, StopIteration):
         nodes = yaml.compose(text, yaml.SafeLoader).value
         listed = next(node for key, node in nodes if key.value == "deployments")
-        # Comments at the left margin belong to what follows.
+        # A comment at the left margin belongs to the next key.
         head = re.sub(r"(\n(#.*)?)*\Z", "", text[: listed.end_mark.index])
         lines = ("- name: *name", f"  entrypoint: {entrypoint}", "  tags: *tags")
         indent = f"\n{' ' * listed.start_mark.column}"

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Show the change, or make it.
+    """Show the change, or write it.
 
     Raises:
         PermanentError: The source cannot be read, or has no such table.
@@ -80,9 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_list(source: str | None, schema: str | None) -> tuple[Callable[[str], bool], set[str]]:
-    """Return a test for whether a table of a schema is listed, and all names in the warehouse.
+    """Return a function that tells whether a table is listed, and all names in the warehouse.
 
-    The names are in lower case, without those of entries for all tables of a schema.
+    The names are in lower case; tables of `AllTables` entries are left out.
     """
     try:
         from ..flows import tables
@@ -107,7 +107,7 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
     Args:
         found: The table, as its source describes it.
         taken: Names in the warehouse in lower case, to which this one is added.
-        given: Arguments of the entry that go before what is found.
+        given: Arguments of the entry; they override what is found.
     """
     words: dict[str, Any] = {"name": found.name, "schema": None, "source": None, "target": None}
     words |= {"key": (), "mode": None, "cursor": None, **given}
@@ -118,13 +118,13 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
             target = UNUSABLE.sub("_", f"{prefix}_{target}")
         words["target"] = None if target == found.name else target
     taken.add((words["target"] or found.name).lower())
-    # A warehouse's table has columns of its own.
+    # A source that is itself loaded by dlt has these columns.
     words["exclude"] = tuple(one.name for one in found.columns if one.name.startswith("_dlt_"))
     unread = {*words["exclude"]}
     not_null = [one.name for one in found.columns if one.not_null and one.name not in unread]
     primary = sorted((column.primary_key, column.name) for column in found.columns)
     keys = words["key"] or tuple(name for place, name in primary if place)
-    if not keys:  # any other columns that are never null and unique
+    if not keys:  # else unique columns that are never null
         keys = next((names for names in found.unique if {*names} <= {*not_null}), ())
         words["key"] = keys
     kinds = {column.name: str(column.type) for column in found.columns}
@@ -165,13 +165,13 @@ def insert(entries: Collection[str]) -> str:
     """Return the text of flows/tables.py with entries at the end of its list.
 
     Raises:
-        PermanentError: The list is not written out there.
+        PermanentError: The file has no list of entries.
     """
     text = read(TABLES)
     data, tree = text.encode(), ast.parse(text)
     added = "".join(f"{entry},\n" for entry in entries)
 
-    def end(node: ast.expr) -> int:  # in bytes, as Python counts columns
+    def end(node: ast.expr) -> int:  # `ast` counts columns in bytes
         lines = data.split(b"\n")[: (node.end_lineno or 1) - 1]
         return sum(len(line) + 1 for line in lines) + (node.end_col_offset or 0)
 

@@ -1,4 +1,4 @@
-"""Compares what Prefect's server has of this project with what it should have."""
+"""Compares this project's objects on Prefect's server with what they should be."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _AUTOMATION = ("actions", "description", "enabled", "name", "trigger")
 
 @dataclass
 class Item:
-    """Something that Prefect's server has or should have."""
+    """An object that Prefect's server has or should have."""
 
     what: str
     name: str
-    state: str = "unchanged"  # or create, change, orphaned; paused, if it has active runs
-    apply: Callable[[], object] | None = None  # makes it right; of an orphan, deletes it
-    fields: list[str] = field(default_factory=list)  # what has to change
-    version: str | None = None  # of a deployment, which the one of this package replaces
-    active_runs: int = 0  # of an orphan, which is paused until they end
+    state: str = "unchanged"  # or create, change, orphaned, paused (an orphan with active runs)
+    apply: Callable[[], object] | None = None  # creates or changes it; deletes an orphan
+    fields: list[str] = field(default_factory=list)  # to change
+    version: str | None = None  # old version of a deployment, if it changes
+    active_runs: int = 0  # of an orphan, which stays paused until they end
 
 
 def compare_pool(
     client: SyncPrefectClient, config: settings.Settings
 ) -> tuple[Item, dict[str, Any]]:
-    """Return the work pool and the template of its jobs.
+    """Return the work pool and its base job template.
 
     Raises:
-        PermanentError: It is of another type, or there is no such type.
+        PermanentError: The pool has another type, or the type is unknown.
     """
     item = Item("work pool", config.work_pool)
     try:
@@ -70,28 +70,28 @@ def compare_deployments(
     entries: Collection[prefect_file.Entry],
     automations: Collection[Automation],
 ) -> list[Item]:
-    """Return what prefect.yaml asks for, and the deployments that are no longer in it.
+    """Return the deployments of prefect.yaml, and those that are no longer in it.
 
     Raises:
-        PermanentError: A deployment is another project's.
+        PermanentError: A deployment belongs to another project.
     """
     create_flow = functools.cache(client.create_flow_from_name)
 
     def write(entry: prefect_file.Entry, old: Collection[Automation]) -> None:
-        # Prefect's server updates one of the same flow and name, at once.
+        # If a deployment of this flow and name exists, Prefect's server updates it.
         id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
         if differences(new := _triggers(entry, id_), old):
-            # The server knows which are the deployment's own: what people made is not.
+            # Deletes those that `prefect deploy` or this command made, not those of people.
             client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
             for trigger in new:
                 client.create_automation(trigger)
 
     def delete(item: Item, id_: UUID) -> None:
         client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
-        client.pause_deployment(id_)  # first, so that no run begins after the count
+        client.pause_deployment(id_)  # before the count, so that no further run begins
         item.active_runs = _count_active_runs(client, id_)
         if item.active_runs:
-            # Prefect's server takes no new state of a run whose deployment is gone.
+            # Without its deployment, a run could not report a new state to the server.
             item.state = "paused"
         else:
             client.delete_deployment(id_)
@@ -111,7 +111,7 @@ def compare_deployments(
             triggers = _find_triggers(automations, entry, old.id)
             item.fields += ["triggers"] * bool(differences(_triggers(entry, old.id), triggers))
             if "version" in item.fields and not has_version:
-                # It changes with each commit, and says nothing about the entry.
+                # The version changes with each commit even if the entry does not.
                 item.fields.remove("version")
                 item.version = old.version or "none"
             item.state = "change" if item.fields else "unchanged"
@@ -126,7 +126,7 @@ def compare_deployments(
 
 
 def _count_active_runs(client: SyncPrefectClient, deployment: UUID) -> int:
-    """Return how many runs have begun and not ended; the server deletes those that wait."""
+    """Return the number of runs in progress; the server deletes those that have not begun."""
     state: dict[str, Any] = {
         "operator": "or_",
         "type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "PAUSED"]},
@@ -147,7 +147,7 @@ def commits(client: SyncPrefectClient) -> list[str]:
 
 
 def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
-    """Return in what a deployment is not as asked for, and ask for what may stay as it is."""
+    """Return the fields that differ; fill in what the request leaves as it is on the server."""
     include: dict[str, Any] = dict.fromkeys(request, True)
     has = old.model_dump(
         mode="json", include=include | {"schedules": {"__all__": prefect_file.TIMING}}
@@ -177,12 +177,12 @@ def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCor
 
 
 def mark(automation: AutomationCore) -> AutomationCore:
-    """Return an automation with the tags that mark it as made by `deploy`."""
+    """Return an automation with the tags that mark it as created by `deploy`."""
     return automation.model_copy(update={"tags": _marks()})
 
 
 def is_made(automation: AutomationCore) -> bool:
-    """Tell whether `deploy` has made an automation, for this project and environment."""
+    """Return whether `deploy` created an automation for this project and environment."""
     return {*_marks()} <= {*automation.tags}
 
 
@@ -193,9 +193,9 @@ def _marks() -> list[str]:
 def _find_triggers(
     automations: Iterable[Automation], entry: prefect_file.Entry, deployment: UUID
 ) -> list[Automation]:
-    """Return the automations that come from an entry, now or before.
+    """Return the automations that were created from an entry.
 
-    Others may start its deployment as well: those that somebody has made in Prefect's UI stay.
+    Automations that somebody has created in Prefect's UI are left out.
     """
     starting = [
         one
@@ -203,7 +203,7 @@ def _find_triggers(
         if any(getattr(action, "deployment_id", None) == deployment for action in one.actions)
     ]
     names = {trigger.name for trigger in entry.triggers}
-    # `prefect deploy` replaces those that are marked by some that are not.
+    # `prefect deploy` replaces marked automations by ones without marks.
     return [one for one in starting if is_made(one)] or [
         one
         for one in starting

@@ -1,11 +1,11 @@
-"""Tables of any database, read as Arrow record batches: exact values, memory bounded by bytes.
+"""Reads tables of any database as Arrow record batches: exact values, bounded memory.
 
-Each connection sets what it relies on, so that values do not depend on the role, database or
-server, and reads in one read-only transaction. A value that would change is refused by the name of
-its column.
+Each connection sets its session parameters, so that values do not depend on the role, database or
+server, and reads in one read-only transaction. A value that would change is refused; the error
+names its column.
 
 Functions that read a source raise a PermanentError if it cannot be read, or a TransientError if
-trying again may help.
+a retry may help.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _SORTED = "dddd-dd-dd dd:dd:dd".replace("d", "[0-9]")
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view of a source, with its sets of columns that are unique."""
+    """A table or view of a source, with its unique sets of columns."""
 
     name: str
     columns: list[Column]
@@ -69,7 +69,7 @@ def list_tables(url: str, schema: str | None = None) -> list[str]:
 
 
 def list_rest(url: str, schema: str | None = None) -> tuple[list[str], list[str]]:
-    """Return the names of a schema's views, and of the other schemas that have tables."""
+    """Return the names of a schema's views, and of other schemas with tables."""
     with _open(url) as source:
         listed = source.list_all(schema)
     views = [name for _, name, is_view, is_here in listed if is_view and is_here]
@@ -79,7 +79,7 @@ def list_rest(url: str, schema: str | None = None) -> tuple[list[str], list[str]
 def describe(
     url: str, schema: str | None = None, name: str | None = None, *, views: bool = False
 ) -> list[Relation]:
-    """Describe the tables of a schema, with its views or without, or one table or view."""
+    """Describe the tables of a schema, optionally with its views, or one table or view."""
     with _open(url) as source, warnings.catch_warnings(action="ignore"):
         listed = source.list_all(schema) if views else []
         here = [(one, is_view) for _, one, is_view, is_here in listed if is_here]
@@ -90,7 +90,7 @@ def describe(
         unique: dict[tuple[str, str], list[str | None]] = {}
         for table, index, column in source.list_unique(schema):
             unique.setdefault((table, index), []).append(column)
-    # None stands for an expression.
+    # None is an expression.
     keys = [(table, names) for (table, _), names in unique.items() if None not in names]
     return [
         Relation(table, columns, [tuple(map(str, names)) for of, names in keys if of == table])
@@ -99,7 +99,7 @@ def describe(
 
 
 def columns(url: str, table: Table) -> list[Column]:
-    """Describe the columns of a table or view that are to be read, in the source's order."""
+    """Describe the columns to read of a table or view, in the source's order."""
     with _open(url) as source:
         [found] = source.find(table.schema, table.name, table.types).values()
     names = [column.name for column in found]
@@ -136,16 +136,16 @@ def read(
     until: Bound | None = None,
     batch_bytes: int = 4 * BYTES,
 ) -> Iterator[pa.RecordBatch]:
-    """Read a table, or the rows of it whose cursor lies in a window.
+    """Read a table, or its rows whose cursor lies in a window.
 
     Args:
         url: URL of the source, with its secrets.
         table: The table.
-        columns: What `columns` returned for it.
-        since: Lowest cursor; rows without one are read too, unless there is an `until`.
+        columns: The result of `columns` for it.
+        since: Lowest cursor value; rows without a cursor are read too, unless `until` is given.
         until: End of the window, exclusive.
-        batch_bytes: Bytes of rows to hold in memory. Where a driver counts rows, more may be held
-            for once, when rows become longer on the way: 500 of them (DuckDB itself: 2,048).
+        batch_bytes: Bytes of rows to hold in memory. A driver that counts rows may exceed it once
+            when rows become longer: by 500 rows (DuckDB itself: 2,048).
 
     Yields:
         Batches of exactly the columns' names and types.
@@ -153,7 +153,7 @@ def read(
     schema = pa.schema([(column.name, column.type) for column in columns])
     with _open(url) as source:
         rows = ".".join(source.quote(part) for part in (table.schema, table.name) if part)
-        rows += f" WHERE ({table.where or '1 = 1'}\n)"  # a comment ends with its line
+        rows += f" WHERE ({table.where or '1 = 1'}\n)"  # the line break ends a comment in `where`
         source.table, source.columns = table, columns
         for cursor in (column for column in columns if column.name == table.cursor):
             rows += source.window(rows, cursor, since, until)
@@ -168,7 +168,7 @@ def read(
 
 
 def join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """Join small batches into batches of a size."""
+    """Join small batches into batches of the given size in bytes."""
     held: list[pa.RecordBatch] = []
     waiting = 0
     for batch in batches:
@@ -183,7 +183,7 @@ def join(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatc
 
 
 class Reader(ABC):
-    """An open connection to a source, its SQL, and what its driver gives."""
+    """An open connection to a source, with its SQL dialect."""
 
     rules: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """What the values of a declared type are, and what reads them; the first that fits."""
@@ -195,11 +195,11 @@ class Reader(ABC):
     listing: ClassVar[str] = ""
     """Query for the schema and name of all tables and views, whether it is a view, and whether
     the schema is the one in question."""
-    mark = '"'  # around names
-    as_text = ""  # reads any column as its source writes it; empty if that is what the rules do
-    as_bytes = "{}"  # reads a text as its bytes, which may be no UTF-8
-    as_time = ""  # orders another type as times; empty if nothing does
-    text_order = "{}"  # orders texts by their code points, whatever the column's collation
+    mark = '"'  # quotes names
+    as_text = ""  # SQL that reads any column as text; empty if `rules` do so
+    as_bytes = "{}"  # SQL that reads a text as bytes, which need not be UTF-8
+    as_time = ""  # SQL that orders other types as times; empty if there is none
+    text_order = "{}"  # SQL that orders texts by code points, whatever the collation
     sorts_times = True
 
     def __init__(self, connection: Any) -> None:
@@ -217,21 +217,21 @@ class Reader(ABC):
 
     @abstractmethod
     def batches(self, sql: str) -> Generator[pa.RecordBatch]:
-        """Return rows in small batches, of types that a cast makes those of the columns."""
+        """Return rows in small batches, of types that can be cast to those of the columns."""
 
     def describe(self, schema: str | None, name: str | None = None) -> Iterable[Any]:
-        """Return what `catalog` asks for."""
+        """Return the result of `catalog`."""
         names = {"schema": self.literal(schema), "table": self.literal(name)}
         return self.query(self.catalog.format(**names))
 
     def list_unique(self, schema: str | None) -> Iterable[Any]:
-        """Return what `unique` asks for."""
+        """Return the result of `unique`."""
         return self.query(self.unique.format(schema=self.literal(schema)))
 
     def list_all(self, schema: str | None) -> list[Any]:
-        """Return what `listing` asks for."""
+        """Return the result of `listing`."""
         found = self.query(self.listing.format(schema=self.literal(schema)))
-        # MySQL's numbers come as texts.
+        # MySQL sends numbers as text.
         return [(of, name, bool(int(view)), bool(int(here))) for of, name, view, here in found]
 
     def find(
@@ -242,7 +242,7 @@ class Reader(ABC):
         for table, column, *described in self.describe(schema, name):
             wanted = (types or {}).get(column, "")
             found.setdefault(table, []).append(self.column(column, *described, wanted=wanted))
-        if found:  # to MySQL, names that differ in case may be one
+        if found:  # MySQL may ignore the case of names
             return {name: found[name]} if name in found else found
         where = "" if schema is None else f" in the schema {schema!r}"
         if name is None:
@@ -259,7 +259,7 @@ class Reader(ABC):
     def column(
         self, name: str, declared: Any, primary_key: Any, not_null: Any, *, wanted: str
     ) -> Column:
-        """Describe a column; `wanted` is the kind that `Table.types` asks for, if it does."""
+        """Describe a column; `wanted` is its kind in `Table.types`, if any."""
         natural, select = self.kind(declared)
         type_ = kinds.parse(wanted or natural)
         if type_ is None and wanted:
@@ -267,14 +267,14 @@ class Reader(ABC):
             message = f"types has {wanted!r} for column {name!r}; there are {known}, decimal(p,s)"
             raise errors.PermanentError(f"{message} with up to 38 digits.")
         was, kind = natural.partition("(")[0], (wanted or natural).partition("(")[0]
-        # Another kind is read as the source writes it, then parsed: whatever does not fit is
-        # seen. A time without a zone is in UTC.
+        # For another kind, read the value as text and parse it, so that values that do not fit
+        # raise an error. A time without a zone is taken as UTC.
         other = was != kind and not (was in _TIMES and kind in {"timestamp", "timestamptz"})
         if other and kind == "binary":
             select = self.as_bytes if was == "text" else select
         elif other and was not in {"text", "json"}:
             select = self.as_text or select
-        # Not a type with an order of its own, such as an interval.
+        # Texts of other types, such as intervals, sort differently from their values.
         as_texts = select == "{}" or str(declared).lower() in {"uuid", "name", "citext"}
         quoted, order = self.quote(name), ""
         if kind in _NUMBERS and was in {*_NUMBERS, "any"}:
@@ -297,7 +297,7 @@ class Reader(ABC):
         )
 
     def kind(self, declared: Any) -> tuple[str, str]:
-        """Return the kind of a declared type and the SQL that reads it; no kind if none fits."""
+        """Return the kind of a declared type, empty if none fits, and the SQL that reads it."""
         for pattern, kind, select in self.rules:
             if re.fullmatch(pattern, declared.lower()):
                 digits = re.search(r"\([-\d, ]+\)", declared) if kind == "decimal" else None
@@ -305,15 +305,15 @@ class Reader(ABC):
         return "", "{}"
 
     def quote(self, name: str) -> str:
-        """Return a name as it stands in SQL."""
+        """Return a name quoted for SQL."""
         return self.mark + name.replace(self.mark, self.mark * 2) + self.mark
 
     def quote_text(self, text: str) -> str:
-        """Return a text as it stands in SQL."""
+        """Return a text as an SQL literal."""
         return "'" + text.replace("'", "''") + "'"
 
     def literal(self, value: Bound | None) -> str:
-        """Return a value as it stands in SQL; times in UTC, as all sessions are."""
+        """Return a value as an SQL literal; times in UTC, the time zone of all sessions."""
         if value is None:
             return "NULL"
         if isinstance(value, int | float | Decimal) and math.isfinite(value):
@@ -321,7 +321,7 @@ class Reader(ABC):
         return self.quote_text(plain_time(value) if isinstance(value, datetime) else str(value))
 
     def window(self, rows: str, cursor: Column, since: Bound | None, until: Bound | None) -> str:
-        """Return the condition on the cursor, to be added to others."""
+        """Return the condition on the cursor, which begins with AND."""
         if pa.types.is_string(cursor.type):
             self.check_texts(rows, cursor, since)
         sql = ""
@@ -331,7 +331,7 @@ class Reader(ABC):
         return sql if until is None else f"{sql} AND {cursor.order} < {self.literal(until)}"
 
     def check_texts(self, rows: str, cursor: Column, since: Bound | None) -> None:
-        """Refuse texts that are times, but do not sort as times."""
+        """Refuse a text cursor whose values are times in forms that do not sort as times."""
         if since is not None and not re.match(r"\d{4}-\d\d-\d\d[ T]", str(since)):
             return
         text = cursor.select
@@ -349,13 +349,13 @@ FROM {rows} AND ({text} LIKE '____-__-__ %' OR {text} LIKE '____-__-__T%')"""
 
 
 def plain_time(value: datetime) -> str:
-    """Return a time in UTC, in the form in which times sort as texts."""
+    """Return a time in UTC as text that sorts as times do."""
     value = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     return value.isoformat(" ")
 
 
 class RowReader(Reader):
-    """A database whose driver gives rows of Python's values."""
+    """A database whose driver returns rows of Python values."""
 
     def query(self, sql: str) -> list[Any]:
         """Return the rows of a small result."""
@@ -379,14 +379,14 @@ class RowReader(Reader):
             rows = max(1, min(ROWS, BYTES // 4 // (batch.nbytes // len(chunk) + 1)))
 
     def array(self, values: Sequence[Any], column: Column) -> pa.Array:
-        """Make an array of the values of a column, or raise a ValueError."""
+        """Make an array from the values of a column, or raise a ValueError."""
         return kinds.from_python(values, column)
 
 
 class _SQLite(RowReader):
-    """An SQLite file, in which any column may hold any value."""
+    """An SQLite file; any column may hold any value."""
 
-    # It takes any words for a type; this is what people mean by them. An expression has none.
+    # SQLite accepts any word as a type; these are the usual ones. Expressions have no type.
     rules = (
         ("", "any", "{}"),
         (".*bool.*|bit", "bool", "{}"),
@@ -400,7 +400,7 @@ class _SQLite(RowReader):
         (".*(blob|binary).*|image", "binary", "{}"),
         (".*(real|floa|doub).*", "double", "{}"),
         (r".*(dec|num|money|currency).*\(.*", "decimal", "{}"),
-        (".*(dec|num|money|currency).*", "double", "{}"),  # without digits it keeps floats
+        (".*(dec|num|money|currency).*", "double", "{}"),  # without digits, SQLite stores floats
     )
     catalog = """
 SELECT t.name, c.name, c.type, c.pk, c."notnull"
@@ -416,24 +416,24 @@ ORDER BY t.name, i.seq DESC, c.seqno"""
     listing = """
 SELECT schema, name, type = 'view', schema = coalesce({schema}, 'main') FROM pragma_table_list
 WHERE schema <> 'temp' AND type <> 'shadow' AND name NOT GLOB 'sqlite_*'"""
-    mark = "`"  # a name in double quotes that is none would be a text
+    mark = "`"  # SQLite reads an unknown name in double quotes as a text
     as_bytes = "CAST({} AS BLOB)"
     as_time = f"""CASE WHEN '{{1}}' = 'timestamp' AND {{0}} GLOB '{_SORTED}' THEN {{0}}
   ELSE instant({{0}}, '{{1}}') END"""
-    sorts_times = False  # they are texts
+    sorts_times = False  # SQLite stores times as text
     text_order = "{} COLLATE BINARY"
 
     def __init__(self, url: sa.URL) -> None:
-        self.odd: Any = None  # the last value that is no such time
+        self.odd: Any = None  # the last value that `instant` refused
         super().__init__(connect(url.set(drivername="sqlite")))
         self.connection.execute("PRAGMA query_only = on")
         self.connection.create_function("instant", 2, self.instant, deterministic=True)
 
     def instant(self, value: Any, kind: str) -> str | None:
-        """Return a time in the form in which times sort as texts, for SQL.
+        """Return a time as text that sorts as times do; called from SQL.
 
-        A space sorts before the letter T, seconds and fractions may be left out, and there are
-        offsets. A text that is no such time may belong anywhere.
+        Stored texts may have a space or a T, optional seconds and fractions, and offsets, so
+        they do not sort themselves. A text that is not a time is refused.
         """
         if value is None:
             return None
@@ -465,7 +465,7 @@ WHERE schema <> 'temp' AND type <> 'shadow' AND name NOT GLOB 'sqlite_*'"""
 class _DuckDB(Reader):
     """A DuckDB file."""
 
-    # Types that become a float within JSON, or a text that is not theirs.
+    # Types that become a float or another text within JSON.
     _inexact = r"u?hugeint|bignum|bit|interval|blob|decimal|time with time zone"
     rules = (
         (rf"(?=.*\]|struct|map|union|variant).*\b({_inexact})\b.*", "text", "{}::VARCHAR"),
@@ -480,7 +480,7 @@ class _DuckDB(Reader):
         ("boolean", "bool", "{}"),
         ("date", "date", "{}"),
         ("time", "time", "{}"),
-        ("time_ns", "time", "{}::VARCHAR"),  # of which Arrow would cut digits
+        ("time_ns", "time", "{}::VARCHAR"),  # Arrow would cut digits
         ("timestamp(_s|_ms|_ns)?", "timestamp", "{}"),
         ("timestamp with time zone", "timestamptz", "{}"),
         ("json", "json", "{}::VARCHAR"),
@@ -530,7 +530,7 @@ class _Other(RowReader):
     def __init__(self, url: sa.URL) -> None:
         self.engine = sa.create_engine(url, poolclass=sa.NullPool)
         super().__init__(self.engine.raw_connection())
-        # In which a percent sign in SQL is one.
+        # In this parameter style, percent signs in SQL need no escape.
         dialect: Any = type(self.engine.dialect)
         self.dialect = dialect(paramstyle="named")
         text = sa.cast(sa.literal_column("{}"), sa.Text)
@@ -589,7 +589,7 @@ _MODULES = {"postgresql": "postgres_reader", "mysql": "mysql_reader", "mariadb":
 
 
 def connect(url: sa.URL, **options: Any) -> Any:
-    """Connect by the driver of SQLAlchemy's dialect alone."""
+    """Connect with the driver of SQLAlchemy's dialect, without an engine."""
     dialect: Any = url.get_dialect()()
     arguments, given = dialect.create_connect_args(url)
     return dialect.import_dbapi().connect(*arguments, **given, **options)

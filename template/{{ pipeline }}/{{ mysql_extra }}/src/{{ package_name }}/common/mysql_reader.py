@@ -1,4 +1,4 @@
-"""MySQL or MariaDB as a source; all values come as the texts that the server sends."""
+"""MySQL or MariaDB as a source; the server sends all values as text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reader(readers.RowReader):
         (r"bit\(64\)", "decimal(20,0)", "{} + 0"),
         ("bit.*", "bigint", "{} + 0"),
         (r"(tiny|small|medium|big)?int\b.*|year.*", "bigint", "{}"),
-        # The server sends a float with six digits, and a double with all of them.
+        # The server sends six digits of a float, but all digits of a double.
         ("float.*", "double", "{} + 0e0"),
         ("double.*", "double", "{}"),
         ("decimal.*", "decimal", "{}"),
@@ -36,7 +36,7 @@ class Reader(readers.RowReader):
         ("json", "json", "{}"),
         (".*(blob|binary).*|.*(point|linestring|polygon|geometry|collection)", "binary", "{}"),
     )
-    # DISTINCT lets MariaDB read the keys first; else it takes 30 ms more for each table.
+    # With DISTINCT, MariaDB reads the keys first; without it, each table takes 30 ms more.
     catalog = """
 SELECT c.table_name, c.column_name, c.column_type, coalesce(k.seq_in_index, 0),
   c.is_nullable = 'NO'
@@ -71,18 +71,18 @@ WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 
         self.query("SET SESSION TRANSACTION READ ONLY")
 
     def close(self) -> None:
-        """Close the connection; its own `close` would read what is left of a result."""
+        """Close the connection without reading the rest of a result, as its own `close` would."""
         self.connection._force_close()
 
     def quote_text(self, text: str) -> str:
-        """Return a text as it stands in SQL."""
+        """Return a text as an SQL literal."""
         return super().quote_text(text.replace("\\", "\\\\"))
 
     def array(self, values: Sequence[Any], column: Column) -> pa.Array:
-        """Make an array of the texts of a column, or of its bytes."""
+        """Make an array from the texts or bytes of a column."""
         if pa.types.is_binary(column.type):
             return pa.array(values, column.type)
         array = pa.array(values, pa.string())
-        # Without a zone, in UTC by the session's setting.
+        # These texts have no time zone; the session's is UTC.
         naive = pa.types.is_timestamp(column.type) and not column.as_text
         return array.cast(pa.timestamp("us")) if naive else array

@@ -1,4 +1,4 @@
-"""PostgreSQL as a source: ADBC makes Arrow of its binary COPY."""
+"""PostgreSQL as a source: ADBC converts its binary COPY to Arrow."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 
-# Local to the transaction: behind a pooler, the next one may be another session's.
+# Local to the transaction: behind a pooler, the next transaction may have another session.
 SETTINGS = """
 SELECT set_config(name, value, true) FROM (VALUES ('datestyle', 'ISO'), ('timezone', 'UTC'),
   ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
   ('xmloption', 'content'), ('standard_conforming_strings', 'on'), {}) AS setting (name, value)"""
-"""Query that sets what is relied on, with room for more."""
+"""Query that sets the session parameters; `{}` takes more of them."""
 
 
 class Reader(readers.Reader):
@@ -85,7 +85,7 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition
 
     def __init__(self, url: sa.URL) -> None:
         options = PGDialect_psycopg().create_connect_args(url)[1]
-        options.pop("prepare_threshold", None)  # of psycopg; libpq refuses to know it
+        options.pop("prepare_threshold", None)  # psycopg's; libpq refuses it
         database = _database(" ".join(map(_libpq, options.items())))
         super().__init__(adbc_driver_manager.AdbcConnection(database))
         self.connection.set_autocommit(False)
@@ -104,14 +104,14 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition
             statement.set_sql_query(sql)
             with pa.RecordBatchReader.from_stream(statement.execute_query()[0]) as reader:
                 for batch in reader:
-                    # A numeric comes as a text that is marked as one.
+                    # A numeric is an extension array of text.
                     arrays = [getattr(array, "storage", array) for array in batch.columns]
                     yield pa.record_batch(arrays, batch.schema.names)
 
 
 @functools.lru_cache(maxsize=32)
 def _database(options: str) -> Any:
-    """Return ADBC's database, which reads the server's types first: 30 ms of CPU time."""
+    """Return ADBC's database; cached, because it reads the server's types in 30 ms of CPU time."""
     return adbc_driver_postgresql.connect(options)
 
 
