@@ -1,10 +1,10 @@
-"""Compare `copier copy` and `copier update` with those of an empty template, per kind.
+"""Compare `copier copy` and `copier update` with an empty template, for each kind.
 
     uv run benchmarks/copy_and_update.py [--times 5]
 
-Each is a process of its own, as a user runs it. What is over the empty template's cost is what
-this template costs; the rest is Copier's start and git. A template of a pipeline's files as they
-come out, without any Jinja, shows how much of that is Copier's own work for each file.
+Each runs in its own process, as for a user. The difference to the empty template is the cost of
+this template; the rest is Copier's start and git. A template of a rendered pipeline's files,
+without any Jinja, shows how much of that is Copier's work for each file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = ("pipeline", "library", "plugin")
 
 
 def copy(source: Path, options: tuple[str, ...], folder: Path) -> measure.Cost:
-    """Start a project in a folder that is removed again."""
+    """Copy a project into a temporary folder."""
     target = folder / "copied"
     cost = measure.run("copier", "copy", "-q", "--defaults", *options, source, target, cwd=folder)
     shutil.rmtree(target)
@@ -29,7 +29,7 @@ def copy(source: Path, options: tuple[str, ...], folder: Path) -> measure.Cost:
 
 
 def main() -> None:
-    """Measure both commands for each kind, in turns with an empty template."""
+    """Measure both commands for each kind, alternating with an empty template."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5, help="rounds that count")
     times = parser.parse_args().times

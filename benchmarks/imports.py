@@ -1,9 +1,9 @@
-"""Compare the import of a generated package with `import prefect`, per kind.
+"""Compare the import of a generated package with `import prefect`, for each kind.
 
     uv run benchmarks/imports.py [--times 9]
 
-Renders each kind, synchronises it and starts its Python afresh for each measurement. `package`
-is what a user's `import` costs, `flows` what a worker pays before it can run something.
+Renders each kind, synchronises it and starts its Python for each measurement. `package` is the cost
+of a user's `import`, `flows` that of a worker before it runs a flow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODULES = {
 
 
 def main() -> None:
-    """Measure the imports of each kind, in turns with Prefect's."""
+    """Measure the imports of each kind, alternating with Prefect's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=9, help="rounds that count")
     times = parser.parse_args().times

@@ -3,17 +3,16 @@
     uv run benchmarks/ingestion.py [--rows 300000] [--times 5]
 
 Renders a pipeline into a temporary folder and runs this file with its Python. Each side copies
-the same made-up flights, once into an empty warehouse, and again with nothing new:
+the same random flights, first into an empty warehouse, then again with nothing new:
 
-- `ours` does what the flow of a table does, without Prefect: incremental by a key and a cursor.
-- `dlt` is what its documentation says: `sql_database` with the backend `pyarrow`, merged by the
-  key, with the cursor; into PostgreSQL as Parquet by ADBC. Nothing is checked or locked.
-- `bare` reads by the fastest driver and writes into a new table: nothing is staged, merged or
-  remembered, so it has no second run.
+- `ours` does the same as the flow of a table, without Prefect: incremental by a key and a cursor.
+- `dlt` follows its documentation: `sql_database` with the backend `pyarrow`, merged by the key,
+  with the cursor; into PostgreSQL as Parquet by ADBC. Nothing is checked or locked.
+- `bare` reads with the fastest driver and writes into a new table. It stages, merges and remembers
+  nothing, so it has no second run.
 
-Every measurement is a process of its own, so that its peak of memory is its own; the sides take
-turns. Prints medians, and the spread of the CPU ratios. Asserts nothing. PostgreSQL is left out
-where there is no server.
+Each measurement runs in its own process, for its peak of memory; the sides alternate. Prints
+medians and the spread of the CPU ratios. Asserts nothing. Without a server, PostgreSQL is left out.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ SELECT i, 'C' || (i % 16), CASE WHEN i % 50 = 0 THEN NULL ELSE 'N' || (i % 4000)
 
 
 def make_source(kind: str, url: str, rows: int) -> None:
-    """Fill a source with made-up flights."""
+    """Fill a source with random flights."""
     sqlite = sqlite3.connect(url.removeprefix("sqlite:///") if kind == "sqlite" else ":memory:")
     sqlite.execute(f"CREATE TABLE flights ({DECLARED})")
     sqlite.execute(f"INSERT INTO flights {GENERATED.format(rows=rows)}")
@@ -80,7 +79,7 @@ def make_source(kind: str, url: str, rows: int) -> None:
 
 
 def bare(pair: tuple[str, str], source: str, target: str) -> None:
-    """Copy with the drivers alone."""
+    """Copy with the drivers only."""
     import duckdb
     import pyarrow as pa
 
@@ -126,7 +125,7 @@ def bare(pair: tuple[str, str], source: str, target: str) -> None:
 
 
 def plain_dlt(pair: tuple[str, str], source: str, target: str) -> None:
-    """Copy as dlt's documentation says."""
+    """Copy as in dlt's documentation."""
     import dlt
     from dlt.sources.sql_database import sql_table
 
@@ -180,8 +179,8 @@ def ours(source: str, target: str) -> None:
 
 
 def measure(side: str, pair: tuple[str, str], source: str, target: str) -> None:
-    """Copy once in this process; print seconds of wall and of CPU, and the peak in MiB."""
-    # Imports are not what is measured here.
+    """Copy once in this process; print wall time, CPU time, and peak memory in MiB."""
+    # Imported before the measurement.
     import adbc_driver_postgresql.dbapi  # noqa: F401
     import dlt.destinations.impl.duckdb.duck
     import dlt.destinations.impl.postgres.postgres
@@ -217,7 +216,7 @@ def compare(rows: int, times: int, folder: Path) -> None:
 
 
 def line(pair: tuple[str, str], rows: int, times: int, folder: Path) -> None:
-    """Measure one pair, a first run and one with nothing new."""
+    """Measure one pair: a first run and one with nothing new."""
     import postgres_server
 
     def new(kind: str, name: str) -> str:
@@ -243,7 +242,7 @@ def line(pair: tuple[str, str], rows: int, times: int, folder: Path) -> None:
 def tell(
     pair: tuple[str, str], run: str, rows: int, found: dict[tuple[str, str], list[list[float]]]
 ) -> None:
-    """Print the medians of one run of a pair, and the spread of the ratios."""
+    """Print the medians for one run of a pair, and the spread of the ratios."""
 
     def ratio(over: str, under: str) -> str:
         if (over, run) not in found or (under, run) not in found:
@@ -265,11 +264,11 @@ def tell(
     )
 
 
-# -- Outside of it ---------------------------------------------------------------------
+# -- Outside of the project -------------------------------------------------------------
 
 
 def main() -> None:
-    """Render a project and measure in it."""
+    """Render a project and run the measurements in it."""
     parser = argparse.ArgumentParser(description="Ingestion against dlt and the bare drivers.")
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--times", type=int, default=5)

@@ -1,7 +1,7 @@
-"""What the benchmarks share: CPU time of commands, taken in turns, told as ratios.
+"""Helpers of the benchmarks: CPU time of commands, measured in turns and shown as ratios.
 
-Machines differ and are shared, so seconds alone say little. Everything is measured beside
-something to compare with, in turns within one run, and told as a ratio: median and spread.
+Machines differ and are shared, so seconds alone mean little. Everything is measured in turns with
+something to compare with, and shown as a ratio: median and spread.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RELEASE = "v999.0.0"  # the tag of the template as it is in the work tree
+RELEASE = "v999.0.0"  # the tag for the template in the work tree
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took, with all processes it waited for.
+    """The cost of a command, including its child processes.
 
     Args:
         cpu: CPU time, in seconds.
-        wall: Time that passed, in seconds.
+        wall: Wall time, in seconds.
     """
 
     cpu: float
@@ -47,19 +47,19 @@ def _children() -> float:
 def attempt(
     *command: str | Path, cwd: Path, timeout: float | None = None, **env: str
 ) -> tuple[Cost, int, str]:
-    """Run a command to its end, whatever that is.
+    """Run a command, even if it fails.
 
     Args:
         *command: The command and its arguments.
         cwd: Folder to run in.
-        timeout: Seconds after which it is ended, with all that it started.
+        timeout: Seconds after which it is killed, with its child processes.
         **env: Variables to set.
 
     Returns:
-        What it took, its exit code and what it printed.
+        Its cost, exit code and output.
     """
     kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    # Without compiled modules every start takes seconds longer.
+    # Without compiled modules, every start takes seconds longer.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     cpu, wall = _children(), time.perf_counter()
     with subprocess.Popen(
@@ -75,7 +75,7 @@ def attempt(
         try:
             output, _ = process.communicate(timeout=timeout)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+            os.killpg(process.pid, signal.SIGKILL)  # with its child processes
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             output = f"{process.communicate()[0]}\nended after {timeout} s"
@@ -92,10 +92,10 @@ def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
         **env: Variables to set.
 
     Returns:
-        What it took.
+        Its cost.
 
     Raises:
-        SystemExit: The command failed; with what it printed.
+        SystemExit: The command failed; with its output.
     """
     cost, code, output = attempt(*command, cwd=cwd, **env)
     if code:
@@ -104,11 +104,11 @@ def run(*command: str | Path, cwd: Path, **env: str) -> Cost:
 
 
 def update(project: Path, folder: Path, copies: int, *command: str | Path) -> Cost:
-    """Update fresh copies of a project by one command, which gets their paths."""
+    """Update fresh copies of a project with one command, which gets their paths."""
     targets = [folder / f"updated {number}" for number in range(copies)]
     for target in targets:
         shutil.copytree(project, target, symlinks=True)
-        run("git", "status", cwd=target)  # reads the copied files once
+        run("git", "status", cwd=target)  # reads the copied files into the cache
     cost = run(*command, *targets, cwd=folder)
     for target in targets:
         shutil.rmtree(target)
@@ -116,11 +116,11 @@ def update(project: Path, folder: Path, copies: int, *command: str | Path) -> Co
 
 
 def in_turns(sides: dict[str, Callable[[], Cost]], times: int) -> dict[str, list[Cost]]:
-    """Measure each side once in each round, after one round that warms caches.
+    """Measure each side once in each round, after one warm-up round.
 
     Args:
         sides: What to measure, by name.
-        times: Rounds that count.
+        times: Number of rounds.
 
     Returns:
         The costs of each side, one for each round.
@@ -140,10 +140,10 @@ def spread(values: list[float], unit: str = "") -> str:
 
 
 def tell(costs: dict[str, list[Cost]], base: str) -> None:
-    """Print the costs of each side, and its ratio to the base within the same round.
+    """Print the costs of each side, and its ratio to the base in the same round.
 
     Args:
-        costs: What `in_turns` returned.
+        costs: The result of `in_turns`.
         base: The side to compare with.
     """
     width = max(map(len, costs))
@@ -158,10 +158,10 @@ def tell(costs: dict[str, list[Cost]], base: str) -> None:
 
 
 def template(folder: Path) -> Path:
-    """Clone this repository, with the template as it is in the work tree, and tag it as a release.
+    """Clone this repository with the template of the work tree, and tag it as a release.
 
     Args:
-        folder: Where the clone goes.
+        folder: Folder for the clone.
 
     Returns:
         The clone's folder.
@@ -180,11 +180,11 @@ def template(folder: Path) -> Path:
 
 
 def empty_template(folder: Path, name: str = "empty") -> Path:
-    """Make a template repository with nothing in it but an answers file.
+    """Create a template repository that has only an answers file.
 
     Args:
-        folder: Where it goes.
-        name: Name of its own folder.
+        folder: Folder for the repository.
+        name: Name of its folder.
 
     Returns:
         Its folder, tagged as a release.

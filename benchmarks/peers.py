@@ -1,13 +1,13 @@
-"""Create a project with each scaffolder that people use today, and put what it is worth in a table.
+"""Create a project with each well-known scaffolder, and compare the results in a table.
 
     uv run benchmarks/peers.py [--templates DIR] [--times 3] [--only pipeline kedro]
 
-Each makes a project with the command that its own documentation gives, in an empty folder and with
-an empty home; then that project's own checks run, as they came. CPU time only, with warm caches of
-packages, in turns. Prints Markdown: the table, and the names of the commands that it counts.
+Each creates a project with the command of its documentation, in an empty folder with an empty home;
+then that project's own checks run unchanged. CPU time only, with warm package caches, in turns.
+Prints Markdown: the table, and the names of the commands that it counts.
 
-Templates that live on GitHub are read from clones, of any age: `git clone URL DIR/NAME` for each of
-`TEMPLATES`. Without them their rows say "not measured", as do those of tools that do not install.
+Templates on GitHub are read from clones of any age: `git clone URL DIR/NAME` for each of
+`TEMPLATES`. Without a clone, a row says "not measured", as for tools that cannot be installed.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ TEMPLATES = {
 LINT = ("uvx", "ruff", "check", ".")
 FORMAT = ("uvx", "ruff", "format", "--check", ".")
 TYPES = ("uvx", "pyrefly", "check", "--python-interpreter-path", ".venv/bin/python")
-DEFAULTS = (LINT, FORMAT, TYPES)  # for projects without a check of their own
+DEFAULTS = (LINT, FORMAT, TYPES)  # for projects without their own checks
 UV_RUN = ("uv", "run")
-# 1.12 builds a part of itself from a download that PyPI does not hold.
+# 1.12 downloads a part from outside of PyPI when it is built.
 DBT = "uvx --from 'dbt-core<1.12' --with dbt-duckdb dbt"
 DLT = "uvx --from 'dlt[duckdb]' dlt"
-ZENML = ("--with", "jinja2-time", "--with", "ruff", "--with", "black")  # as its extra "templates"
-# As its own task "format" has it, which changes files.
+ZENML = ("--with", "jinja2-time", "--with", "ruff", "--with", "black")  # its extra "templates"
+# From its task "format", which changes files.
 COPIER_UV = ("--config", "config/ruff.toml", "src", "tests", "duties.py", "scripts")
-OLD_UV = ("uvx", "--from", "uv<0.13", "uv")  # all that simple-modern-uv accepts
+OLD_UV = ("uvx", "--from", "uv<0.13", "uv")  # simple-modern-uv accepts no newer one
 PREFECT_COMMANDS = "uvx prefect --help"
 NAMES = r"^[ │]{0,8}([a-z][\w-]*)(?: \([\w, -]+\))?(?: {2,}| -> )\S"
 COUNT = r"\d+ (error|fail|diagnostic)|would be reformatted|need reformatting|ERROR=\d"
-WIDTH = 90  # of what a cell quotes
+WIDTH = 90  # of quotes in a cell
 GUIDES = ("AGENTS.md", "CLAUDE.md", "GEMINI.md", ".github/copilot-instructions.md", ".cursor/rules")
-SKIPPED = {".git", ".ruff_cache", ".venv", "__pycache__", "logs"}  # what is no part of a project
+SKIPPED = {".git", ".ruff_cache", ".venv", "__pycache__", "logs"}  # not part of a project
 QUIET = {
     "NO_COLOR": "1",
     "TERM": "dumb",
@@ -75,20 +75,20 @@ class Peer:
     """The commands of one scaffolder. All but `create` run in the project, the folder `peer`.
 
     Args:
-        create: Makes the project, in an empty folder.
-        version: Prints the scaffolder's version; for a template, its newest tag is told.
-        install: Makes the project's environment.
+        create: Creates the project in an empty folder.
+        version: Prints the scaffolder's version; for a template, the newest tag is shown.
+        install: Creates the project's environment.
         tests: Runs its own tests.
-        example: Runs what it brings along as an example.
+        example: Runs its example.
         lint: Lints it.
         format: Checks its formatting.
         types: Checks its types.
-        build: Makes its wheel.
-        update: Brings later improvements of the scaffolder.
-        commands: Print the commands that its users have, each with a line of help.
-        names: What a command's name looks like there.
-        first: What its documentation says to run first, where this tells of a surprise.
-        template: The clone of a Copier template.
+        build: Builds its wheel.
+        update: Updates it to a newer version of the scaffolder.
+        commands: Print the commands for its users, with a line of help each.
+        names: Pattern of a command's name in that output.
+        first: What its documentation says to run first, if that has a surprising result.
+        template: Clone of a Copier template.
     """
 
     create: Command
@@ -108,27 +108,27 @@ class Peer:
 
 
 def shell(line: str) -> Command:
-    """Return the command that runs a line of shell."""
+    """Return a command that runs a line of shell."""
     return ("bash", "-c", line)
 
 
 def inside(line: str) -> Command:
-    """Return the command that runs a line of shell in a new folder, for tools that fill one."""
+    """Return a command that runs a line of shell in a new folder, for tools that fill one."""
     return shell(f"mkdir peer && cd peer && {line}")
 
 
 def environment(*requirements: str) -> Command:
-    """Return the command that makes an environment where the project itself defines none."""
+    """Return a command that creates an environment if the project does not define one."""
     return shell(f"uv venv -q && uv pip install -q {' '.join(requirements)}")
 
 
 def copier(template: Path, *answers: str, more: Command = ()) -> Peer:
-    """Return the commands that every Copier template has.
+    """Return the commands of a Copier template.
 
     Args:
         template: Its clone.
-        *answers: As `name=value`.
-        more: Options of `uvx`: what its extensions need.
+        *answers: Answers as `name=value`.
+        more: Options of `uvx`, for its extensions.
     """
     options = ("-q", "--defaults")
     data = tuple(word for answer in answers for word in ("-d", answer))
@@ -161,7 +161,7 @@ def ours(template: Path, kind: str) -> Peer:
 
 
 def peers(template: Path, clones: Path) -> dict[str, Peer]:
-    """Return everything that is compared, by name.
+    """Return all peers by name.
 
     Args:
         template: A clone of this repository.
@@ -178,19 +178,19 @@ def peers(template: Path, clones: Path) -> dict[str, Peer]:
             commands=(shell(PREFECT_COMMANDS),),
         ),
         "create-dagster": Peer(
-            # The newest whose parts could all be had.
+            # The newest version of which all packages were available.
             create=("uvx", "create-dagster@1.13.27", "project", "peer", "--no-uv-sync"),
             version=shell("uvx create-dagster@1.13.27 --version"),
             install=("uv", "sync", "-q", "--group", "dev"),
             tests=(*UV_RUN, "dg", "check", "defs"),
-            # Its --help names no command beside today's typer; its completion does.
+            # With the current typer, its --help lists no commands, but its completion does.
             commands=(shell("_DG_COMPLETE=bash_complete COMP_WORDS='dg ' COMP_CWORD=1 uv run dg"),),
             names=r"^plain,(.+)",
         ),
         "kedro new": Peer(
             create=shell(
                 "uvx kedro new --name peer --telemetry no"
-                # Its example comes from a repository, not from the package.
+                # Its example is in a repository, not in the package.
                 " --tools lint,test,log,docs,data --example no"
             ),
             version=shell("uvx kedro --version"),
@@ -285,10 +285,10 @@ def peers(template: Path, clones: Path) -> dict[str, Peer]:
 
 
 def home(folder: Path) -> dict[str, str]:
-    """Make an empty home, and return the variables for it; uv keeps its caches.
+    """Create an empty home and return its variables; uv keeps its caches.
 
     Args:
-        folder: Where it goes.
+        folder: Folder for the home.
     """
     path = folder / "home"
     shutil.rmtree(path, ignore_errors=True)
@@ -298,14 +298,14 @@ def home(folder: Path) -> dict[str, str]:
         told = subprocess.run(["uv", question, "dir"], capture_output=True, text=True, check=True)
         found[name] = told.stdout.strip()
     config = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "uv"
-    if config.is_dir():  # where packages come from
+    if config.is_dir():  # package index settings
         (path / ".config").mkdir()
         (path / ".config" / "uv").symlink_to(config)
     return found
 
 
 def told(output: str) -> str:
-    """Return the line of a command's output that says how it ended."""
+    """Return the line of a command's output that shows how it ended."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", output)
     lines = [line for row in plain.splitlines() if (line := row.strip(" │╭╰─╮╯"))]
     errors = [line for line in lines if re.match(r"error:|\w*Error: ", line)]
@@ -317,12 +317,12 @@ def told(output: str) -> str:
 
 
 class Trial:
-    """One peer's project, made anew for each question about cost.
+    """One peer's project, created anew for each measurement of cost.
 
     Args:
         name: Its name in the table.
         peer: Its commands.
-        folder: Where folders are made and removed.
+        folder: Folder for temporary folders.
     """
 
     def __init__(self, name: str, peer: Peer, folder: Path) -> None:
@@ -335,7 +335,7 @@ class Trial:
         self.costs: list[tuple[float, float]] = []  # created, first green
 
     def attempt(self, command: Command, cwd: Path | None = None) -> tuple[measure.Cost, int, str]:
-        """Run a command of the peer, in its project."""
+        """Run a command of the peer in its project."""
         where = cwd or self.project
         path = {"PYTHONPATH": str(Path(__file__).parent)} if "first_green" in command else {}
         return measure.attempt(*command, cwd=where, timeout=LIMIT, **self.env, **path)
@@ -344,7 +344,7 @@ class Trial:
         """Run a command that has to succeed.
 
         Raises:
-            SystemExit: It failed; with the line that says how.
+            SystemExit: It failed; with the line that shows why.
         """
         cost, code, output = self.attempt(command, cwd)
         if code:
@@ -352,7 +352,7 @@ class Trial:
         return cost
 
     def create(self) -> measure.Cost:
-        """Make the project and commit it; the commit does not count."""
+        """Create the project and commit it; the commit does not count."""
         shutil.rmtree(self.start, ignore_errors=True)
         self.start.mkdir()
         self.env = home(self.folder)
@@ -361,12 +361,12 @@ class Trial:
         return cost
 
     def commit(self) -> None:
-        """Commit the project as it is, to a repository if it has none."""
+        """Commit the project, in a new repository if it has none."""
         for words in ("init -q", "add --all", "commit -q --no-verify -m State"):
             self.need(("git", *words.split()))
 
     def journey(self) -> None:
-        """Go from an empty folder to the first green test, and keep what that took."""
+        """Go from an empty folder to the first green test, and record the cost."""
         created = self.create()
         tests = self.peer.tests
         if "pytest" in tests:
@@ -376,7 +376,7 @@ class Trial:
         self.costs.append((created.cpu, 0 if red else cost.cpu + tested.cpu))
 
     def check(self, command: Command) -> str:
-        """Run a check, and say in a few words how it ended."""
+        """Run a check, and return in a few words how it ended."""
         if not command:
             return "none"
         if command in DEFAULTS and not self.python():
@@ -397,7 +397,7 @@ class Trial:
         return [path for path in found if not SKIPPED & set(path.relative_to(self.project).parts)]
 
     def python(self) -> int:
-        """Return its lines of Python that are not blank."""
+        """Return its number of lines of Python that are not blank."""
         texts = (path.read_text() for path in self.files() if path.suffix == ".py")
         return sum(bool(line.strip()) for text in texts for line in text.splitlines())
 
@@ -408,13 +408,13 @@ class Trial:
         return self.check(self.peer.build)
 
     def guides(self) -> str:
-        """Return what the project has for coding agents."""
+        """Return the project's files for coding agents."""
         found = [name for name in GUIDES if (self.project / name).exists()]
         skills = sum(path.name == "SKILL.md" for path in self.files())
         return ", ".join([*found, *([f"skills: {skills}"] if skills else [])]) or "none"
 
     def listed(self) -> list[str]:
-        """Return the names of the commands that its users have."""
+        """Return the names of the commands for its users."""
         text = "\n".join(self.attempt(command)[2] for command in self.peer.commands)
         return sorted(set(re.findall(self.peer.names, text, re.MULTILINE)))
 
@@ -426,7 +426,7 @@ class Trial:
         return re.findall(r"\d+\.\d+\.\d+\w*", output)[0]
 
     def updated(self) -> str:
-        """Update a project that nobody has edited; from the template's last release but one."""
+        """Update an unedited project from the template's last release but one."""
         if not self.peer.update:
             return "none"
         if not self.peer.template:
@@ -445,10 +445,10 @@ class Trial:
         return f"runs, {before} to {newest}, {conflicts} conflicts"
 
     def row(self) -> list[str]:
-        """Answer every question but those about cost, and return the cells of the table.
+        """Measure everything except the cost, and return the cells of the table.
 
         Raises:
-            SystemExit: The project cannot be made, or its environment cannot.
+            SystemExit: The project or its environment cannot be created.
         """
         if self.peer.template and not self.peer.template.is_dir():
             raise SystemExit(f"no clone in {self.peer.template.name}, see --templates")
@@ -460,7 +460,7 @@ class Trial:
         self.surprise = told(first[2]) if first[1] else ""
         self.need(("git", "checkout", "-q", "."))
         self.need(self.peer.install)
-        # Before tests and example leave files behind.
+        # Before the tests and the example create files.
         checks = [self.check(self.peer.lint), self.check(self.peer.format)]
         types = self.check(self.peer.types)
         tests = self.check(self.peer.tests)
@@ -484,14 +484,14 @@ class Trial:
 
 
 def tags(template: Path) -> list[str]:
-    """Return the tags of a template's releases, the newest first."""
+    """Return the release tags of a template, newest first."""
     words = ("git", "tag", "--sort=-version:refname")
     listed = subprocess.run(words, cwd=template, capture_output=True, text=True, check=True)
     return [tag for tag in listed.stdout.split() if re.fullmatch(r"v?\d+(\.\d+)+", tag)]
 
 
 def this(folder: Path) -> Path:
-    """Return a clone of this repository that knows its releases, also in a shallow checkout."""
+    """Return a clone of this repository with its releases, even from a shallow checkout."""
     template = measure.template(folder)
     bundle = measure.ROOT / "tests" / "releases.bundle"
     measure.run("git", "fetch", "-q", bundle, "refs/tags/*:refs/tags/*", cwd=template)
@@ -499,7 +499,7 @@ def this(folder: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what happens; the table alone goes to standard output."""
+    """Print progress to standard error; only the table goes to standard output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -520,12 +520,12 @@ HEAD = (
 
 
 def seconds(values: list[float]) -> str:
-    """Return the median, with the smallest and the largest."""
+    """Return the median with the smallest and largest value."""
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def main() -> None:
-    """Ask every peer every question, then measure those that work, in turns."""
+    """Check every peer, then measure those that work in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--templates", type=Path, default=Path(), help="folder of clones")
     parser.add_argument("--times", type=int, default=3, help="rounds that count")
@@ -560,10 +560,10 @@ def main() -> None:
 
 
 def tell(rows: dict[str, list[str]], trials: list[Trial]) -> None:
-    """Print the table, and the names of commands.
+    """Print the table and the names of commands.
 
     Args:
-        rows: The cells of each peer, but for what it cost.
+        rows: The cells of each peer, except the cost.
         trials: The peers that were measured.
     """
     for trial in trials:

@@ -1,12 +1,12 @@
-"""Measure what a project costs with 5, 50 and 500 tables.
+"""Measure the cost of a project with 5, 50 and 500 tables.
 
     uv run benchmarks/tables.py [--times 3] [--sizes 5 50 500] [--no-ingestion]
 
-One generated project gets that many tables of ten rows each, and is measured beside itself with
-the fewest: importing its flows, `deploy` (with an entry for each table, the first time and with
-nothing new; and without an entry for any) and the run that ingests all, the first time and with
-nothing new. Memory is the peak of the measured process. A Prefect server of its own on SQLite
-answers; its CPU time is told by itself, and its pace shows in the wall time.
+A generated project gets tables of ten rows each, and is compared with itself with the fewest
+tables: importing its flows, `deploy` (with an entry for each table, the first time and again; and
+without entries) and the run that ingests all tables, the first time and again. Memory is the peak
+of the measured process. The Prefect server is separate, on SQLite; its CPU time is shown apart, and
+its speed affects the wall time.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ ENTRY = """
 
 @dataclass(frozen=True)
 class Taken:
-    """What one command took.
+    """The cost of one command.
 
     Args:
         cpu: CPU time, in seconds.
-        wall: Time that passed, in seconds.
+        wall: Wall time, in seconds.
         memory: Peak of resident memory, in MiB.
     """
 
@@ -55,7 +55,7 @@ class Taken:
 
 
 def take(*command: str | Path, cwd: Path, env: dict[str, str]) -> Taken:
-    """Run a command to its end.
+    """Run a command.
 
     Args:
         *command: The command and its arguments.
@@ -63,10 +63,10 @@ def take(*command: str | Path, cwd: Path, env: dict[str, str]) -> Taken:
         env: The whole environment.
 
     Returns:
-        What it took.
+        Its cost.
 
     Raises:
-        SystemExit: The command failed; with the end of what it printed.
+        SystemExit: The command failed; with the end of its output.
     """
     with tempfile.TemporaryFile() as printed:
         wall = time.perf_counter()
@@ -88,17 +88,17 @@ def take(*command: str | Path, cwd: Path, env: dict[str, str]) -> Taken:
 
 
 def cpu_of(process: int) -> float:
-    """Return the CPU time that a process has used, in seconds."""
+    """Return the CPU time of a process, in seconds."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def prepare(project: Path, tables: int) -> None:
-    """Give the project this many tables, in its source, its list and its deployments.
+    """Add tables to the project's source, its list and its deployments.
 
     Args:
         project: The project.
-        tables: How many.
+        tables: Number of tables.
     """
     names = [f"t{number}" for number in range(tables)]
     mode = 'key=("id",), mode="incremental", cursor="id"'
@@ -124,11 +124,11 @@ def prepare(project: Path, tables: int) -> None:
 
 
 def tell(what: str, found: dict[int, list[Taken]]) -> None:
-    """Print what each number of tables took, and its ratio to the smallest number.
+    """Print the cost of each number of tables, and its ratio to the smallest number.
 
     Args:
         what: What was measured.
-        found: One for each round, by number of tables.
+        found: The costs of all rounds, by number of tables.
     """
     print(what)
     base = found[min(found)]
@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def rounds(project: Path, api: str, server: int, options: argparse.Namespace) -> None:
-    """Measure everything as often as asked for, and print it.
+    """Measure all rounds, and print the results.
 
     Args:
         project: The project.
@@ -215,7 +215,7 @@ def rounds(project: Path, api: str, server: int, options: argparse.Namespace) ->
                 before = cpu_of(server)
                 found[what][tables].append(side())
                 if what.startswith("ingest"):
-                    time.sleep(2 + tables / 10)  # it digests the events of the run
+                    time.sleep(2 + tables / 10)  # the server processes the run's events
                 if what.startswith(("ingest", "deploy")):
                     spent = (cpu_of(server) - before) / tables
                     print(f"{what}, {tables} tables: server {spent:.3f} CPU s a table", flush=True)

@@ -2,8 +2,8 @@
 
     uv run benchmarks/transform.py [--times 5] [--rows 1000000]
 
-Renders a library, and reads one CSV file of numbers, texts and times in one process, so that
-imports do not count; then one with a bad value in its middle, where `read_csv` would fail.
+Renders a library, and reads a CSV file of numbers, texts and times in one process, so that imports
+do not count; then a file with a bad value in the middle, where `read_csv` would fail.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Compare `hooks/update.py` with `copier update`, per kind and for several projects.
+"""Compare `hooks/update.py` with `copier update`, for each kind and for several projects.
 
     uv run benchmarks/update.py [--times 5]
 
-Each is a process of its own, as a user runs it, on a project with an edit of its own where the
-template has another one.
+Each runs in its own process, as for a user, on a project with an edit where the template has
+another one.
 """
 
 from __future__ import annotations

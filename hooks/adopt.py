@@ -31,7 +31,7 @@ from tomlkit.items import Array
 
 ANSWERS = ".copier-answers.yml"
 MARK = "# Yours, below this line"
-# Here the template's text stands alone: it follows from answers, or is merged by other means.
+# Here only the template's text counts: it follows from answers, or is merged elsewhere.
 TEMPLATES = {
     ("build-system",),
     *(("project", key) for key in ("name", "version", "dynamic", "authors", "classifiers")),
@@ -44,7 +44,7 @@ TEMPLATES = {
     *(("tool", "ruff", key) for key in ("target-version", "select", "ignore")),
     *(("tool", "ruff", "lint", key) for key in ("select", "isort")),
 }
-# What pytest reads, the first that there is.
+# pytest reads the first of these that exists.
 PYTEST = {
     "pytest.ini": "pytest",
     ".pytest.ini": "pytest",
@@ -52,26 +52,26 @@ PYTEST = {
     "tox.ini": "pytest",
     "setup.cfg": "tool:pytest",
 }
-# Tools that read one of these do not look into pyproject.toml.
+# Tools that find one of these do not read pyproject.toml.
 MASKS = ("ruff.toml", ".ruff.toml", "pyrefly.toml", ".coveragerc", "pytest.toml", ".pytest.toml")
 SPENT = ("poetry.lock", "Pipfile", "Pipfile.lock", "requirements.txt", "setup.py", "setup.cfg")
 NO_PACKAGES = {"src", "tests", "test", "docs", "examples", "scripts", "notebooks", "benchmarks"}
 
 
 class StopError(Exception):
-    """What a person has to do before this can go on, in one sentence."""
+    """What the user has to do first, in one sentence."""
 
 
 def run(*command: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run a command; text that is not UTF-8 stays what it is."""
-    # `uv run` names its own environment, which is not the project's.
+    """Run a command; text that is not UTF-8 is kept."""
+    # `uv run` sets it to this script's environment, not the project's.
     env = {name: text for name, text in os.environ.items() if name != "VIRTUAL_ENV"}
     encoding = {"encoding": "utf-8", "errors": "surrogateescape"}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=False, **encoding)
 
 
 def succeed(*command: str, cwd: Path | str) -> str:
-    """Run a command that has to succeed, and return what it prints."""
+    """Run a command that has to succeed, and return its output."""
     done = run(*command, cwd=cwd)
     if done.returncode:
         raise StopError(f"`{shlex.join(command)}` failed: {done.stderr.strip()[-500:]}")
@@ -79,7 +79,7 @@ def succeed(*command: str, cwd: Path | str) -> str:
 
 
 class Repository:
-    """What it had at the last commit, and what it has."""
+    """A repository: its files at the last commit, and now."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -89,21 +89,21 @@ class Repository:
         self.had = self.git("ls-tree", "-rz", "--name-only", "HEAD").split("\0")[:-1]
 
     def git(self, *arguments: str) -> str:
-        """Return what git prints."""
+        """Return git's output."""
         return succeed("git", *arguments, cwd=self.folder)
 
     def old(self, name: str) -> str:
-        """Return the text that a file had, or nothing."""
+        """Return the text of a file at the last commit, or None."""
         return self.git("show", f"HEAD:./{name}") if name in self.had else ""
 
     def write(self, name: str, text: str) -> None:
-        """Write a file, and say so."""
+        """Write a file, and print its name."""
         (self.folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
         print(f"  {name}")
 
 
 def old_project(repository: Repository) -> dict[str, Any]:
-    """Return the old pyproject.toml, with metadata of other tools in the standard's words."""
+    """Return the old pyproject.toml, with other tools' metadata in standard form."""
     had = set(repository.had)
     old = tomlkit.parse(repository.old("pyproject.toml")).unwrap()
     poetry = "poetry" in old.get("tool", {})
@@ -126,7 +126,7 @@ def old_project(repository: Repository) -> dict[str, Any]:
 
 
 def add(array: Array, items: list[Any]) -> None:
-    """Add to a list what it lacks; where it has lines, below the last."""
+    """Add missing items to a list; in a multi-line list, at its end."""
     for item in items:
         if item in array.unwrap():
             continue
@@ -137,7 +137,7 @@ def add(array: Array, items: list[Any]) -> None:
 
 
 def merge(new: Any, old: dict[str, Any], todo: list[str], path: tuple[str, ...] = ()) -> None:
-    """Add what only the old has: keys of tables, items of lists."""
+    """Add what only the old document has: keys of tables, items of lists."""
     for key, value in old.items():
         here = (*path, key)
         if here in TEMPLATES:
@@ -153,7 +153,7 @@ def merge(new: Any, old: dict[str, Any], todo: list[str], path: tuple[str, ...] 
 
 
 def merge_dependencies(new: Any, old: dict[str, Any], todo: list[str]) -> None:
-    """Add dependencies below the template's; for one that both have, its bounds stand."""
+    """Add dependencies below the template's; if both have one, the template's bounds stay."""
     project, was = new["project"], old.get("project", {})
     extras = project["optional-dependencies"]
     run_time: dict[str, Requirement] = {}
@@ -201,7 +201,7 @@ def words(value: Any, key: str) -> list[str]:
 
 
 def merge_pytest(repository: Repository, new: Any, old: dict[str, Any]) -> None:
-    """Merge pytest's settings, wherever pytest took them from."""
+    """Merge pytest's settings from whatever file has them."""
     settings: dict[str, Any] = {}
     for name, section in PYTEST.items():
         parser = configparser.ConfigParser(interpolation=None)
@@ -219,7 +219,7 @@ def merge_pytest(repository: Repository, new: Any, old: dict[str, Any]) -> None:
     tests = [name for name in repository.had if re.search(r"(^|/)(test_\w+|\w+_test)\.py$", name)]
     if not tests:
         return
-    # Warnings of today must not stop pytest; what was asked of them before stays so.
+    # Existing warnings must not fail pytest; the old filters stay.
     filters = words(settings.get("filterwarnings", []), "filterwarnings")
     settings["filterwarnings"] = filters if "error" in filters else ["default", *filters]
     outside = {str(Path(name).parent) for name in tests if not name.startswith("tests/")}
@@ -232,12 +232,12 @@ def merge_pytest(repository: Repository, new: Any, old: dict[str, Any]) -> None:
             target[key] = tomlkit.item(words(value, key)).multiline(multiline=True)
         else:
             target.setdefault(key, value)
-    # What tests can import, pyrefly finds.
+    # pyrefly has to find what tests can import.
     add(new["tool"]["pyrefly"]["search-path"], words(settings.get("pythonpath", []), "pythonpath"))
 
 
 def add_packages(repository: Repository, new: Any) -> None:
-    """Build the packages that were there, and check the types of all code."""
+    """Add the existing packages to the build and to the type checks."""
     code = [Path(name).parts for name in repository.had if name.endswith(".py")]
     folders = {parts[0] for parts in code if len(parts) > 1 and not parts[0].startswith(".")}
     # A namespace has its first `__init__.py` one folder below.
@@ -264,7 +264,7 @@ def merge_settings(repository: Repository) -> None:
 
 
 def merge_ignored(repository: Repository) -> None:
-    """Put the template's patterns before those of .gitignore, which `copier copy` has left."""
+    """Put the template's patterns before those of .gitignore, which `copier copy` has kept."""
     text = repository.old(".gitignore")
     if text and MARK not in (repository.folder / ".gitignore").read_text(errors="replace"):
         with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +288,7 @@ def merge_ignored(repository: Repository) -> None:
 
 
 def share_fixtures(repository: Repository) -> None:
-    """Give the template's tests their fixtures beside those of an own conftest.py."""
+    """Add the template's fixtures to an existing conftest.py."""
     name = "tests/conftest.py"
     text = repository.old(name)
     tests = repository.folder / "tests"
@@ -301,7 +301,7 @@ def share_fixtures(repository: Repository) -> None:
 
 
 def look(repository: Repository) -> None:
-    """Name what only a person can decide."""
+    """Print what the user has to decide."""
     changed = repository.git("diff", "--name-only", "--relative", "-z", "--diff-filter=M", "HEAD")
     merged = ("pyproject.toml", ".gitignore", "tests/conftest.py", "uv.lock")
     for name in changed.split("\0")[:-1]:
@@ -315,7 +315,7 @@ def look(repository: Repository) -> None:
 
 
 def adopt(repository: Repository) -> None:
-    """Merge all, and say what is left."""
+    """Merge everything, and print what is left to do."""
     if ANSWERS in repository.had:
         raise StopError(f"It is adopted already: the last commit has {ANSWERS}.")
     print("Merged:")
@@ -329,14 +329,14 @@ def adopt(repository: Repository) -> None:
 
 
 def accept(repository: Repository) -> None:
-    """Format, and mark each finding of ruff and pyrefly where it stands."""
+    """Format the code, and suppress each finding of ruff and pyrefly where it is."""
     if repository.git("status", "--porcelain", "--untracked-files=no"):
         raise StopError("Commit the merged files first, so that this is a separate commit.")
 
     def tool(*words: str) -> subprocess.CompletedProcess[str]:
         return run("uv", "run", *words, cwd=repository.folder)
 
-    # Formatting moves some comments away from what they mark, so there is more than one turn.
+    # Formatting moves some comments away from their code, so repeat it.
     for turn in range(6):
         tool("ruff", "format", "--quiet")
         checks = {name: tool(name, "check") for name in ("ruff", "pyrefly")}
@@ -354,7 +354,7 @@ def accept(repository: Repository) -> None:
 
 
 def main() -> int:
-    """Merge, and say what is left; or mark what the tools find today."""
+    """Merge, and print what is left to do; or suppress what the tools find."""
     parser = argparse.ArgumentParser(
         description="Merge a repository's settings into the template's files, after `copier copy`.",
         epilog="Exit code: 0 done, 1 something has to be done first, 2 wrong usage.",

@@ -27,7 +27,7 @@ WHO = (
 
 
 class StopError(Exception):
-    """What a person has to do before this can go on, in one sentence."""
+    """What the user has to do first, in one sentence."""
 
 
 class Project:
@@ -37,7 +37,7 @@ class Project:
         self.folder = folder
         self.dry_run = dry_run
         self.ran = 0
-        # `uv run` sets it for this script; in the project uv would warn that it does not match.
+        # `uv run` sets it for this script; in the project, uv would warn about it.
         self.env = {name: text for name, text in os.environ.items() if name != "VIRTUAL_ENV"}
 
     def run(self, *command: str) -> None:
@@ -50,7 +50,7 @@ class Project:
             raise StopError(f"`{shlex.join(command)}` failed: see above, then run this again.")
 
     def ask(self, *command: str) -> str | None:
-        """Return what a command prints, or None if it fails."""
+        """Return a command's output, or None if it fails."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
         )
@@ -58,13 +58,13 @@ class Project:
 
 
 def start_git(project: Project) -> None:
-    """Make a repository unless the project is in one already."""
+    """Create a repository unless the project is already in one."""
     if project.ask("git", "rev-parse", "--show-toplevel") is None:
         project.run("git", "init", "--quiet", "--initial-branch", "main")
 
 
 def make_environment(project: Project) -> bool:
-    """Synchronise the environment; return whether uv is there to do it."""
+    """Synchronise the environment; return whether uv is installed."""
     if shutil.which("uv") is None:
         print("uv is not installed: install it (`pip install uv`), then run this again.")
         return False
@@ -74,7 +74,7 @@ def make_environment(project: Project) -> bool:
 
 
 def first_commit(project: Project) -> None:
-    """Commit everything if there is no commit yet; an update needs one."""
+    """Commit everything if there is no commit yet: an update needs one."""
     if project.ask("git", "rev-parse", "--verify", "--quiet", "HEAD") is not None:
         if project.ask("git", "ls-tree", "--name-only", "HEAD", ".") and not project.ask(
             "git", "ls-tree", "--name-only", "HEAD", ANSWERS
@@ -99,7 +99,7 @@ def subject(project: Project) -> str:
 
 
 def tell_folder(project: Project) -> None:
-    """Say how a project below the top of its repository learns where it stands."""
+    """Print the command that records the project's folder in a shared repository."""
     folder = (project.ask("git", "rev-parse", "--show-prefix") or "").rstrip("/")
     answers = (project.folder / ANSWERS).read_text(encoding="utf-8")
     if folder and f"\nfolder: {folder}\n" not in answers.replace("'", ""):
@@ -112,7 +112,7 @@ def install_pre_commit(project: Project) -> None:
     """Let git run the project's checks before each commit."""
     if not (project.folder / ".pre-commit-config.yaml").is_file():
         return
-    # Below the top of a repository, its configuration is another file's business.
+    # In a shared repository, the configuration is at the top.
     if project.ask("git", "rev-parse", "--show-prefix"):
         return
     hook = project.ask("git", "rev-parse", "--git-path", "hooks/pre-commit")
@@ -121,7 +121,7 @@ def install_pre_commit(project: Project) -> None:
 
 
 def main() -> int:
-    """Do what is missing; return 0 when nothing is left to do."""
+    """Do what is missing; return 0 if nothing is left to do."""
     parser = argparse.ArgumentParser(
         description="Set up a new project: git, environment, first commit, pre-commit.",
         epilog="Exit code: 0 all is done, 1 something is left to do, 2 wrong usage.",
@@ -138,7 +138,7 @@ def main() -> int:
     try:
         start_git(project)
         uv = make_environment(project)
-        # Before pre-commit, so that the first commit does not wait for its checks.
+        # Before pre-commit, so that its checks do not delay the first commit.
         first_commit(project)
         tell_folder(project)
         if uv:

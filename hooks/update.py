@@ -2,10 +2,10 @@
 # requires-python = ">=3.11"
 # dependencies = ["copier==9.19.1", "packaging", "pyyaml"]
 # ///
-"""Update projects made from this template without losing an edit.
+"""Update projects that were created from this template, without losing an edit.
 
-Copier renders the template as a project has it and as it is now, git merges the files that both
-sides changed, and this holds the result against both changes before it writes anything.
+Copier renders the template's old and new version, git merges the files that both sides changed,
+and this script compares the result with both changes before it writes anything.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ CHECKS = ("uv sync --quiet", "ruff check .", "ruff format --check .", "pyrefly c
 
 
 class StopError(Exception):
-    """Why a project is left as it is, in one sentence."""
+    """Why a project is not updated, in one sentence."""
 
     def __init__(self, why: str, status: str = REFUSED) -> None:
         super().__init__(why)
@@ -93,7 +93,7 @@ ELSEWHERE = {"VIRTUAL_ENV", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_P
 
 
 def neutral(cwd: Path) -> dict[str, str]:
-    """Return an environment in which no setting of a person changes what git and Copier do."""
+    """Return an environment in which no user setting changes what git and Copier do."""
     words = ("git", "config", "-z")
     own = {name: value for name, value in USERS.items() if name not in ELSEWHERE}
     listed = subprocess.run([*words, "--list"], cwd=cwd, env=own, capture_output=True, check=False)
@@ -120,7 +120,7 @@ def neutral(cwd: Path) -> dict[str, str]:
 
 
 def git(cwd: Path, *words: str | Path, data: bytes = b"", checkout: bool = False) -> bytes:
-    """Run git and return what it prints; for a checkout as the user's settings have it."""
+    """Run git and return its output; for a checkout, with the user's settings."""
     settings = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "color.ui=false")
     command = ["git", *(word for one in settings for word in ("-c", one)), *words]
     env = dict(os.environ)
@@ -134,7 +134,7 @@ def git(cwd: Path, *words: str | Path, data: bytes = b"", checkout: bool = False
 
 
 def asked(cwd: Path, *words: str | Path) -> str:
-    """Return the line that git prints, '' if it fails."""
+    """Return the line that git prints, or '' if it fails."""
     try:
         return os.fsdecode(git(cwd, *words)).removesuffix("\n")
     except StopError:
@@ -142,7 +142,7 @@ def asked(cwd: Path, *words: str | Path) -> str:
 
 
 def reason(printed: str) -> str:
-    """Return the line that says what went wrong: of git, of a traceback, of a check that failed."""
+    """Return the line that tells what failed: from git, a traceback or a failed check."""
     lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines() if line.strip()]
     for pattern in (r"(fatal|error|ERROR): ", r"\S*(Error|Exception): ", r".*\.Failed$"):
         if found := [line for line in lines if re.match(pattern, line)]:
@@ -156,14 +156,14 @@ def reason(printed: str) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A file's bytes, or a link's target, and git's mode of it."""
+    """A file's bytes or a link's target, and its mode in git."""
 
     data: bytes
     mode: str = "100644"
 
     @property
     def is_text(self) -> bool:
-        """Whether lines of it can be merged."""
+        """Whether its lines can be merged."""
         return self.mode != "120000" and b"\0" not in self.data
 
 
@@ -171,7 +171,7 @@ Tree = dict[str, File]
 
 
 def read(path: Path) -> File | None:
-    """Read a file or a link; None if there is none."""
+    """Read a file or a link; return None if it does not exist."""
     try:
         if path.is_symlink():
             return File(os.fsencode(path.readlink()), "120000")
@@ -182,7 +182,7 @@ def read(path: Path) -> File | None:
 
 
 def put(folder: Path, name: str, file: File | None) -> None:
-    """Write, replace or remove a file whole; folders come and go with it."""
+    """Write, replace or remove a file atomically, with its folders."""
     path = folder / name
     if file is None:
         path.unlink(missing_ok=True)
@@ -206,7 +206,7 @@ def put(folder: Path, name: str, file: File | None) -> None:
 
 
 def lines(text: bytes) -> list[bytes]:
-    """Split at line feeds only; the last line is there without one, too."""
+    """Split a text at line feeds only; the last line may lack one."""
     return re.findall(rb"[^\n]*\n|[^\n]+", text)
 
 
@@ -237,7 +237,7 @@ class Project:
     """Path to mode, object, and whether git shows a change of the file."""
 
     def recorded(self, name: str) -> str:
-        """Return a recorded name, path or version."""
+        """Return a recorded answer: a name, a path or a version."""
         return str(parsed(self.answers).get(name) or "")
 
 
@@ -270,20 +270,20 @@ def find(folder: Path) -> Project:
     for line in os.fsdecode(git(folder, "ls-files", "-z", "-v", "--stage")).split("\0")[:-1]:
         found, name = line.split("\t", 1)
         mark, mode, sha, _ = found.split(" ")
-        # Small letters: assumed unchanged. S: skipped in the work tree.
+        # Lower case: assumed unchanged. S: skipped in the work tree.
         project.tracked[name] = (mode, sha, mark.isupper() and mark != "S")
     return project
 
 
 def changes(project: Project) -> list[str]:
-    """Return what git calls changed in the project's folder, by its path there."""
+    """Return the changes that git reports in the project's folder, by path."""
     words = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".")
     listed = os.fsdecode(git(project.folder, *words, checkout=True)).split("\0")[:-1]
     return [line[3:].removeprefix(project.prefix) for line in listed]
 
 
 def look(project: Project, options: argparse.Namespace) -> None:
-    """Refuse a project whose edits could get lost, or whose update would end nowhere."""
+    """Refuse a project with uncommitted changes, or on another branch than the one to commit to."""
     if not project.branch:
         commit = asked(project.folder, "rev-parse", "--short", "HEAD")
         raise StopError(f"HEAD is detached at {commit}: git switch to a branch first.")
@@ -307,7 +307,7 @@ def look(project: Project, options: argparse.Namespace) -> None:
 
 
 def default_branch(project: Project) -> str:
-    """Return the branch that work ends up on."""
+    """Return the default branch."""
     remote = asked(project.folder, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
     local = asked(project.folder, "branch", "--format=%(refname:short)").splitlines()
     names = [remote.removeprefix("origin/"), *(n for n in ("main", "master") if n in local)]
@@ -315,7 +315,7 @@ def default_branch(project: Project) -> str:
 
 
 def obstacle(project: Project, name: str) -> str:
-    """Say why a path cannot be written to, '' if it can."""
+    """Return why a path cannot be written, or ''."""
     path = project.folder / name
     if path.is_dir() and not path.is_symlink():
         return "is a folder here"
@@ -332,14 +332,14 @@ def obstacle(project: Project, name: str) -> str:
 
 
 def mine(project: Project, name: str) -> File | None:
-    """Return the user's file: as it is, or as git has it if it is not checked out."""
+    """Return the user's file from the disk, or from git if it is not checked out."""
     if obstacle(project, name):
         return None
     mode, sha, shown = project.tracked.get(name, ("", "", True))
     file = read(project.folder / name)
     if file is None and sha and not shown:
         return File(git(project.folder, "cat-file", "blob", sha), mode)
-    # Where a file system has no such bit, git knows it.
+    # Some file systems have no executable bit: take it from git.
     return File(file.data, mode) if file and mode in {"100644", "100755"} else file
 
 
@@ -348,7 +348,7 @@ def mine(project: Project, name: str) -> File | None:
 
 @dataclass
 class Render:
-    """What the template makes of some answers."""
+    """The files that the template renders for some answers."""
 
     files: Tree
     is_seed: Callable[[str], bool]
@@ -356,7 +356,7 @@ class Render:
 
 
 def clone(project: Project, work: Path) -> Path:
-    """Clone the template once, with all its branches and tags."""
+    """Clone the template once, with all branches and tags."""
     source = project.recorded("_src_path")
     if not source or not project.recorded("_commit"):
         name = "_commit" if source else "_src_path"
@@ -377,9 +377,9 @@ def clone(project: Project, work: Path) -> Path:
         except StopError as stop:
             said = re.sub(r"//[^/@\s]+@", "//", f"the template {source} cannot be read: {stop}")
             raise StopError(said, FAILED) from stop
-        # Copier clones what has a work tree.
+        # Copier clones only repositories with a work tree.
         git(making, "config", "core.bare", "false")
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process was faster
             making.rename(target)
     return target
 
@@ -402,12 +402,12 @@ def commit_of(template: Path, ref: str) -> str:
 
 
 def show(template: Path, commit: str, name: str) -> str:
-    """Return a file of the template that no project gets."""
+    """Return a file of the template repository."""
     return git(template, "show", f"{commit}:{name}").decode()
 
 
 def is_older(template: Path, commit: str, other: str) -> bool:
-    """Tell whether a commit belongs to an older version than another."""
+    """Return whether a commit belongs to an older version than another."""
     from packaging.version import InvalidVersion, Version
 
     found = []
@@ -428,12 +428,12 @@ def render(
     """Render the template as Copier's update does.
 
     Args:
-        template: The clone.
-        commit: Its version.
+        template: Clone of the template.
+        commit: The version to render.
         target: A new folder.
-        data: Answers as given.
-        recorded: The project's answers file, which says where the template is.
-        keep: Whether the recorded answers hold where none is given.
+        data: Answers given on the command line.
+        recorded: The project's answers file, which names the template.
+        keep: Whether recorded answers apply where none is given.
     """
     import copier
 
@@ -461,7 +461,7 @@ def render(
     for path in target.rglob("*"):
         if file := None if path.is_dir() and not path.is_symlink() else read(path):
             files[path.relative_to(target).as_posix()] = file
-    # Rendered from a clone; a project names where that comes from.
+    # The project must record the template's address, not the clone's.
     source = re.compile(rb"^_src_path:.*(?:\n[ \t].*)*", re.MULTILINE)
     if ANSWERS in files:
         if not (named := source.search(recorded)):
@@ -476,7 +476,7 @@ def render(
 
 
 def render_old(template: Path, answers: bytes, target: Path) -> Render:
-    """Render what a project was made from, by its answers."""
+    """Render the version that a project was created from or last updated to."""
     data = {
         name: value
         for name, value in parsed(answers).items()
@@ -487,7 +487,7 @@ def render_old(template: Path, answers: bytes, target: Path) -> Render:
 
 
 def renamed(old: Tree, before: str, now: str) -> Tree:
-    """Return files as they are once the package has its new name."""
+    """Return the files with the package's new name in paths and texts."""
     if not before or before == now:
         return old
     word = re.compile(rf"\b{re.escape(before)}\b".encode())
@@ -504,7 +504,7 @@ def renamed(old: Tree, before: str, now: str) -> Tree:
 
 @dataclass
 class Outcome:
-    """What becomes of a file."""
+    """The result for a file."""
 
     kind: str
     result: File | None
@@ -513,7 +513,7 @@ class Outcome:
 
 @dataclass
 class Sides:
-    """A file as the template had it, as the user has it, and as the template has it now."""
+    """A file in the old template, at the user, and in the new template."""
 
     old: File | None
     mine: File | None
@@ -523,7 +523,7 @@ class Sides:
 
 @dataclass
 class Plan:
-    """An update that is thought out and not yet done."""
+    """A planned update."""
 
     old: str
     new: str
@@ -535,7 +535,7 @@ class Plan:
 
 
 def sides_of(old: File | None, user: File | None, new: File | None) -> Sides:
-    """Compare without the carriage returns that only a checkout has put there."""
+    """Return the three sides, without carriage returns that only a checkout has added."""
     others = [file for file in (old, new) if file]
     crlf = bool(user and user.is_text and b"\r\n" in user.data) and not any(
         b"\r" in file.data for file in others
@@ -548,7 +548,7 @@ def sides_of(old: File | None, user: File | None, new: File | None) -> Sides:
 
 
 def fault(name: str, text: bytes) -> str:
-    """Return why a TOML, JSON or YAML file cannot be read, '' if it can; not with a doubled key."""
+    """Return why a TOML, JSON or YAML file cannot be parsed (or has a duplicate key), or ''."""
     import yaml
 
     class Loader(yaml.BaseLoader):
@@ -571,7 +571,7 @@ def fault(name: str, text: bytes) -> str:
             case ".json":
                 json.loads(text, object_pairs_hook=pairs)
             case ".yaml" | ".yml":
-                # Composed only: tags of others, such as those of mkdocs.yml, have no meaning here.
+                # Only composed, because tags such as those in mkdocs.yml cannot be resolved here.
                 list(yaml.compose_all(text, Loader))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -582,7 +582,7 @@ def fault(name: str, text: bytes) -> str:
 
 
 def broken(name: str, before: File | None, now: File | None) -> str:
-    """Say that a file, which could be read before, cannot be read now; '' if it can."""
+    """Return an error if a file could be parsed before and cannot be now, or ''."""
     if not (before and now) or before == now or fault(name, before.data):
         return ""
     why = fault(name, now.data)
@@ -590,13 +590,13 @@ def broken(name: str, before: File | None, now: File | None) -> str:
 
 
 def merge(name: str, sides: Sides, user: File, new: File, work: Path) -> Outcome:
-    """Merge the texts and the modes of a file that both sides changed."""
+    """Merge text and mode of a file that both sides changed."""
     old = sides.old or File(b"", user.mode)
     paths = []
     for side, file in (("mine", user), ("old", old), ("new", new)):
         paths.append(work / f"merge-{side}")
         paths[-1].write_bytes(file.data)
-    # Longer than what looks like a marker in the texts, such as the line below a heading.
+    # Longer than any line that looks like a marker, such as the line below a heading.
     found = re.findall(rb"^(?:<{7,}|={7,}|>{7,})", user.data + b"\n" + new.data, re.MULTILINE)
     size = max([6, *map(len, found)]) + 1
     words = ["git", "-c", "merge.conflictStyle=merge", "merge-file", "-p", "-q"]
@@ -610,7 +610,7 @@ def merge(name: str, sides: Sides, user: File, new: File, work: Path) -> Outcome
     mode = new.mode if user.mode == old.mode else user.mode
     if done.returncode or not holds_both(sides, done.stdout):
         text = done.stdout
-        if not holds_both(sides, text):  # such as identical blocks, of which git took another
+        if not holds_both(sides, text):  # such as identical blocks that git has confused
             parts = [b"".join(lines(file.data)) for file in (user, new)]
             mine_, new_ = (t if t.endswith(b"\n") or not t else t + b"\n" for t in parts)
             start, middle, end = (one * (size - 7) for one in (b"<", b"=", b">"))
@@ -619,13 +619,13 @@ def merge(name: str, sides: Sides, user: File, new: File, work: Path) -> Outcome
             )
         return Outcome(CONFLICT, File(text, mode), "has conflict markers")
     merged = File(done.stdout, mode)
-    # Such as with a table that both added, in two places.
+    # For example, both added the same table in different places.
     why = broken(name, user, merged)
     return Outcome(CONFLICT if why else MERGED, merged, why)
 
 
 def sides_of_conflict(text: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the lines with each conflict resolved for the user, and for the template."""
+    """Return the lines with all conflicts resolved for the user, and for the template."""
     user: list[bytes] = []
     new: list[bytes] = []
     into = (user, new)
@@ -647,10 +647,10 @@ def sides_of_conflict(text: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def holds(old: list[bytes], edited: list[bytes], other: list[bytes], result: list[bytes]) -> bool:
-    """Tell whether a text holds each edit from `old` to `edited`, given that `other` edited too.
+    """Return whether a result keeps each edit from `old` to `edited`, merged with `other`.
 
-    What was added, and what neither took away, stands in the text in this order; and nothing is
-    new in it that the other did not add.
+    It must contain the added lines and those that neither side removed, in this order, and no
+    new line that `other` did not add.
     """
     match = difflib.SequenceMatcher
     blocks = match(None, old, other, autojunk=False).get_matching_blocks()
@@ -668,7 +668,7 @@ def holds(old: list[bytes], edited: list[bytes], other: list[bytes], result: lis
 
 
 def holds_both(sides: Sides, result: bytes) -> bool:
-    """Tell whether a result, or a conflict in it, holds what both sides changed."""
+    """Return whether a result, with its conflicts, keeps the changes of both sides."""
     old, user, new = (
         [line.rstrip(b"\n") for line in lines(file.data)] if file else []
         for file in (sides.old, sides.mine, sides.new)
@@ -680,7 +680,7 @@ def holds_both(sides: Sides, result: bytes) -> bool:
 def decide(
     name: str, sides: Sides, after: Render, seed: bool, options: argparse.Namespace, work: Path
 ) -> Outcome | None:
-    """Decide what becomes of a file; None if nothing does and there is nothing to say."""
+    """Decide the outcome for a file; None if nothing changes and nothing is reported."""
     old, user, new = sides.old, sides.mine, sides.new
     if user == new:
         return None
@@ -714,15 +714,15 @@ def decide(
 
 
 def only_values(user: bytes, old: bytes) -> bool:
-    """Tell whether answers are the same and hold no comment of the user."""
+    """Return whether answers are equal and have no comments of the user."""
     mine_, theirs = ({one for one in lines(text) if b"#" in one} for text in (user, old))
     return parsed(user) == parsed(old) and mine_ <= theirs
 
 
 def unproven(name: str, sides: Sides, outcome: Outcome | None, seed: bool, plan: Plan) -> bool:
-    """Tell whether an outcome may lose an edit, or a change of the template unsaid.
+    """Return whether an outcome may lose an edit, or silently a change of the template.
 
-    It looks at the result alone, and not at how that came about.
+    It checks only the result, not how it was made.
     """
     old, user, new = sides.old, sides.mine, sides.new
     result = outcome.result if outcome else user
@@ -733,14 +733,14 @@ def unproven(name: str, sides: Sides, outcome: Outcome | None, seed: bool, plan:
         user in (old, None) or (outcome and outcome.kind == REFRESHED) or name == ANSWERS
     ):
         return False
-    # The template's text may hold the user's edits: they have made a part of its change before.
+    # The template's text may contain the user's edits, if they made part of its change before.
     return not result or not holds_both(sides, result.data)
 
 
 def prepare(
     project: Project, options: argparse.Namespace, work: Path, template: Path
 ) -> Plan | None:
-    """Think an update out; None if there is nothing to do."""
+    """Plan an update; return None if there is nothing to do."""
     recorded = project.recorded("_commit")
     before = commit_of(template, recorded)
     ref = recorded if options.ref == ":current:" else options.ref
@@ -792,22 +792,22 @@ def prepare(
 
 
 def features(answers: dict[str, object]) -> set[str]:
-    """Return which features were chosen."""
+    """Return the chosen features."""
     chosen = answers.get("features")
     return {*map(str, chosen)} if isinstance(chosen, list) else set()
 
 
 def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) -> None:
-    """Take for unedited what an earlier version rendered so: updates have left it as it was.
+    """Treat files as unedited if an earlier version rendered them: updates have not touched them.
 
-    That holds for files of the user, and for those that an older project keeps.
+    This applies to the user's files, and to those that an older project keeps.
     """
     for name in sorted({*plan.sides, *(name for tree in earlier for name in tree)}):
         sides = plan.sides.get(name) or sides_of(None, mine(project, name), None)
         is_left = plan.after.is_seed(name) or old.is_seed(name) or old.is_excluded(name)
         if sides.mine in (sides.old, sides.new) or not is_left or obstacle(project, name):
             continue
-        # The first render brought it, so it was deleted, maybe before the first commit.
+        # The first render had it, so the user has deleted it, maybe before the first commit.
         if sides.mine is None and name in (earlier[-1] if earlier else old.files):
             continue
         if is_untouched(project, name, sides.mine, earlier):
@@ -815,15 +815,15 @@ def look_back(project: Project, plan: Plan, old: Render, earlier: list[Tree]) ->
 
 
 def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[str]) -> None:
-    """Refuse to replace code of an older kind in which something is edited: halves do not work.
+    """Refuse to replace code of an older kind if it has been edited: a mixture does not work.
 
     Args:
         project: The project.
-        plan: What is going to change.
+        plan: The planned update.
         name: The answer that replaces the code.
-        kind: The kind of project. What a team has added to a library or a pipeline stays, and works
-            on; all of a plugin's code is about the blocks that get other names.
-        take: Files that are to be the template's.
+        kind: The kind of project. A team's own files in a library or a pipeline stay and still work;
+            a plugin's code is all about blocks, which get other names.
+        take: Files to take from the template.
     """
     code = ("src/", "tests/")
     none = Sides(None, None, None)
@@ -838,7 +838,7 @@ def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[s
         keep_used(project, plan, edited)
         edited = [path for path in edited if is_in_the_way(plan, path)]
     elif kind == "pipeline":
-        edited = [path for path in edited if is_in_dlt_s_way(project, plan, path)]
+        edited = [path for path in edited if prevents_dlt(project, plan, path)]
     if edited := [path for path in edited if path not in take]:
         remedy = "" if kind == "plugin" else "take the template's by --take FILE, "
         if kind == "pipeline" and [path for path in edited if not mine(project, path)]:
@@ -851,18 +851,18 @@ def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[s
 
 
 def is_in_the_way(plan: Plan, path: str) -> bool:
-    """Tell whether an edit of a library's code stands in its way; others are merged, or stay."""
+    """Return whether an edit prevents replacing a library's code; others are merged or stay."""
     sides = plan.sides.get(path)
     if not sides or not path.endswith(".py"):
         return False
     return plan.after.is_seed(path) or not (sides.mine and sides.new)
 
 
-def is_in_dlt_s_way(project: Project, plan: Plan, path: str) -> bool:
-    """Tell whether an edit of a pipeline's code stands in the way of the other engine.
+def prevents_dlt(project: Project, plan: Plan, path: str) -> bool:
+    """Return whether an edit of a pipeline's code prevents the change of the engine.
 
-    The list of tables and SQL work with both. So does a module of the team's own, if what it uses
-    of the template's modules is still there.
+    The list of tables and SQL work with both engines. So does a team's own module, if what it uses
+    of the template's modules still exists.
     """
     if not path.endswith(".py"):
         return False
@@ -895,7 +895,7 @@ def dotted(path: str) -> str:
 
 
 def uses(tree: ast.Module, path: str) -> set[str]:
-    """Return what a module imports, and the members of it that it names, as dotted names."""
+    """Return what a module imports, and the members of it that it uses, as dotted names."""
     folder = path.removeprefix("src/").split("/")
     known: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -915,7 +915,7 @@ def uses(tree: ast.Module, path: str) -> set[str]:
 
 
 def keep_used(project: Project, plan: Plan, edited: list[str]) -> None:
-    """Keep what the template has no more of a library's plumbing, and a team's own files import."""
+    """Keep plumbing that the template has removed but a team's own files import."""
     files = [mine(project, path) for path in edited if path.endswith(".py")]
     code = b"\n".join(file.data for file in files if file)
     for path, sides in plan.sides.items():
@@ -929,7 +929,7 @@ def keep_used(project: Project, plan: Plan, edited: list[str]) -> None:
 def settle(
     project: Project, plan: Plan, old: Render, options: argparse.Namespace, work: Path
 ) -> None:
-    """Decide about each file, and prove that no edit is lost."""
+    """Decide the outcome for each file, and prove that no edit is lost."""
     plan.files.clear()
     for name, sides in plan.sides.items():
         seed = plan.after.is_seed(name) or (sides.new is None and old.is_seed(name))
@@ -964,7 +964,7 @@ def settle(
 
 
 def makes_room(project: Project, plan: Plan, name: str) -> bool:
-    """Tell whether what is in a file's way is the template's, unedited, and goes."""
+    """Return whether everything in a file's place is the template's, unedited and removed."""
     path, blocking = project.folder / name, []
     if path.is_dir() and not path.is_symlink():
         blocking = [one for one in path.rglob("*") if not one.is_dir() or one.is_symlink()]
@@ -977,19 +977,19 @@ def makes_room(project: Project, plan: Plan, name: str) -> bool:
 
 
 def will_write(outcome: Outcome, sides: Sides) -> bool:
-    """Tell whether an outcome changes the file."""
+    """Return whether an outcome changes the file."""
     return outcome.result != sides.mine
 
 
 def is_saved(project: Project, name: str, sides: Sides) -> bool:
-    """Tell whether the user's text can be brought back, from git or from the template."""
+    """Return whether the user's text can be restored from git or from the template."""
     if name in project.tracked:
         return project.tracked[name][2]
     return sides.mine in (sides.old, None)
 
 
 def renders_before(project: Project, template: Path, package: str, work: Path) -> Iterator[Tree]:
-    """Render what the project's answers of before made, as git's history has them."""
+    """Render the project's earlier answers from git's history."""
     known = {project.answers}
     for commit in asked(project.folder, "log", "-n", "20", "--format=%H", "--", ANSWERS).split():
         with suppress(StopError):
@@ -1001,7 +1001,7 @@ def renders_before(project: Project, template: Path, package: str, work: Path) -
 
 
 def is_untouched(project: Project, name: str, user: File | None, earlier: list[Tree]) -> bool:
-    """Tell whether a seed is as some version rendered it, or never arrived."""
+    """Return whether some version rendered a seeded file like this, or it never existed."""
     if user is None:
         return not asked(project.folder, "log", "-n", "1", "--format=%H", "--", name)
     return any(sides_of(tree.get(name), user, None).mine == tree.get(name) for tree in earlier)
@@ -1011,7 +1011,7 @@ def is_untouched(project: Project, name: str, user: File | None, earlier: list[T
 
 
 def written(plan: Plan) -> Iterator[tuple[str, File | None]]:
-    """Yield what the update writes, as it is on disk: removals first."""
+    """Yield the files that the update writes, as they are on disk: removals first."""
     found = [
         (name, outcome.result)
         for name, outcome in plan.files.items()
@@ -1025,13 +1025,13 @@ def written(plan: Plan) -> Iterator[tuple[str, File | None]]:
 
 
 def check_unchanged(name: str, now: File | None, before: File | None) -> None:
-    """Refuse to go on when somebody works on the file."""
+    """Refuse to continue if a file has changed meanwhile."""
     if now != before:
         raise StopError(f"{name} changed in the meantime: commit it, and run this again.")
 
 
 def apply(project: Project, plan: Plan) -> None:
-    """Write the result; if that fails half-way, put everything back."""
+    """Write the result; if that fails half-way, restore everything."""
     done: list[tuple[str, File | None]] = []
     try:
         for name, file in written(plan):
@@ -1043,7 +1043,7 @@ def apply(project: Project, plan: Plan) -> None:
             put(project.folder, name, file)
         mark_conflicts(project, plan)
     except BaseException as error:
-        # A second signal would leave halves.
+        # A second signal would leave a partial update.
         handlers = {one: signal.signal(one, signal.SIG_IGN) for one in interruptions()}
         try:
             left = take_back(project, done)
@@ -1061,13 +1061,13 @@ def apply(project: Project, plan: Plan) -> None:
 
 
 def interruptions() -> list[signal.Signals]:
-    """Return the signals that ask to end: of a keyboard, a job, a closed terminal."""
+    """Return the signals that ask to stop: from the keyboard, a job, a closed terminal."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
 
 
 def take_back(project: Project, done: list[tuple[str, File | None]]) -> list[str]:
-    """Put files back, new ones away first, for what they take; return those that could not be."""
+    """Restore files, removing new ones first for space; return those that failed."""
     left = sorted(done, key=lambda item: item[1] is not None)
     while left:
         failed = []
@@ -1084,7 +1084,7 @@ def take_back(project: Project, done: list[tuple[str, File | None]]) -> list[str
 
 
 def mark_conflicts(project: Project, plan: Plan) -> None:
-    """Tell git which files conflict, with the three texts, as a merge does."""
+    """Record conflicts in git's index, with the three versions, as a merge does."""
     listed = []
     for name, outcome in plan.files.items():
         if outcome.kind != CONFLICT or name not in project.tracked:
@@ -1107,7 +1107,7 @@ def mark_conflicts(project: Project, plan: Plan) -> None:
 
 @dataclass
 class Report:
-    """What became of a project."""
+    """The result for a project."""
 
     project: str
     status: str = FAILED
@@ -1124,12 +1124,12 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        """Whether nobody has to look at it."""
+        """Whether the user need not look at it."""
         return self.status in GOOD and not self.left
 
 
 def shell(cwd: Path, *command: str) -> tuple[int, str]:
-    """Run a command as the user would; its exit code, and what it printed."""
+    """Run a command as the user would; return its exit code and output."""
     env = {name: text for name, text in USERS.items() if name not in ELSEWHERE}
     try:
         done = subprocess.run(
@@ -1147,7 +1147,7 @@ def shell(cwd: Path, *command: str) -> tuple[int, str]:
 
 
 def lock(project: Project, report: Report, changed: Iterable[str]) -> None:
-    """Let the lock follow pyproject.toml."""
+    """Bring uv.lock up to date with pyproject.toml."""
     if "pyproject.toml" in changed and (project.folder / "uv.lock").is_file():
         code, printed = shell(project.folder, "uv", "lock")
         if code:
@@ -1157,7 +1157,7 @@ def lock(project: Project, report: Report, changed: Iterable[str]) -> None:
 def migrate(
     project: Project, report: Report, plan_: tuple[Path, str], work: Path, run: bool
 ) -> None:
-    """Run the migrations of a version that the project needs, or name them."""
+    """Run or list the migrations of a version that the project needs."""
     template, commit = plan_
     listed = asked(template, "ls-tree", "--name-only", commit, "hooks/migrations/").splitlines()
     for name in (name for name in listed if name.endswith(".py")):
@@ -1173,7 +1173,7 @@ def migrate(
 
 
 def hidden(project: Project, after: Render) -> list[str]:
-    """Name the user's modules that a package of the template hides."""
+    """Return the user's modules that a package of the template hides."""
     packages = {name.removesuffix("/__init__.py") for name in after.files if "/__init__" in name}
     modules = sorted(f"{name}.py" for name in packages)
     return [
@@ -1184,7 +1184,7 @@ def hidden(project: Project, after: Render) -> list[str]:
 
 
 def rehearse(project: Project, plan: Plan, work: Path) -> None:
-    """Run the project's checks on the result, in a worktree."""
+    """Run the project's checks on the result in a worktree."""
     tree = work / "rehearsal"
     git(project.top, "worktree", "add", "--quiet", "--detach", tree, "HEAD", checkout=True)
     try:
@@ -1222,7 +1222,7 @@ def commit(project: Project, version: str) -> None:
 
 
 def span(project: Project, version: str) -> tuple[str, str] | None:
-    """Return the commit before an update and that of it, '' if it is not committed yet."""
+    """Return the commits before and after an update; '' for the second if it is not committed."""
 
     def answers(commit: str) -> bytes:
         with suppress(StopError):
@@ -1263,7 +1263,7 @@ def at_commit(project: Project, revision: str) -> Tree:
 
 
 def verify(project: Project, options: argparse.Namespace, work: Path, report: Report) -> None:
-    """Hold a finished update against both renders and what the user had committed."""
+    """Compare a finished update with both renders and the user's commit."""
     template = clone(project, work)
     now = commit_of(template, project.recorded("_commit"))
     found = span(project, options.old)
@@ -1309,7 +1309,7 @@ def compare(
     name: str, sides: Sides, made: File | None, seed: bool, plan: Plan, report: Report,
     before: str, work: Path,
 ) -> None:  # fmt: skip
-    """Compare one file of a finished update with what it should hold."""
+    """Compare one file of a finished update with its expected content."""
     unwanted = made is None and (sides.mine or (seed and sides.old))
     if sides.old != sides.new != made and not unwanted:
         note = "the template's changed" if sides.old else "new in the template"
@@ -1331,7 +1331,7 @@ def compare(
 
 
 def leftovers(project: Project, names: Iterable[str]) -> list[str]:
-    """Return what Copier has left in the project's files."""
+    """Return what is left to do by hand: conflicts, and changes that Copier has rejected."""
     folder = project.folder
     listed = os.fsdecode(git(folder, "ls-files", "-z", "--unmerged")).split("\0")[:-1]
     unmerged = {line.split("\t", 1)[1] for line in listed}
@@ -1367,7 +1367,7 @@ def update(folder: Path, options: argparse.Namespace, work: Path) -> Report:
                 carry_out(project, options, work, Path(name), report)
         except StopError as stop:
             report.status, report.word = stop.status, str(stop)
-        except Exception as error:  # the other projects of a fleet go on
+        except Exception as error:  # the fleet's other projects continue
             report.status, report.word = FAILED, f"{type(error).__name__}: {error}"
         except KeyboardInterrupt:
             report.status, report.word = FAILED, "interrupted: see its git status"
@@ -1377,7 +1377,7 @@ def update(folder: Path, options: argparse.Namespace, work: Path) -> Report:
 def carry_out(
     project: Project, options: argparse.Namespace, work: Path, own: Path, report: Report
 ) -> None:
-    """Think one update out, then do it."""
+    """Plan one update, then apply it."""
     template = clone(project, work)
     plan = prepare(project, options, own, template)
     offered = [n for n, outcome in plan.files.items() if outcome.kind == OFFERED] if plan else []
@@ -1434,7 +1434,7 @@ def carry_out(
 
 
 def shown(plan: Plan) -> str:
-    """Return the diff of an update, and of what files of the user miss."""
+    """Return the diff of an update, and of changes that the user's files lack."""
     told = ""
     for name, outcome in plan.files.items():
         sides = plan.sides[name]
@@ -1449,12 +1449,12 @@ def shown(plan: Plan) -> str:
 
 
 def projects(given: list[Path]) -> list[Path]:
-    """Return the folders named by the arguments: folders, and files that list folders."""
+    """Return the folders in the arguments: folders, and files that list folders."""
     found: dict[Path, None] = {}
     for path in given:
         if path.is_file():
             for line in path.read_text(encoding="utf-8-sig").splitlines():
-                # A number sign begins a comment only after a blank: it may be part of a name.
+                # "#" begins a comment only after a space, because names may contain it.
                 if name := re.sub(r"(^|\s)#.*", "", line).strip():
                     found[(path.parent / Path(name).expanduser()).resolve()] = None
         else:
@@ -1463,7 +1463,7 @@ def projects(given: list[Path]) -> list[Path]:
 
 
 def tell(report: Report, options: argparse.Namespace) -> None:
-    """Print what became of one project, file by file, and what to do next."""
+    """Print the result for one project, file by file, and what to do next."""
     if options.dry_run or options.verify:
         print(report.diff)
     print(f"{report.project} (branch {report.branch or '-'}): {report.status}, {report.word}")
@@ -1491,12 +1491,12 @@ def tell(report: Report, options: argparse.Namespace) -> None:
 
 
 def way_back(report: Report) -> str:
-    """Return the command that undoes an update, wherever it is run."""
+    """Return the command that undoes an update; it works in any folder."""
     folder = Path(report.project)
     here = folder == Path.cwd()
     git_ = "git" if here else f"git -C {shlex.quote(report.project)}"
     listed = asked(folder, "ls-files", "-v").splitlines()
-    # Edits of files that git was told not to look at would go with the others.
+    # The command would also undo edits of files that git is told to ignore.
     hidden_ = [line[2:] for line in listed if line[0].islower()]
     what = [name for name in report.written if name not in report.created] if hidden_ else ["."]
     words = [f"{git_} restore --source=HEAD --staged --worktree {shlex.join(what)}"] if what else []
@@ -1507,7 +1507,7 @@ def way_back(report: Report) -> str:
 
 
 def summary(reports: list[Report]) -> None:
-    """Print one line for each project, and how many there are of each status."""
+    """Print one line for each project, and the count of each status."""
     width = max(len(report.project) for report in reports)
     print()
     for report in reports:
@@ -1519,7 +1519,7 @@ def summary(reports: list[Report]) -> None:
 
 
 def deaf(users: dict[str, str]) -> None:
-    """Start a process of several: it ends what it has begun, whoever presses Ctrl-C."""
+    """Ignore interrupts in a worker process, so that it finishes its update after Ctrl-C."""
     for one in interruptions():
         signal.signal(one, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -1533,7 +1533,7 @@ def run_several(
     work: Path,
     take: Callable[[Path, Report], None],
 ) -> None:
-    """Update several projects at a time; once interrupted, end those that have begun."""
+    """Update several projects at a time; after an interruption, finish those in progress."""
     stopped: list[int] = []
     handlers = {
         one: signal.signal(one, lambda number, _: stopped.append(number)) for one in interruptions()
@@ -1542,11 +1542,11 @@ def run_several(
         with ProcessPoolExecutor(options.jobs, initializer=deaf, initargs=(dict(USERS),)) as pool:
             rest, running = list(found), {}
             while running or (rest and not stopped):
-                # No more than run at once: what a pool has queued cannot be called off.
+                # Submit only as many as run at once: queued ones cannot be cancelled.
                 while rest and len(running) < options.jobs and not stopped:
                     folder = rest.pop(0)
                     running[pool.submit(update, folder, options, work)] = folder
-                # Signals are seen between two waits.
+                # Python handles signals between two waits.
                 for done in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
                     take(running.pop(done), done.result())
     finally:
@@ -1557,7 +1557,7 @@ def run_several(
 
 
 def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[Report]:
-    """Update the projects; each is in the result, also after an interruption."""
+    """Update the projects; the result has all of them, even after an interruption."""
     reports = {one: Report(str(one), FAILED, "interrupted: not reached") for one in found}
 
     def take(folder: Path, report: Report) -> None:
@@ -1572,7 +1572,7 @@ def run_all(found: list[Path], options: argparse.Namespace, work: Path) -> list[
                 if reports[folder].word.startswith("interrupted"):
                     break
             return list(reports.values())
-        for folder in found:  # each template once, before the processes part
+        for folder in found:  # clone each template once, before the processes start
             with suppress(StopError, OSError):
                 clone(find(folder), work)
         run_several(found, options, work, take)
@@ -1613,7 +1613,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Update each project; return 1 if any of them needs a person."""
+    """Update each project; return 1 if the user has to look at one."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

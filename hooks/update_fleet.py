@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["copier==9.19.1", "packaging", "pyyaml"]
 # ///
-"""Update many projects in one go: `update.py`, by the name it had for that."""
+"""Update many projects: the old name of `update.py`."""
 
 import os
 import sys

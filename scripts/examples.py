@@ -1,7 +1,7 @@
 """Render a project of each kind into `examples/`: `uv run poe examples`.
 
-A change of the template is reviewed as the difference that it makes there. A test fails when the
-folder is not what the template renders.
+Review a change of the template by its diff there. A test fails if the folder differs from what the
+template renders.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ def render(template: Path, folder: Path) -> None:
 
     Args:
         template: The template's content.
-        folder: Where the projects go, by their kinds.
+        folder: Folder for the projects, one for each kind.
     """
     for kind in projects.KINDS:
         answers = {"project_kind": kind, "_src_path": ADDRESS}
         project = projects.render(template, folder / kind, answers)
-        # Where and from which commit it was rendered would change each time.
+        # The source and the commit would change each time.
         path = project / ".copier-answers.yml"
         text = path.read_text(encoding="utf-8")
         path.write_text(re.sub(r"(?m)^_(src_path|commit):.*\n", "", text), encoding="utf-8")
 
 
 def main() -> None:
-    """Replace the folder by what the work tree renders."""
+    """Render the folder anew from the work tree."""
     with tempfile.TemporaryDirectory() as made:
         render(projects.copy_content(Path(made, "template")), Path(made, "examples"))
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""Report bounds and lists of versions that nothing needs any more.
+"""Report bounds and version lists that are no longer needed.
 
     uv run scripts/expired_bounds.py
 
-A weekly job runs it. It exits with 1 when something can go: an upper bound without which the
-same version is chosen, or a list of Python versions that is not what Prefect and dlt support.
-What older projects keep (`includes/pyproject/*_own`) stays as it is.
+A weekly job runs it. It exits with 1 if something can be removed: an upper bound without which the
+same version is resolved, or a list of Python versions that differs from what Prefect and dlt
+support. The dependencies of older projects (`includes/pyproject/*_own`) are not checked.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ KNOWN_BY = {"pipeline": ("prefect", "dlt"), "library": ("prefect",), "plugin": (
 
 
 def uv(*words: str, given: str = "") -> str:
-    """Run uv and return what it printed.
+    """Run uv and return its output.
 
     Raises:
-        RuntimeError: It failed; with what it said.
+        RuntimeError: uv failed; with its message.
     """
     done = subprocess.run(
         ["uv", *words], capture_output=True, text=True, input=given, check=False, cwd=ROOT
@@ -64,12 +64,12 @@ def resolve(requirements: list[str], *options: str) -> dict[str, Version]:
 
 
 def is_upper(operator: str) -> bool:
-    """Tell whether it keeps newer versions out; `~=` and `==` do, too."""
+    """Return whether a specifier excludes newer versions, as `~=` and `==` also do."""
     return operator in {"<", "<=", "==", "~=", "!="}
 
 
 def unbounded(text: str, name: str) -> str:
-    """Return a requirement without its upper bounds, if it is one of that name."""
+    """Return a requirement without upper bounds if it has that name, or unchanged."""
     requirement = Requirement(text)
     if canonicalize_name(requirement.name) == name:
         kept = [str(one) for one in requirement.specifier if not is_upper(one.operator)]
@@ -78,9 +78,9 @@ def unbounded(text: str, name: str) -> str:
 
 
 def expired_bounds(place: str, files: list[Path]) -> list[str]:
-    """Print each upper bound of the files, which are installed together, and return the expired."""
+    """Print the upper bounds of files that are installed together; return the expired ones."""
     found = [match for path in files for match in LINE.finditer(path.read_text(encoding="utf-8"))]
-    # Of every system: one answer comes out, wherever this runs.
+    # Without markers, so that the result does not depend on this system.
     requirements = [match["requirement"].partition(";")[0] for match in found]
     bounded: dict[str, tuple[str, str]] = {}
     for match in found:
@@ -105,7 +105,7 @@ def expired_bounds(place: str, files: list[Path]) -> list[str]:
 
 
 def supported_pythons(name: str, folder: Path) -> set[str]:
-    """Return the Pythons that the newest release of a distribution names in its metadata."""
+    """Return the Python versions in the metadata of a distribution's newest release."""
     uv(
         "pip",
         "install",
@@ -124,7 +124,7 @@ def supported_pythons(name: str, folder: Path) -> set[str]:
 
 
 def listed_pythons(kind: str, questions: dict[str, dict[str, str]]) -> set[str]:
-    """Return the Pythons that CI of a new project of a kind tests, with the lowest minimum."""
+    """Return the Python versions that CI of a new project tests, with the lowest minimum."""
     listed = jinja2.Environment(autoescape=False)
     listed.filters["to_json"] = lambda value: value
     template = listed.from_string(questions["pythons"]["default"])
@@ -135,7 +135,7 @@ def listed_pythons(kind: str, questions: dict[str, dict[str, str]]) -> set[str]:
 
 
 def expired_lists(copier: Path) -> list[str]:
-    """Return what a list of Pythons lacks, or has too much."""
+    """Return what is missing in or should be removed from a list of Python versions."""
     questions = yaml.safe_load(copier.read_text(encoding="utf-8"))
     expired = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""Write the names that a project cannot have: `uv run scripts/names.py` (minutes; it installs).
+"""Write the names that a project cannot have: `uv run scripts/names.py` (takes minutes, installs).
 
-`includes/names.jinja` lists what the Pythons of this machine, and what projects install, are
-called. Names are only added, as an older Python or another system may have them. They hold for new
-projects alone: one that exists keeps its name through every update. What the first release refused
-(`keywords`, `standard_library`, `…_at_first`) holds for all, and nothing is added to it.
+`includes/names.jinja` lists modules of this machine's Python versions and packages that projects
+install. Names are only added, because an older Python or another system may have them. They apply
+to new projects only: an existing project keeps its name through every update. The names that the
+first release refused (`keywords`, `standard_library`, `…_at_first`) apply to all and never change.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ Names = dict[str, Any]
 
 
 def read() -> Names:
-    """Return the lists of the file, by name."""
+    """Return the file's lists by name."""
     module = jinja2.Template(FILE.read_text(encoding="utf-8")).module
     later = {f"{name}_since": dict(getattr(module, f"{name}_since")) for name in LATER}
     return {name: list(getattr(module, name)) for name in COMMENTS} | later
 
 
 def words(names: list[str], indent: str) -> str:
-    """Return names as a Jinja list that fits lines of 100 characters."""
+    """Return names as a Jinja list in lines of at most 100 characters."""
     lines = textwrap.wrap(" ".join(sorted(set(names))), 90 - len(indent), break_on_hyphens=False)
     text = f"\n{indent}".join(
         f"'{' ' if number else ''}{line}'" for number, line in enumerate(lines or [""])
@@ -91,24 +91,24 @@ def write(lists: Names) -> str:
 
 
 def ask(python: str | Path, code: str) -> Any:
-    """Return what a Python prints as JSON."""
+    """Run code in a Python and parse its output as JSON."""
     return json.loads(projects.run(python, "-c", code, cwd=ROOT).splitlines()[-1])
 
 
 def normal(name: str) -> str:
-    """Return a distribution's name as a module would have it."""
+    """Return a distribution's name in the form of a module's."""
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def of_python(lists: Names, python: str | Path) -> None:
-    """Add the keywords and modules of a Python that older ones do not have."""
+    """Add keywords and modules of a Python that older versions do not have."""
     keywords, modules = ask(python, ASK_PYTHON)
     known = {*lists["keywords"], *lists["standard_library"]}
     lists["python_since"] += sorted({*keywords, *modules} - known)
 
 
 def requirements(project: Path) -> set[str]:
-    """Return the names of the packages that a project's own metadata requires."""
+    """Return the packages that a project's metadata requires."""
     document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     metadata = document["project"]
     groups = [metadata["dependencies"], *metadata.get("optional-dependencies", {}).values()]
@@ -118,21 +118,21 @@ def requirements(project: Path) -> set[str]:
 
 
 def beside(project: Path) -> set[str]:
-    """Return the names of a project's folders and of what it imports from them."""
+    """Return a project's folders and the modules in them."""
     folders = {path.name for path in project.iterdir() if path.is_dir() and path.name[0] != "."}
     found = (project.glob(f"{folder}/*.py") for folder in ("tests", "scripts", "examples"))
     return folders | {path.stem for paths in found for path in paths}
 
 
 def of_project(lists: Names, kind: str, answers: projects.Answers) -> None:
-    """Add what a project has, and what it installs: packages of any system, modules of this one."""
+    """Add a project's own names and those it installs: packages of all systems, modules of this."""
     with tempfile.TemporaryDirectory() as folder:
         template = projects.copy_content(Path(folder, "template"))
         of_folder(lists, kind, projects.render(template, Path(folder, "project"), answers))
 
 
 def of_folder(lists: Names, kind: str, project: Path) -> None:
-    """Add what a rendered project has and installs."""
+    """Add the names of a rendered project and its packages."""
     projects.run("git", "init", "-q", cwd=project)
     projects.run("uv", "lock", "-q", cwd=project)
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
@@ -168,7 +168,7 @@ def of_folder(lists: Names, kind: str, project: Path) -> None:
 
 
 def main() -> None:
-    """Ask the Pythons of this machine, and projects of each kind with all they can have."""
+    """Read names from this machine's Python versions, and from complete projects of each kind."""
     lists = read()
     for python in filter(None, map(environments.find_python, PYTHONS)):
         of_python(lists, python)

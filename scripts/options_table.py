@@ -1,6 +1,6 @@
 """Write the README's table of options from `copier.yml`: `python scripts/options_table.py`.
 
-Needs PyYAML and Jinja (`uv run`). A test fails when the table is stale.
+Needs PyYAML and Jinja (`uv run`). A test fails if the table is out of date.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def code(values: list[str]) -> str:
 
 
 def by_kind(kinds: dict[str, list[str]]) -> str:
-    """Return values that differ from kind to kind, or those all kinds share."""
+    """Return values by kind, or once if they are the same for all kinds."""
     if len({tuple(values) for values in kinds.values()}) == 1:
         return code(next(iter(kinds.values())))
     groups: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ def by_kind(kinds: dict[str, list[str]]) -> str:
 
 
 def default(name: str, details: dict[str, object]) -> str:
-    """Return a question's default, as the table shows it."""
+    """Return a question's default for the table."""
     if name in DEFAULTS:
         return DEFAULTS[name]
     kinds = {}
@@ -51,13 +51,13 @@ def default(name: str, details: dict[str, object]) -> str:
 
 
 def asked_of(details: dict[str, object]) -> list[str]:
-    """List the kinds that a question is asked of."""
+    """Return the kinds that have a question."""
     when = str(details.get("when", True))
     return [kind for kind in projects.KINDS if projects.rendered(when, kind) == "True"]
 
 
 def row(name: str, details: dict[str, object]) -> str:
-    """Return a question's line of the table."""
+    """Return a question's row of the table."""
     kinds = asked_of(details)
     choices = {kind: [str(one) for one in projects.choices(details, kind)] for kind in kinds}
     text = re.sub(r" \(-d .*\)$", "", str(details["help"]))
@@ -66,14 +66,14 @@ def row(name: str, details: dict[str, object]) -> str:
 
 
 def table() -> str:
-    """Return the table of all questions, in the order in which they are asked."""
+    """Return the table of all questions in their order."""
     head = "| Name | Default | Choices | |\n|---|---|---|---|\n"
     rows = [row(name, details) for name, details in projects.questions().items()]
     return head + "\n".join(rows) + "\n"
 
 
 def insert(text: str) -> str:
-    """Return a document with the table between its marks."""
+    """Return a document with the new table between its marks."""
     before, rest = text.split(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 

@@ -3,9 +3,9 @@
 # ///
 """Add the committed template to tests/releases.bundle as a new release.
 
-The bundle holds the template's content of every release and nothing else, so that update
-tests find the releases in a checkout without tags. The same commit always gives the same
-release: its author, date and parents are fixed.
+The bundle contains only the template's content of each release, so that update tests find the
+releases in a checkout without tags. The same commit always gives the same release: author, date
+and parents are fixed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ VERSION = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 class ReleaseError(Exception):
-    """Why there can be no release now."""
+    """Why a release is not possible."""
 
 
 def git(cwd: Path, *arguments: str, text: str | None = None) -> str:
-    """Run git and return what it prints.
+    """Run git and return its output.
 
     Args:
         cwd: Folder to run in.
         *arguments: Arguments of git.
-        text: What to give it on standard input.
+        text: Its standard input.
 
     Returns:
         Its output without the last line end.
@@ -46,12 +46,12 @@ def git(cwd: Path, *arguments: str, text: str | None = None) -> str:
 
 
 def content_of(repository: Path, commit: str) -> str:
-    """List the template's content at a commit, in the form `git mktree` reads."""
+    """List the template's content at a commit, in the format of `git mktree`."""
     return git(repository, "ls-tree", "--full-tree", commit, "--", *CONTENT)
 
 
 def changelog_section(text: str, version: str) -> str:
-    """Return what the changelog says of a release, without the heading; empty if nothing."""
+    """Return the changelog's section for a release without its heading, or an empty text."""
     heading = rf"(?m)^## \[?v?{re.escape(version.removeprefix('v'))}\]?(?![\d.]).*$"
     parts = re.split(heading, text, maxsplit=1)
     return re.split(r"(?m)^## ", parts[1])[0].strip() if len(parts) == 2 else ""
@@ -69,7 +69,7 @@ def add_release(repository: Path, version: str, *, dry_run: bool = False) -> str
         The commit in the bundle that holds the release.
 
     Raises:
-        ReleaseError: If the release exists, is not the newest, or something is missing.
+        ReleaseError: The release exists, is not the newest, or something is missing.
     """
     if not VERSION.fullmatch(version):
         raise ReleaseError(f"{version} is not a version: give one like v1.2.3")
@@ -86,8 +86,7 @@ def add_release(repository: Path, version: str, *, dry_run: bool = False) -> str
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         git(work, "init", "--quiet", "--bare", "--initial-branch=main")
-        # The content is read from the repository's own objects: no file is copied, so its
-        # line ends and its executable bits stay as they are.
+        # Read from the repository's objects, so line ends and executable bits stay as they are.
         (work / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
         if bundle.exists():
             git(work, "fetch", "--quiet", str(bundle), "refs/tags/*:refs/tags/*")
@@ -109,7 +108,7 @@ def add_release(repository: Path, version: str, *, dry_run: bool = False) -> str
         git(work, "tag", "--annotate", "--no-sign", "--message", version, version, commit)
         git(work, "update-ref", "refs/heads/main", commit)
         made = work / "new.bundle"
-        # One thread: several would pack in an order of their own each time.
+        # One thread: with several, the order in the pack varies.
         pack = ("-c", "pack.threads=1", "bundle", "create", "--quiet")
         git(work, *pack, str(made), "HEAD", "main", "--tags")
         if not dry_run:

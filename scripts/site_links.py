@@ -1,6 +1,6 @@
 """Point links of the documentation to files outside `docs/` at the repository.
 
-MkDocs calls this for each page. In the repository the links work as they stand.
+MkDocs calls this for each page. In the repository, the links work unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def on_page_markdown(
     config: MkDocsConfig,
     files: Files,  # noqa: ARG001 -- MkDocs passes it by name
 ) -> str:
-    """Rewrite the links that lead out of `docs/`.
+    """Rewrite links to files outside `docs/`.
 
     Args:
         markdown: The page's text.
@@ -32,7 +32,7 @@ def on_page_markdown(
         files: All pages.
 
     Returns:
-        The text with absolute links in their place.
+        The text with absolute links.
     """
     depth = len(PurePosixPath(page.file.src_uri).parts)
 
