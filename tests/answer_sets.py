@@ -1,7 +1,7 @@
-"""What can be chosen, read from `copier.yml`, and few projects that cover all of it.
+"""The choices in `copier.yml`, and a few projects that cover all of them.
 
-This is the one list behind the rendering tests, the real runs, the README's table and what CI
-does. A choice added to `copier.yml` is covered without a change here.
+The rendering tests, the real runs, the README's table and CI all use this list. A choice added to
+`copier.yml` is covered without a change here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ them."""
 
 
 def options(kind: str) -> dict[str, list[Any]]:
-    """List what each question of a kind can be answered with.
+    """List the possible answers to each question of a kind.
 
     Args:
         kind: The kind of project.
@@ -54,14 +54,14 @@ def options(kind: str) -> dict[str, list[Any]]:
 
 
 def answers(kind: str, row: dict[str, Any]) -> Answers:
-    """Turn a row of options into answers, with lists for questions that take several.
+    """Turn a row of options into answers, with lists for multiselect questions.
 
     Args:
         kind: The kind of project.
         row: A value for each option.
 
     Returns:
-        The answers; `python` stays in them.
+        The answers, including `python`.
     """
     given: Answers = {"project_kind": kind}
     for name, value in row.items():
@@ -75,7 +75,7 @@ def answers(kind: str, row: dict[str, Any]) -> Answers:
 
 
 def singles(kind: str) -> list[Answers]:
-    """Return the defaults, and each choice alone on top of them."""
+    """Return the defaults, and the defaults with each single choice."""
     rows: list[Answers] = [{"project_kind": kind}]
     for name, listed in options(kind).items():
         question, _, choice = name.partition(":")
@@ -85,7 +85,7 @@ def singles(kind: str) -> list[Answers]:
 
 
 def covering(kind: str, parameters: dict[str, list[Any]]) -> list[Answers]:
-    """Return few rows in which each value of one parameter meets each of another."""
+    """Return a few rows in which each value of a parameter meets each value of another."""
 
     def fits(values: list[Any]) -> bool:
         row = dict(zip(parameters, values, strict=False))
@@ -96,7 +96,7 @@ def covering(kind: str, parameters: dict[str, list[Any]]) -> list[Answers]:
 
 
 def pairs(kind: str) -> list[Answers]:
-    """Return projects in which every choice meets every other."""
+    """Return projects in which each choice meets each other one."""
     parameters = {**options(kind), "project_name": list(NAMES)}
     return covering(kind, parameters)
 
@@ -106,11 +106,11 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
 
     Args:
         kind: The kind of project.
-        everything: Whether every choice shall meet every other and each Python, or those that
-            change code are taken once and left once.
+        everything: Whether each choice has to meet each other one and each Python; otherwise,
+            each choice that changes code is on once and off once.
 
     Returns:
-        The answers, each with the Python to use under `python`.
+        The answers; `python` is the Python to use.
     """
     parameters = options(kind)
     if everything:
@@ -121,14 +121,14 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
         for name, values in parameters.items()
         if name.split(":")[0] in CODE and name.split(":")[-1] not in HEAVY
     }
-    # Nothing and everything, so that each choice is met taken and left; the large run has pairs.
+    # None and all, so that each choice is on once and off once; the large run has pairs.
     ends = [{name: values[at] for name, values in code.items()} for at in (0, -1)]
     if not code:
         del ends[1:]
     pools = parameters.get("work_pool_type", [])
     features = projects.choices(projects.questions()["features"])
     found = []
-    # The others take turns over the kinds: each Python and each length of name is met.
+    # The other questions alternate over the kinds, so that each Python and name length occurs.
     for number, end in enumerate(ends, 2 * projects.KINDS.index(kind)):
         name = NAMES[-number % len(NAMES)]
         found.append(
@@ -137,7 +137,7 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
                 RUN_ON: PYTHONS[number % len(PYTHONS)],
                 **({"work_pool_type": pools[number % len(pools)]} if pools else {}),
                 **({"project_name": name} if name else {}),
-                # All that changes single files, or nothing of it.
+                # All features, which change single files, or none.
                 "features": [] if number % 2 else features,
             }
         )
@@ -145,10 +145,10 @@ def live(kind: str, *, everything: bool) -> list[Answers]:
 
 
 def rows() -> list[Answers]:
-    """Return the projects that are rendered and read, without being run, in each gate."""
+    """Return the projects that each gate renders and checks without running them."""
     return [row for kind in projects.KINDS for row in ({"project_kind": kind}, *pairs(kind))]
 
 
 def more_rows() -> list[Answers]:
-    """Return those with one choice on top of the defaults, which pairs have too, for large runs."""
+    """Return projects with one choice more than the defaults, for large runs; pairs cover them."""
     return [row for kind in projects.KINDS for row in singles(kind)[1:]]

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Start a server that holds no bucket, and give its URL."""
+    """Start a server without buckets, and yield its URL."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
-        # All servers of a process show the same buckets, also those of earlier tests.
+        # All servers of a process share the buckets, including those of earlier tests.
         urlopen(f"{url}/moto-api/reset", data=b"").close()
         yield url
     finally:

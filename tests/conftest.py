@@ -1,4 +1,4 @@
-"""What is made once and used by many tests: renders, environments, one Prefect server."""
+"""Fixtures that many tests share: renders, environments, one Prefect server."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(cpu_report)
     config.pluginmanager.register(skip_report)
-    # Also of the processes of xdist, which this one starts.
+    # Including xdist's processes, which this one starts.
     child_processes.take_charge()
 
 
-# Before the hook of xdist, which reads the groups.
+# Before xdist's hook, which reads the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def chosen(item: pytest.Item) -> bool:
@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to run grouped tests apart: some go on where the one before them ended."""
+    """Refuse to run the tests of a group apart: some continue where the previous one ended."""
     grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
     if "PYTEST_XDIST_WORKER" in os.environ and not all("@" in item.nodeid for item in grouped):
         raise pytest.UsageError("this pytest does not let pytest-xdist keep groups together")
@@ -106,9 +106,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the settings of who runs this out of what is tested, and let uv find each Python."""
+    """Keep the user's settings out of the tests, and let uv find each Python."""
     home = tmp_path_factory.mktemp("home")
-    # A short path: sockets in it have at most 107 characters.
+    # A short path, because paths of sockets have at most 107 characters.
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
         pytest.MonkeyPatch.context() as patch,
@@ -127,13 +127,13 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template as it stands in the work tree, as a plain folder."""
+    """The template of the work tree, as a plain folder."""
     return projects.copy_content(tmp_path_factory.mktemp("template") / "copier-prefect")
 
 
 @pytest.fixture(scope="session")
 def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Render a project for some answers, once for each set of answers; do not change it."""
+    """Render a project, once for each set of answers; do not change it."""
     cache: dict[str, Path] = {}
 
     def rendered(**answers: object) -> Path:
@@ -149,7 +149,7 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 @pytest.fixture
 def project(render: Render, tmp_path: Path) -> Render:
-    """Give a test its own copy of a rendered project, to change as it likes."""
+    """A copy of a rendered project that a test may change."""
 
     def copied(**answers: object) -> Path:
         source = render(**answers)
@@ -160,9 +160,9 @@ def project(render: Render, tmp_path: Path) -> Render:
 
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
-    """One environment for each Python, copied for each project that needs one."""
+    """An environment for each Python, copied for each project that needs one."""
     base = tmp_path_factory.getbasetemp()
-    # Under xdist each process has a folder in the run's.
+    # With xdist, each process has a subfolder of the run's.
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     return Environments(run / "environments")
 
@@ -171,7 +171,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
 def pipeline(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The default project with its environment; tests may run it but not change it."""
+    """The default pipeline with its environment; tests may run it but not change it."""
     project = tmp_path_factory.mktemp("pipeline") / "my-data-project"
     shutil.copytree(render(), project)
     environments.sync(project)
@@ -182,7 +182,7 @@ def pipeline(
 def everything(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Give a project with all extras, on the same Python as the default one."""
+    """A pipeline with all extras, on the same Python as the default one."""
     project = tmp_path_factory.mktemp("everything") / "my-data-project"
     shutil.copytree(render(**{**projects.EVERYTHING, "minimum_python": "3.11"}), project)
     environments.sync(project)
@@ -191,7 +191,7 @@ def everything(
 
 @pytest.fixture
 def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
-    """Give a source with the tests' slice, and the settings that name it and a warehouse."""
+    """A source with a small part of the data, and settings with it and a warehouse."""
     code = (
         "import sys; from pathlib import Path; from my_data_project import demo_source;"
         "demo_source.build_source(Path(sys.argv[1]), Path(sys.argv[2]))"
@@ -206,7 +206,7 @@ def sources(pipeline: Path, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a new Prefect server, once the first one of any worker has made it."""
+    """The migrated database of a Prefect server, created by the first worker that needs it."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     return shared / "migrated-server" / "migrated.db"

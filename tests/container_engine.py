@@ -1,8 +1,8 @@
-"""A container engine for the tests: Docker where it runs, else podman with stand-in images.
+"""A container engine for the tests: Docker if it runs, otherwise podman with stand-in images.
 
-Without Docker, podman serves Docker's own client and Compose, and the images that would come
-from a registry are made of Debian packages (`stand_ins/`): the same major versions of Python,
-PostgreSQL and Redis. They are kept in `CACHE`, which may be deleted at any time.
+Without Docker, podman serves Docker's client and Compose. Images that would come from a registry
+are built from Debian packages (`stand_ins/`), with the same major versions of Python, PostgreSQL
+and Redis. They are kept in `CACHE`, which may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 @functools.cache
 def compose() -> Path:
-    """Return Docker Compose as a program: the client's plugin, or else Debian's, kept in `CACHE`.
+    """Return the program Docker Compose: the client's plugin, or Debian's from `CACHE`.
 
-    Reading a compose file needs neither a client nor an engine, so the gate can do it anywhere.
+    To read a compose file, neither client nor engine is needed, so the gate can do it anywhere.
     """
     folders = [Path.home() / ".docker", "/usr/local/lib/docker", "/usr/local/libexec/docker"]
     for folder in [*folders, "/usr/lib/docker", "/usr/libexec/docker"]:
@@ -69,7 +69,7 @@ def compose() -> Path:
 
 
 def _fetch_compose(target: Path) -> None:
-    """Take Compose from Debian's next release, without a change to the system's apt."""
+    """Take Compose from Debian's next release, without changing the system's apt."""
     if shutil.which("apt-get") is None:
         pytest.fail("There is no Docker Compose on this machine: install Docker's plugin.")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -98,35 +98,35 @@ def _fetch_compose(target: Path) -> None:
         projects.run("apt-get", *options, "-qq", "update", cwd=folder)
         projects.run("apt-get", *options, "-qq", "download", "docker-compose", cwd=folder)
         projects.run("dpkg", "-x", next(folder.glob("*.deb")), "out", cwd=folder)
-        # Moved into place whole: tests that run at the same time see all of it or nothing.
+        # Moved in one step, so that tests running at the same time see all of it or nothing.
         next(folder.glob("out/usr/libexec/docker/cli-plugins/*")).rename(target)
 
 
 class Engine:
-    """A container engine, used as a user does: by Docker's client."""
+    """A container engine, used with Docker's client."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
 
     def docker(self, *words: str | Path, cwd: Path = Path("/"), check: bool = True) -> str:
-        """Run a command of Docker's client and return what it printed."""
+        """Run a command of Docker's client and return its output."""
         return projects.run("docker", *words, cwd=cwd, check=check, **self.env)
 
     def shell(self, command: str, cwd: Path) -> str:
-        """Run a command as a document shows it."""
+        """Run a command from a document."""
         return projects.run("bash", "-euc", command, cwd=cwd, **self.env)
 
     def python(self, image: str, code: str) -> str:
-        """Run Python in an image, as the image's user, and return what it printed."""
+        """Run Python in an image, as the image's user, and return its output."""
         return self.docker("run", "--rm", image, "python", "-c", code).strip()
 
 
 @contextlib.contextmanager
 def start(folder: Path) -> Iterator[Engine]:
-    """Give the machine's Docker, or start podman in its place.
+    """Use the machine's Docker, or start podman instead.
 
     Args:
-        folder: An empty folder for what lives as long as the engine does.
+        folder: An empty folder for the engine's files.
 
     Yields:
         The engine.
@@ -144,25 +144,25 @@ def start(folder: Path) -> Iterator[Engine]:
     if missing or os.geteuid() != 0:
         pytest.fail(f"No Docker runs here. As root: apt-get install {PACKAGES}")
     with _podman(folder) as env:
-        # podman builds by itself what Docker's client leaves to BuildKit.
+        # podman has no BuildKit, which Docker's client uses by default.
         yield Engine({**client, **env, "DOCKER_BUILDKIT": "0"})
 
 
 @contextlib.contextmanager
 def _podman(folder: Path) -> Iterator[dict[str, str]]:
-    """Serve Docker's API by podman, and remove all but the stand-in images in the end."""
+    """Serve Docker's API with podman, and finally remove everything except stand-in images."""
     home = CACHE / "podman"
     home.mkdir(parents=True, exist_ok=True)
     helpers = folder / "helpers"
     helpers.mkdir()
-    # Containers that join a network at the same time lose each other's names: one at a time.
+    # One at a time: containers that join a network at the same time lose each other's names.
     netavark = shutil.which("netavark", path="/usr/lib/podman:/usr/libexec/podman:/usr/bin")
     script = f'#!/bin/sh\nexec flock --close "{helpers}/lock" {netavark} "$@"\n'
     (helpers / "netavark").write_text(script)
     (helpers / "netavark").chmod(0o755)
     (folder / "containers.conf").write_text(PODMAN.replace("HELPERS", str(helpers)))
     (folder / "registries.conf").write_text('unqualified-search-registries = ["docker.io"]\n')
-    # podman remembers this path; it has to be gone after a restart of the machine.
+    # podman remembers this path, so it must not survive a restart of the machine.
     run = f"/tmp/{projects.ROOT.name}-podman"
     (folder / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{home / "storage"}"\nrunroot = "{run}"\n'
@@ -199,7 +199,7 @@ def _podman(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _check_health(podman: dict[str, str], stop: threading.Event) -> None:
-    """Do what systemd's timers would: podman leaves health checks to them."""
+    """Run the health checks, which podman leaves to systemd's timers."""
     while not stop.wait(2):
         listed = projects.run("podman", "ps", "--quiet", cwd=Path("/"), check=False, **podman)
         for container in listed.split():
@@ -226,7 +226,7 @@ def _quiet(*words: str, **env: str) -> bool:
 
 
 def _stand_ins(podman: dict[str, str], home: Path) -> set[str]:
-    """Make the images that the generated files name, unless they are there; return their ids."""
+    """Build missing images that the generated files name; return the ids of all."""
 
     def run(*words: str | Path, cwd: Path = Path("/")) -> str:
         return projects.run(*words, cwd=cwd, **podman)
@@ -256,14 +256,14 @@ def _stand_ins(podman: dict[str, str], home: Path) -> set[str]:
         context = STAND_INS / name.partition(":")[0]
         tag = f"docker.io/library/{name}"
         run("podman", "build", "-q", "--network=host", "-t", tag, context)
-    # With the layers they consist of.
+    # Including their layers.
     ids = run("podman", "images", "--all", "--quiet", "--no-trunc").split()
     made.write_text("\n".join([digest, *ids]))
     return set(ids)
 
 
 def _make_python(run: Callable[..., str], root: Path, name: str, version: str) -> None:
-    """Make the base image: Debian's smallest system with its Python, called as Docker's is."""
+    """Build the base image: Debian's smallest system with Python, named like Docker's image."""
     include = "--include=ca-certificates,netbase,python3"
     run("debootstrap", "--variant=minbase", include, "trixie", root)
     assert (root / "usr" / "bin" / f"python{version}").is_file(), "Debian has another Python"
@@ -271,7 +271,7 @@ def _make_python(run: Callable[..., str], root: Path, name: str, version: str) -
         (root / "usr" / "local" / "bin" / link).symlink_to(f"/usr/bin/python{version}")
     for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
         shutil.rmtree(root / waste)
-    # This machine may reach the network through a proxy with a certificate of its own.
+    # This machine may use a proxy with its own certificate.
     bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
     shutil.copy(bundle, root / "etc/ssl/certs/ca-certificates.crt")
     run("tar", "-C", root, "-cf", root.with_suffix(".tar"), ".")

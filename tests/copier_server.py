@@ -1,8 +1,8 @@
-"""Copier's command in a process that has Copier imported, for tests that run it many times.
+"""Copier's command in a process that has already imported Copier, for tests that run it often.
 
-Importing Copier takes longer than a render. So one process imports it, renders each release
-that it is told once, and forks for each command; `CLIENT` is the program that asks it to. What
-the command does, prints and returns is Copier's. A script that uses Copier runs in the same way.
+To import Copier takes longer than a render. So one process imports it, renders given releases once,
+and forks for each command of `CLIENT`. Actions, output and exit code are Copier's. Scripts that use
+Copier run in the same way.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ sys.exit(answer[0] if answer else 1)
 
 
 def answer(connection: socket.socket) -> int:
-    """Do what a client asks for, with its files, folder and environment; the exit code."""
+    """Run a client's command with its files, folder and environment; return the exit code."""
     _, files, *_ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as stream:
         request = json.load(stream)
     for number, file in enumerate(files):
         os.dup2(file, number)
-    # Those that Python has would take a pipe for the file that was there.
+    # Python's own streams would treat a pipe like the previous file.
     sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
     os.environ.clear()
     os.environ.update(request["env"])
-    # Plumbum, by which Copier runs git, has read both already.
+    # Plumbum, with which Copier runs git, has already read both.
     local.env.clear()
     local.env.update(request["env"])
     local.cwd.chdir(request["cwd"])
@@ -70,7 +70,7 @@ def answer(connection: socket.socket) -> int:
 
 
 def run_script(path: str) -> int:
-    """Run a script; what it sets in the environment, git has too when Copier runs it."""
+    """Run a script; git gets the variables that it sets when Copier runs git."""
     run_copy = copier.run_copy
 
     def told(*arguments: Any, **options: Any) -> Any:
@@ -84,16 +84,16 @@ def run_script(path: str) -> int:
 
 
 def serve(address: str) -> None:
-    """Fork for each connection, for ever."""
+    """Serve connections for ever, each in a fork."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{address}.new")
         server.listen(8)
-        # It is there only when it answers.
+        # Rename it once the server answers.
         Path(f"{address}.new").rename(address)
         while True:
             connection, _ = server.accept()
             with connection:
-                # Wait for those that have ended: their CPU time counts as this process's.
+                # Reap ended processes, so that their CPU time counts as this process's.
                 with contextlib.suppress(ChildProcessError):
                     while os.waitpid(-1, os.WNOHANG)[0]:
                         pass
@@ -111,7 +111,7 @@ def serve(address: str) -> None:
 
 if __name__ == "__main__":
     address, folder, template, *releases = sys.argv[1:]
-    patch: Any = types.SimpleNamespace(setattr=setattr)  # nothing is undone: the process ends
+    patch: Any = types.SimpleNamespace(setattr=setattr)  # not undone, because the process ends
     faster_copier.speed_up_copier(patch, Path(folder))
     for release in releases:
         with tempfile.TemporaryDirectory() as target:

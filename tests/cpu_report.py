@@ -1,7 +1,7 @@
-"""Tells at the end of a run how much CPU time each part of the tests took.
+"""Reports the CPU time of the tests at the end of a run.
 
-Wall time says little on a machine that does other things too; CPU time of the tests and of
-the processes they waited for can be compared from one run to the next.
+On a shared machine, wall time means little; the CPU time of tests and their child processes can be
+compared between runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEGAN = pytest.StashKey[float]()
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its finished children, in seconds."""
+    """Return the CPU time of this process and its finished children, in seconds."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -34,7 +34,7 @@ def cpu_seconds() -> float:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    """Remember when the test began; its fixtures count too."""
+    """Record when the test began; its fixtures count too."""
     item.stash[BEGAN] = cpu_seconds()
     item.stash[LAST] = nextitem is None
     return (yield)
@@ -44,7 +44,7 @@ def pytest_runtest_protocol(
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write the cost of each phase into its report, which xdist carries to the main process."""
+    """Write the cost of each phase into its report, which xdist sends to the main process."""
     report = yield
     now = cpu_seconds()
     if call.when == "teardown" and item.stash[LAST]:
@@ -56,7 +56,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the modules and the dearest tests by their cost."""
+    """List the modules and the most expensive tests by CPU time."""
     tests: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -1,4 +1,4 @@
-"""Answers that break templates, and what must hold for a project made from any of them."""
+"""Answers that break templates, and the checks that a project with any of them must pass."""
 
 from __future__ import annotations
 
@@ -79,41 +79,41 @@ CHARACTERS = st.characters(exclude_categories=())  # everything, lone surrogates
 
 
 def texts() -> st.SearchStrategy[str]:
-    """Return any text, mostly made of what breaks things."""
+    """Return any text, mostly from dangerous parts."""
     surprise = st.sampled_from(SURPRISES)
     some = st.one_of(surprise, st.text(CHARACTERS, max_size=20), st.sampled_from(" .-_1a"))
     return st.one_of(surprise, st.lists(some, min_size=1, max_size=5).map("".join))
 
 
 def printable(text: str) -> bool:
-    """Say whether the validators take a text: most of it has to be, to reach a file."""
+    """Return whether the validators accept a text."""
     return text == text.strip() and all(
         c.isprintable() or c in " \u200b\u200d\u200e\u200f\xad\u2060" for c in text
     )
 
 
 def good_texts() -> st.SearchStrategy[str]:
-    """Return texts that are taken, so that most examples reach the files."""
+    """Return accepted texts, so that most examples reach the files."""
     return texts().filter(lambda text: printable(text) and 0 < len(text) <= 500)
 
 
 def names() -> st.SearchStrategy[str]:
-    """Return names near the edge of what is a name."""
+    """Return valid and almost valid names."""
     letters = st.text("abzABZ019._-", min_size=1, max_size=12)
     return st.one_of(letters, st.sampled_from(SURPRISES))
 
 
 def emails() -> st.SearchStrategy[str]:
-    """Return e-mail addresses near the edge of what is one."""
+    """Return valid and almost valid e-mail addresses."""
     local = st.text("aZ0.!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=8)
     domain = st.text("aZ0.-", min_size=1, max_size=8)
     return st.one_of(st.builds("{}@{}".format, local, domain), st.sampled_from(SURPRISES))
 
 
 def values(question: str, kind: str) -> list[str]:
-    """Return the answers that a question with choices takes, for one kind of project."""
+    """Return the valid answers to a question with choices, for one kind of project."""
     details = projects.QUESTIONS[question]
-    if question == "engine":  # of which a new project has one
+    if question == "engine":  # a new project has only one
         return ["dlt"] if kind == "pipeline" else []
     if question == "parts":
         return ["chosen"] if kind == "plugin" else []
@@ -126,7 +126,7 @@ def values(question: str, kind: str) -> list[str]:
 
 
 def chosen(kind: str) -> st.SearchStrategy[Answers]:
-    """Return good answers to every question with choices."""
+    """Return valid answers to all questions with choices."""
     every: dict[str, st.SearchStrategy[object]] = {"project_kind": st.just(kind)}
     for question, details in projects.QUESTIONS.items():
         if question == "project_kind" or question[0] == "_" or "choices" not in details:
@@ -140,13 +140,13 @@ def chosen(kind: str) -> st.SearchStrategy[Answers]:
 
 
 def read_all(project: Path) -> Iterator[tuple[Path, str]]:
-    """Read every file of a project, of whatever name."""
+    """Read all files of a project."""
     for path in files(project):
         yield path, path.read_text(encoding="utf-8")
 
 
 def files(folder: Path) -> list[Path]:
-    """Return every file below a folder, but those of git."""
+    """Return all files below a folder, except git's."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -155,7 +155,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def check_syntax(project: Path) -> None:
-    """Assert that every file is valid in its own language."""
+    """Assert that each file is valid in its language."""
     scripts = []
     for path, text in read_all(project):
         name = path.relative_to(project).as_posix()
@@ -184,7 +184,7 @@ COMMONMARK = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def check_shell(script: str) -> None:
-    """Assert that bash reads a script to its end."""
+    """Assert that bash parses a script."""
     bash = shutil.which("bash")
     assert bash is not None
     done = subprocess.run(
@@ -200,7 +200,7 @@ def check_shell(script: str) -> None:
 
 
 def check_markdown(text: str, heading: str, paragraph: str) -> None:
-    """Assert that a page begins with just this heading and paragraph, in both dialects."""
+    """Assert that a page begins with exactly this heading and paragraph, in both dialects."""
     tokens = COMMONMARK.parse(text)
     kinds = [token.type for token in tokens[:6]]
     assert kinds == [
@@ -220,14 +220,14 @@ def check_markdown(text: str, heading: str, paragraph: str) -> None:
 def core_metadata(project: Path) -> email.message.Message:
     """Return the metadata that a build writes into the wheel."""
     config = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    config["project"]["version"] = "1.0"  # the build takes it from git
+    config["project"]["version"] = "1.0"  # the build takes the version from git
     config["project"]["dynamic"] = []
     metadata = ProjectMetadata(str(project), None, config)
     return email.message_from_string(construct_metadata_file_2_4(metadata))
 
 
 def check_texts(project: Path, answers: Answers) -> None:
-    """Assert that the texts arrived where they belong, to the letter."""
+    """Assert that the texts are unchanged in all places."""
     answered: dict[str, Any] = yaml.safe_load(
         (project / ".copier-answers.yml").read_text(encoding="utf-8")
     )
@@ -249,7 +249,7 @@ def check_texts(project: Path, answers: Answers) -> None:
     assert metadata.defects == []
     assert metadata["Name"] == name
     assert metadata["Summary"] == description
-    # A name that needs no quotes may be read back with one blank where it has several.
+    # In a name without quotes, several spaces may be read back as one.
     shown = re.sub(" +", " ", author)
     ((read, address_read),) = email.utils.getaddresses([metadata["Author-email"]])
     assert (re.sub(" +", " ", read), address_read) == (shown, address)
@@ -288,7 +288,7 @@ REACHES = (
 
 
 def reduce_template(template: Path, target: Path) -> Path:
-    """Copy the template without the files that no text question reaches; it renders quickly."""
+    """Copy the template without files that contain no text answer, because it renders faster."""
     shutil.copytree(template, target)
     for path in files(target / "template"):
         text = path.read_text(encoding="utf-8")
@@ -298,12 +298,12 @@ def reduce_template(template: Path, target: Path) -> Path:
 
 
 def decoded(answer: object) -> object:
-    """Return bytes as the text that Copier makes of them, and all else as it is."""
+    """Decode bytes as Copier does; return anything else unchanged."""
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
 def run_command(project: Path, *words: str) -> str:
-    """Run the project's command as if it were installed, without its dependencies."""
+    """Run the project's command as if it were installed without dependencies."""
     metadata = core_metadata(project)
     site = project.parent / f"{project.name}.site"
     installed = site / f"{metadata['Name'].replace('-', '_')}-1.0.dist-info"

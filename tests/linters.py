@@ -1,7 +1,7 @@
-"""What linters of every kind say of a generated project's files.
+"""Linters for all kinds of files in a generated project.
 
-Many projects share files word for word. A file is checked once in a process: the same name
-with the same content cannot get another verdict.
+Many projects share identical files. Each is checked once in a process, because the same name and
+content give the same result.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _seen: set[bytes] = set()
 
 
 def unseen(project: Path, *patterns: str) -> list[Path]:
-    """Return the matching files that no earlier project had with the same content."""
+    """Return matching files that no earlier project had with the same content."""
     found = []
     paths = {path for pattern in patterns for path in project.glob(pattern) if path.is_file()}
     for path in sorted(paths):
@@ -52,7 +52,7 @@ def unseen(project: Path, *patterns: str) -> list[Path]:
 
 
 def here(command: Callable[[list[str]], object], *words: str | Path) -> None:
-    """Run the command of a Python package in this process, which imports it once; as `run` does."""
+    """Run a Python package's command in this process, which imports it once; like `run`."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
@@ -63,13 +63,13 @@ def here(command: Callable[[list[str]], object], *words: str | Path) -> None:
 
 
 def schema(name: str, *files: Path, options: tuple[str, ...] = ()) -> None:
-    """Check files against a schema that comes with check-jsonschema."""
+    """Check files with a schema from check-jsonschema."""
     if files:
         here(check_jsonschema.main, *options, "--builtin-schema", name, *files)
 
 
 def files(project: Path) -> None:
-    """Assert what holds for every file: its name, its end, and that it parses."""
+    """Assert the rules for all files: their names, their ends, and that they parse."""
     for path in projects.files(project):
         name = path.relative_to(project).as_posix()
         assert not any(WINDOWS_HOSTILE.search(part) for part in name.split("/")), name
@@ -94,13 +94,13 @@ def files(project: Path) -> None:
 
 
 def python(project: Path) -> None:
-    """Assert that ruff has nothing to say, as the project itself configures it."""
+    """Assert that ruff finds nothing, with the project's configuration."""
     projects.run("ruff", "check", "--no-cache", ".", cwd=project)
     projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
 
 
 def github(project: Path) -> None:
-    """Assert that workflows are right, safe, and pinned with the version beside."""
+    """Assert that workflows are correct, safe, and pinned with the version in a comment."""
     if workflows := unseen(project, ".github/workflows/*.yml"):
         schema("vendor.github-workflows", *workflows)
         schema("custom.github-workflows-require-timeout", *workflows)
@@ -118,24 +118,24 @@ def github(project: Path) -> None:
 
 
 def gitlab(project: Path) -> None:
-    """Assert that GitLab takes its pipeline."""
+    """Assert that GitLab accepts the pipeline."""
     options = ("--data-transform", "gitlab-ci", "--regex-variant", "nonunicode")
     schema("vendor.gitlab-ci", *unseen(project, ".gitlab-ci.yml"), options=options)
 
 
 def container(project: Path) -> None:
-    """Assert that hadolint has nothing to say, and that the stack follows its specification."""
+    """Assert that hadolint finds nothing, and that compose.yaml follows its specification."""
     if dockerfiles := unseen(project, "Dockerfile"):
         projects.run("hadolint", *dockerfiles, cwd=project)
     schema("vendor.compose-spec", *unseen(project, "compose.yaml"))
 
 
 def secrets(project: Path) -> None:
-    """Assert that nothing looks like a secret; tests make theirs up."""
+    """Assert that nothing looks like a secret, except in tests."""
     found = [
         path for path in unseen(project, "**/*") if path.relative_to(project).parts[0] != "tests"
     ]
-    # How a docstring says where the password goes, and the checksum of public data.
+    # A docstring shows the place of the password; and a checksum of public data.
     options = (
         "--no-verify",
         "--exclude-lines",
@@ -146,11 +146,11 @@ def secrets(project: Path) -> None:
 
 
 def repository(project: Path) -> None:
-    """Assert what the Python community expects of a repository, but for `REPO_REVIEW`."""
+    """Assert that repo-review finds nothing, except `REPO_REVIEW`."""
     listed = projects.run("repo-review", "--list-all", cwd=project)
     names = re.findall(r"\b[A-Z]+[0-9]+\b", listed)
     ignored = [name for name in names if name.startswith(tuple(REPO_REVIEW))]
-    # Its report is JSON on standard output; the exit code counts what failed.
+    # The report is JSON on standard output; the exit code counts failures.
     done = subprocess.run(
         ["repo-review", "--format", "json", "--ignore", ",".join(ignored), "."],
         cwd=project,

@@ -1,4 +1,4 @@
-"""A real MariaDB server of this machine."""
+"""A local MariaDB server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[str]:
-    """Start a MariaDB server on a socket in a folder of its own; the URL of a database."""
+    """Start a MariaDB server on a socket in a temporary folder, and yield a database's URL."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     install, daemon = (shutil.which(name, path=path) for name in ("mariadb-install-db", "mariadbd"))
     if install is None or daemon is None:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of this machine: what generated projects use in their own tests."""
+"""A local PostgreSQL server, from the module that generated projects use in their tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import postgres_server as module
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
-    """Start a server; it may be restarted and must be running when a test ends."""
+    """Start a server; a test may restart it, but must leave it running."""
     if missing := module.missing():
         pytest.skip(missing)
     server = module.Server(module.find_programs())
@@ -30,5 +30,5 @@ def postgres_server() -> Iterator[Any]:
 
 @pytest.fixture
 def postgres(postgres_server: Any) -> str:
-    """Give a test a database of its own; the URL."""
+    """A new database; yields the URL."""
     return str(postgres_server.create_database())

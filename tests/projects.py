@@ -1,7 +1,7 @@
-"""Rendering the template, and running commands in what came out.
+"""Renders the template, and runs commands in the projects.
 
-Copier's public API is used as a user would, never with trust. pytest-copie serves the plain
-smoke test only: it always trusts, and cannot pass answers the way `-d` does.
+Uses Copier's public API as a user would, never with trust. pytest-copie serves only the plain smoke
+test: it always trusts the template, and cannot pass answers like `-d`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import copier
 import jinja2
 import yaml
 
-# As pytest's settings do; for programs that are no tests.
+# As in pytest's settings, for programs that are not tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "template" / "tests"))
 import child_processes
 
@@ -61,12 +61,12 @@ EVERYTHING: Answers = {
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """Return an environment without what a developer's or CI's machine adds to it."""
+    """Return an environment without variables of the developer's machine or CI."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "COPIER_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
-        # Without compiled modules every start of Prefect takes seconds longer.
+        # Without compiled modules, every start of Prefect takes seconds longer.
         and name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "UV_PYTHON"}
     }
     return {
@@ -88,20 +88,20 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def complete(
     command: Iterable[str | Path], seconds: float = 600, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """Do what `subprocess.run` does without `check` and `input`, with an end that is certain.
+    """Run a command like `subprocess.run` without `check` and `input`, with a certain end.
 
-    That one waits for ever when a child of the process holds its output open.
+    `subprocess.run` waits for ever if a child of the process keeps its output open.
 
     Args:
         command: The program and its arguments.
         seconds: How long it may take.
-        **options: What `subprocess.Popen` takes.
+        **options: Arguments of `subprocess.Popen`.
 
     Returns:
-        What became of it.
+        The completed process.
 
     Raises:
-        TimeoutError: It took longer; with the end of what it printed.
+        TimeoutError: It took longer; with the end of its output.
     """
     words = list(map(str, command))
     options.setdefault("stdin", subprocess.DEVNULL)
@@ -122,7 +122,7 @@ def complete(
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
-    """Run a command and return all it printed; if it fails or does not end, fail with that."""
+    """Run a command and return its output; if it fails or does not end, fail with the output."""
     done = complete(
         command,
         RUN_SECONDS,
@@ -138,11 +138,11 @@ def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
 
 
 def gone(pid: int, seconds: float = 60) -> bool:
-    """Wait for a process to end, on Linux."""
+    """Wait until a process has ended, on Linux."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            # After the name, which may hold anything.
+            # After the name, which may contain anything.
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             return True
@@ -153,7 +153,7 @@ def gone(pid: int, seconds: float = 60) -> bool:
 
 
 def copy_content(target: Path) -> Path:
-    """Copy the template as it is in the work tree, and nothing else of the repository."""
+    """Copy the template from the work tree, without the rest of the repository."""
     target.mkdir(parents=True)
     for name in CONTENT:
         source = ROOT / name
@@ -165,13 +165,13 @@ def copy_content(target: Path) -> Path:
 
 
 def render(template: Path, target: Path, answers: Answers) -> Path:
-    """Render a project as `copier copy --defaults -d …` does, without trust."""
+    """Render a project like `copier copy --defaults -d …`, without trust."""
     copier.run_copy(str(template), target, data=answers, defaults=True, unsafe=False, quiet=True)
     return target
 
 
 def files(project: Path) -> list[Path]:
-    """Return the files of a project that a developer would see in git."""
+    """Return the files of a project that git would have."""
     ignored = {".git", ".venv", "__pycache__", ".ruff_cache", ".pytest_cache", "dist", "data"}
     ignored.add(".prefect-test-db")
     return sorted(
@@ -188,7 +188,7 @@ def questions(content: str | None = None) -> dict[str, Any]:
         content: A `copier.yml`; by default that of the work tree.
 
     Returns:
-        The question's name and its details; not `engine` and `parts`, which nobody answers.
+        The questions' details by name, without `engine` and `parts`, which are never asked.
     """
     document = yaml.safe_load(content or (ROOT / "copier.yml").read_text(encoding="utf-8"))
     return {
@@ -200,21 +200,21 @@ def questions(content: str | None = None) -> dict[str, Any]:
 
 
 def rendered(text: str, kind: str) -> str:
-    """Render a text of `copier.yml` that depends on nothing but the kind of a new project."""
+    """Render a text of `copier.yml` that depends only on the kind of a new project."""
     return jinja2.Template(text).render(
         project_kind=kind, engine="dlt", parts="chosen", example=True
     )
 
 
 def choices(details: Mapping[str, Any], kind: str = "") -> list[Any]:
-    """List the values of a question with choices, or of one that is a yes or a no.
+    """List the values of a question with choices or of a boolean.
 
     Args:
         details: The question.
         kind: The kind of project, for choices that depend on it.
 
     Returns:
-        The values; none for a question without choices or one not asked of this kind.
+        The values; empty for a question without choices, or one that this kind does not have.
     """
     if rendered(str(details.get("when", True)), kind) == "False":
         return []
@@ -238,7 +238,7 @@ def tool(project: Path, *words: str | Path, check: bool = True, **env: str) -> s
 
 
 def to_install(project: Path) -> tuple[str, list[str]]:
-    """Return what a library's or a plugin's README says to install: it, and what goes with it."""
+    """Return the requirement in the install command of a library's or plugin's README."""
     found = re.search(r"^uv add (.+)$", (project / "README.md").read_text(), re.MULTILINE)
     assert found
     first, *more = shlex.split(found[1])
@@ -246,16 +246,16 @@ def to_install(project: Path) -> tuple[str, list[str]]:
 
 
 def to_export(project: Path) -> dict[str, str]:
-    """Return what a library's or a plugin's README says to set before the first flow runs."""
+    """Return the variables that a library's or plugin's README sets before the first flow."""
     text = (project / "README.md").read_text()
     return dict(re.findall(r"^export (\w+)=(\S+)$", text, re.MULTILINE))
 
 
 def type_checkers(python: Path) -> list[tuple[str | Path, ...]]:
-    """Return the commands of the type checkers that users of a library may have.
+    """Return the commands of the type checkers that users of a library may use.
 
     Args:
-        python: The Python with which the code runs that is checked.
+        python: The Python that runs the checked code.
     """
     beside = Path(sys.executable).with_name
     pyrefly = (beside("pyrefly"), "check", "--preset", "strict", "--output-format", "min-text")
@@ -267,12 +267,12 @@ def type_checkers(python: Path) -> list[tuple[str | Path, ...]]:
 
 
 def check_types(*files: Path, python: Path, folder: Path | None = None) -> None:
-    """Check the types of code that uses a library or plugin, by each type checker.
+    """Check code that uses a library or plugin with each type checker.
 
     Args:
         *files: The modules.
-        python: The Python they run with.
-        folder: Where the checkers run; by default that of the first.
+        python: The Python that runs them.
+        folder: Folder for the checkers; the default is that of the first module.
     """
     for words in type_checkers(python):
         run(*words, *files, cwd=folder or files[0].parent)

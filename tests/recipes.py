@@ -1,4 +1,4 @@
-"""The pages of docs/recipes: the modules on them, and what a project's own checks say of these."""
+"""The pages of docs/recipes: reads their modules, and runs a project's checks on these."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def read(page: str) -> str:
 
 
 def modules(page: str, *folders: str) -> list[tuple[str, str]]:
-    """Return the path and the code of each module on a page that is for one of some folders."""
+    """Return path and code of each module on a page for one of the given folders."""
     places = "|".join(map(re.escape, folders))
     return re.findall(rf"```python\n# ((?:{places})/\S+)\n(.*?)```", read(page), re.DOTALL)
 
 
 def block(text: str, language: str, word: str) -> str:
-    """Return the one block of code in a language that has a word in it."""
+    """Return the only code block in a language that contains a word."""
     codes = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     (found,) = [code for code in codes if word in code]
     return str(found)
 
 
 def check(project: Path, files: Iterable[str | Path]) -> None:
-    """Run a project's own linter, formatter and type checker on some of its files."""
+    """Run a project's linter, formatter and type checker on some of its files."""
     chosen = list(files)
     assert chosen
     tool(project, "ruff", "check", *chosen)

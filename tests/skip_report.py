@@ -1,4 +1,4 @@
-"""Tells at the end of a run what was not tested, and why: what this machine lacks."""
+"""Reports at the end of a run what was skipped, and what this machine lacks for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the interpreters that the tests used, and each reason to skip tests."""
+    """List the interpreters of the tests, and the reasons for skipped tests."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         if isinstance(report.longrepr, tuple):

@@ -1,4 +1,4 @@
-"""A real terminal: what a person who answers the questions sees, and types."""
+"""A terminal for commands that ask questions: reads the screen, and types answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTROL_C, CLEAR = "\x03", "\x15"  # Control-U empties the line
 
 
 class Terminal:
-    """A command in a terminal of some width, and the screen it shows."""
+    """A command in a terminal, and its screen."""
 
     def __init__(self, *command: str, cwd: Path, width: int = 80, **env: str) -> None:
         self.screen = pyte.HistoryScreen(width, 50, history=1000, ratio=1)
@@ -33,7 +33,7 @@ class Terminal:
         )
 
     def read(self) -> bool:
-        """Show what the command has written; return whether it may write more."""
+        """Read the command's output; return whether more may follow."""
         try:
             text = self.child.read_nonblocking(65536, timeout=0.1)
         except pexpect.TIMEOUT:
@@ -42,14 +42,14 @@ class Terminal:
             return False
         self.written += text
         self.stream.feed(text)
-        # A terminal answers the question where its cursor is.
+        # Terminals answer a request for the cursor's position.
         for _ in range(text.count("\x1b[6n")):
             cursor = self.screen.cursor
             self.child.send(f"\x1b[{cursor.y + 1};{cursor.x + 1}R")
         return True
 
     def lines(self) -> list[str]:
-        """Return all lines, those that have left the screen too."""
+        """Return all lines, including those that have scrolled off the screen."""
         history = self.screen.history.top
         width = self.screen.columns
         above = ["".join(line[x].data for x in range(width)).rstrip() for line in history]

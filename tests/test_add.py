@@ -1,7 +1,7 @@
-"""The command `add` in a project of each kind: what it writes passes all that the project asks.
+"""The command `add` in a project of each kind: its files pass all of the project's checks.
 
-What it refuses, and how it edits, is tested in the projects themselves; here everything is
-added that the project's README says, and then used for real.
+The projects' own tests cover refusals and edits; these tests add everything that the project's
+README adds, and use it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from environments import Environments
     from projects import Render
 
-# What the additions take part in; test_combinations.py runs the others, as generated.
+# Tests that involve the additions; test_combinations.py runs all in an unchanged project.
 TESTS = {
     "pipeline": (
         *("flows", "ingestion", "quality", "deployments", "sql"),
@@ -37,12 +37,12 @@ COMMANDS = {
 }
 
 
-# What the files of a task call something of their own.
+# A name that the files of a task also use.
 ALSO = {"library": [["task", "use", "--namespace", "geo"]]}
 
 
 def listed(folder: Path, kind: str) -> list[list[str]]:
-    """Return what is added, in words: what the project's README says, and what might clash."""
+    """Return the arguments of all additions: those in the README, and names that may clash."""
     lines = (folder / "README.md").read_text().splitlines()
     start = "uv run poe add "
     said = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
@@ -63,7 +63,7 @@ def grown(
     environments: Environments,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, Path]:
-    """A project to which everything was added, as a user would; its kind and its folder."""
+    """A project with all additions; yields its kind and folder."""
     kind: str = request.param
     folder = tmp_path_factory.mktemp(kind) / "project"
     shutil.copytree(render(project_kind=kind), folder)
@@ -78,12 +78,12 @@ def grown(
 
 
 def source(folder: Path) -> Path:
-    """Return where the database is of which a pipeline's added tables are."""
+    """Return the path of the source database for added tables."""
     return folder.parent / "source.db"
 
 
 def make_orders(folder: Path) -> None:
-    """Make the table that the README adds."""
+    """Create the table that the README adds."""
     connection = sqlite3.connect(source(folder))
     connection.execute(
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT NOT NULL, updated_at DATETIME)"
@@ -92,7 +92,7 @@ def make_orders(folder: Path) -> None:
 
 
 def add(folder: Path, kind: str, words: list[str]) -> None:
-    """Look at an addition, and make it; that it is refused twice, projects test themselves."""
+    """Show an addition, then write it."""
     command = (*(["python"] if kind == "library" else []), *COMMANDS[kind], *words)
     env = {"MY_DATA_PROJECT_SOURCE_URL": f"sqlite:///{source(folder)}"}
     patch = folder.parent / "patch"
@@ -100,14 +100,14 @@ def add(folder: Path, kind: str, words: list[str]) -> None:
     assert changed(folder) == []
     printed = projects.tool(folder, *command, **env)
     assert [path for path in changed(folder) if f" {path}\n" not in printed] == []
-    # What was shown is what was done.
+    # The shown changes are those that were written.
     projects.run("git", "apply", "--check", "--reverse", patch, cwd=folder)
     assert patch.read_text().count("\n+++ b/") == len(changed(folder))
     commit(folder)
 
 
 def changed(folder: Path) -> list[str]:
-    """Return the paths of files that are new or changed."""
+    """Return the paths of new or changed files."""
     status = projects.run("git", "status", "--porcelain", "--untracked-files=all", cwd=folder)
     return [line[3:] for line in status.splitlines()]
 
@@ -121,7 +121,7 @@ def test_what_is_added_passes_what_the_project_asks(
     grown: tuple[str, Path], prefect_api: str, tmp_path: Path
 ) -> None:
     kind, folder = grown
-    # A new extra is new in the lock, which `uv add --optional` would bring up to date.
+    # A new extra changes the lock file, which `uv add --optional` would update.
     projects.run("uv", "lock", "-q", cwd=folder)
     commit(folder)
     projects.tool(folder, "pre-commit", "run", "--all-files")
@@ -136,7 +136,7 @@ def test_what_is_added_passes_what_the_project_asks(
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for path in new:
         assert path.relative_to(folder / "src").as_posix() in names
-    # Who installs the wheel has no project to add to.
+    # The wheel does not contain the command.
     assert not [name for name in names if "/commands/add" in name or "/commands/edits" in name]
 
 
@@ -152,7 +152,7 @@ print(f"read {done.read}, loaded {done.loaded}")
 def test_an_added_table_is_ingested(
     grown: tuple[str, Path], prefect_api: str, tmp_path: Path
 ) -> None:
-    """With the key and the cursor that `add` found in the source."""
+    """With the key and cursor that `add` found in the source."""
     _, folder = grown
     (tmp_path / "run.py").write_text(RUN)
     url = f"duckdb:///{tmp_path}/warehouse.duckdb"
@@ -162,7 +162,7 @@ def test_an_added_table_is_ingested(
         "MY_DATA_PROJECT_WAREHOUSE_URL": url,
     }
     connection = sqlite3.connect(source(folder))
-    # The row at the watermark is read again: it may have changed since.
+    # The row at the watermark is read again, because it may have changed.
     for day, done in ((1, "read 1, loaded 1"), (2, "read 2, loaded 2")):
         with connection:
             row = (day, "paid", f"2026-01-0{day} 12:00:00.000000")

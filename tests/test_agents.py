@@ -1,4 +1,4 @@
-"""Tasks of one word, AGENTS.md and skills: what they name is there, and each command runs."""
+"""poe tasks, AGENTS.md and skills: all names in them exist, and all commands run."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def skills(project: Path) -> list[Path]:
 
 
 def blocks(page: Path) -> str:
-    """Return the commands of a page, in their order."""
+    """Return the commands of a page in their order."""
     found = re.findall(r"^```bash\n(.+?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
     assert found, page
     return "".join(found)
 
 
 def tasks(project: Path) -> dict[str, dict[str, str]]:
-    """Return the tasks of one word."""
+    """Return the poe tasks."""
     return tomllib.loads((project / "pyproject.toml").read_text())["tool"]["poe"]["tasks"]
 
 
 def run(project: Path, commands: str, **env: str) -> str:
-    """Run commands as a shell does, each of which has to succeed."""
-    # The environment is there; `uv run` must not make another one.
+    """Run commands in a shell; each has to succeed."""
+    # The environment exists; `uv run` must not create another one.
     words = ("bash", "-euo", "pipefail", "-c", commands)
     return projects.run(*words, cwd=project, UV_NO_SYNC="1", **env)
 
@@ -69,7 +69,7 @@ def test_guidance_comes_by_default(kind: str, render: Render) -> None:
 
 @pytest.mark.parametrize("kind", projects.KINDS)
 def test_skills_are_found_and_short(kind: str, render: Render) -> None:
-    """By their front matter, as the standard of skills has it, and by AGENTS.md."""
+    """By their front matter, as in the standard for skills, and by AGENTS.md."""
     project = render(project_kind=kind)
     guidance = (project / "AGENTS.md").read_text()
     for page in skills(project):
@@ -92,7 +92,7 @@ def test_what_the_guidance_names_is_there(kind: str, example: bool, render: Rend
         assert set(re.findall(r"\bpoe (\w+)", text)) <= tasks(project).keys(), page
         for path in re.findall(r"`((?:src|docs|tests|examples|scripts)/[\w/.*]*)`", text):
             real = path.replace("NAMESPACE", "*").replace("NAME", "*")
-            # The first derived table makes the folder.
+            # The first derived table creates the folder.
             begun = example or not path.endswith("/sql/")
             assert list(project.glob(real)) or not begun, f"{page}: {path}"
     listed = re.findall(r"^\| `(.+?)`", pages[0].read_text(), re.MULTILINE)
@@ -118,7 +118,7 @@ def own(
     environments: Environments,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A committed project with its environment, for tests that go on where the last one ended."""
+    """A committed project with its environment; each test continues where the last one ended."""
     answers = {
         "project_kind": request.param,
         "project_name": "shop",
@@ -133,14 +133,14 @@ def own(
 
 
 def commit(project: Path) -> None:
-    """Commit all there is."""
+    """Commit everything."""
     projects.run("git", "add", "--all", cwd=project)
     projects.run("git", "commit", "-qm", "Go on", cwd=project)
 
 
 @pytest.mark.parametrize("own", projects.KINDS, indirect=True)
 def test_each_task_starts(own: Path) -> None:
-    """On every system: no command needs a shell."""
+    """On any system, because no command needs a shell."""
     listed = projects.tool(own, "poe", "--help")
     for name, task in tasks(own).items():
         assert not set(task["cmd"]) & set("|&;<>`"), name
@@ -156,7 +156,7 @@ def test_each_task_starts(own: Path) -> None:
 @pytest.mark.parametrize("own", projects.KINDS[1:], indirect=True)
 def test_the_skill_of_a_library_and_of_a_plugin(own: Path, render: Render) -> None:
     (page,) = skills(own)
-    # tests/hooks/test_skills.py runs those of an update, which begins with a release.
+    # tests/hooks/test_skills.py runs the commands of an update, which needs a release.
     commands, update = blocks(page).split("uv run poe update", 1)
     file = own / "pyproject.toml"
     file.write_text(file.read_text().replace("# Repository = ", "Repository = "))
@@ -170,7 +170,7 @@ def test_the_skill_of_a_library_and_of_a_plugin(own: Path, render: Render) -> No
 
 @pytest.fixture
 def shop(prefect_api: str, tmp_path: Path) -> dict[str, str]:
-    """The environment of a pipeline whose source has a table that it does not load yet."""
+    """The environment of a pipeline whose source has a table that is not loaded yet."""
     with sqlite3.connect(tmp_path / "source.db") as source:
         source.execute(
             "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL,"
@@ -191,7 +191,7 @@ def shop(prefect_api: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("own", projects.KINDS[:1], indirect=True)
 def test_the_skills_of_a_pipeline(own: Path, shop: dict[str, str], tmp_path: Path) -> None:
-    """One after the other, as the days go: something is added, fails, and is loaded again."""
+    """In a realistic order: a table is added, fails, and is loaded again."""
     pages = {page.parent.name: page for page in skills(own)}
     assert pages.keys() == {"add", "debug", "backfill", "update"}
     run(own, blocks(pages["add"]), **shop)

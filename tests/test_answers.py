@@ -1,7 +1,7 @@
-"""Whatever is answered: one complete sentence, or a project that is right to the letter.
+"""For any answer: an error of one complete sentence, or a correct project.
 
-`hostile_answers.py` holds the answers and what is checked. The gate takes the same examples each
-time; `--large answers` takes many more, and new ones each time.
+`hostile_answers.py` has the answers and the checks. The gate takes the same examples each time;
+`--large answers` takes many more, and new ones each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SENTENCE = re.compile(r"Validation error for question '(\w+)': ((?:type|leave) [
 
 @pytest.fixture(scope="session")
 def reduced(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template without the files that no text reaches: a render takes a quarter."""
+    """The template without files that contain no text answer: renders in a quarter of the time."""
     return hostile_answers.reduce_template(
         template, tmp_path_factory.mktemp("reduced") / "template"
     )
@@ -40,7 +40,7 @@ def reduced(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def examples(pytestconfig: pytest.Config) -> Callable[[int], settings]:
-    """How many examples to take: a number in the gate, thirty times that in the large run."""
+    """Settings for the number of examples: thirty times as many in the large run."""
     large = "answers" in pytestconfig.getoption("--large")
 
     def count(gate: int) -> settings:
@@ -57,7 +57,7 @@ def examples(pytestconfig: pytest.Config) -> Callable[[int], settings]:
 
 
 def outcome(template: Path, answers: Answers) -> Path | Exception:
-    """Render in a folder of its own; nothing may be written beside the project."""
+    """Render in a new folder; nothing may be written outside of the project."""
     folder = Path(tempfile.mkdtemp(prefix="answers-"))
     try:
         project = projects.render(template, folder / "project", answers)
@@ -70,7 +70,7 @@ def outcome(template: Path, answers: Answers) -> Path | Exception:
 
 
 def check(template: Path, answers: Answers) -> None:
-    """Assert that answers are refused with a sentence, or give a right project."""
+    """Assert that answers are refused with a sentence, or give a correct project."""
     match outcome(template, answers):
         case Path() as project:
             hostile_answers.check_syntax(project)
@@ -155,7 +155,7 @@ def test_any_type_of_answer_to_any_question(
             case Path() as project:
                 read = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
                 if projects.QUESTIONS[question].get("multiselect"):
-                    # Copier reads a list of YAML in a text, and nothing in what is empty.
+                    # Copier reads a text as a YAML list, and an empty text as no answer.
                     asked = yaml.safe_load(answer) if isinstance(answer, str) else answer
                     assert set(read[question]) == set(asked)
                 elif projects.QUESTIONS[question]["type"] == "bool":
@@ -165,7 +165,7 @@ def test_any_type_of_answer_to_any_question(
                 hostile_answers.check_syntax(project)
                 hostile_answers.check_texts(project, {})
                 shutil.rmtree(project.parent)
-            case yaml.YAMLError() | UnicodeEncodeError():  # where Copier reads a list
+            case yaml.YAMLError() | UnicodeEncodeError():  # while Copier parses a list
                 assert projects.QUESTIONS[question].get("multiselect")
             case error:
                 said = str(error)
@@ -209,7 +209,7 @@ def test_the_template_knows_its_own_questions() -> None:
 def test_text_reaches_no_file_that_the_fast_renders_leave_out(
     kind: str, template: Path, reduced: Path, tmp_path: Path
 ) -> None:
-    """The proof that checking reduced renders is checking whole ones."""
+    """So checking reduced renders is enough."""
     common = {"project_kind": kind, "features": ["docs", "container", "agents"], "ci": "gitlab"}
     common["package_name"] = "my_package"
     texts = [
@@ -226,7 +226,7 @@ def test_text_reaches_no_file_that_the_fast_renders_leave_out(
     rendered = {path.relative_to(part): path.read_bytes() for path in hostile_answers.files(part)}
     for path in hostile_answers.files(one):
         name = path.relative_to(one)
-        if name in rendered and name.name != ".copier-answers.yml":  # it names the template
+        if name in rendered and name.name != ".copier-answers.yml":  # it has the template's path
             assert rendered[name] == path.read_bytes(), name
         elif name not in rendered:
             assert path.read_bytes() == (other / name).read_bytes(), name
@@ -263,13 +263,13 @@ def test_a_project_of_any_good_name_imports(
     hostile_answers.check_texts(project, answers)
     projects.run("ruff", "check", "--no-cache", ".", cwd=project)
     projects.run("ruff", "format", "--no-cache", "--diff", ".", cwd=project)
-    if kind == "plugin":  # which is Prefect's blocks, and does without Prefect nothing
+    if kind == "plugin":  # a plugin does nothing without Prefect
         shutil.copytree(project, tmp_path / "project")
         environments.sync(tmp_path / "project")
         package = next((project / "src").iterdir()).name
         command = (tmp_path / "project", "python", "-m", package, "--help")
         help_ = projects.tool(*command, COLUMNS="200")
-    elif kind == "library":  # which has no command
+    elif kind == "library":  # a library has no command
         return
     else:
         help_ = hostile_answers.run_command(project, "--help")
@@ -280,7 +280,7 @@ def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: 
     project = render(project_name="Prefect__A.-b", work_pool_type="docker", features=["container"])
     pool = yaml.safe_load((project / "prefect.yaml").read_text())["definitions"]["work_pool"]
     assert pool["job_variables"]["image"] == "{{ $PREFECT__A__B_IMAGE }}"
-    image = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest"  # Docker's reference
+    image = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*:latest"  # grammar of Docker's references
     for file in project.glob("environments/*.env"):
         assert re.search(rf"(?m)^PREFECT__A__B_IMAGE={image}$", file.read_text())
     pools = re.findall(
@@ -293,7 +293,7 @@ def test_names_of_images_and_work_pools_are_taken_by_docker_and_prefect(render: 
 @pytest.mark.large("dependencies")
 @pytest.mark.parametrize("kind", projects.KINDS)
 def test_no_project_can_be_called_like_what_it_installs(kind: str, render: Render) -> None:
-    """What dependencies bring along changes with their releases; so this is no gate test."""
+    """Not in the gate, because indirect dependencies change with each release."""
     project = render(
         project_kind=kind,
         extras=hostile_answers.values("extras", kind),

@@ -1,4 +1,4 @@
-"""Container and compose files, beyond what the linters in `linters.py` say of them."""
+"""Container, compose and CI files, in addition to the linters in `linters.py`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ IMAGES = [
 @pytest.mark.parametrize("answers", IMAGES, ids=projects.label)
 def test_an_image_holds_what_is_listed(answers: projects.Answers, render: Render) -> None:
     project = render(**answers)
-    # The build's context is a list of what may go in, so that a secret cannot.
+    # The build context is an allow list, so that no secret gets in.
     ignored = (project / ".dockerignore").read_text().splitlines()
     rules = [line for line in ignored if line and not line.startswith("#")]
     assert rules[0] == "*"
-    # Numeric, for Kubernetes' runAsNonRoot, and not root.
+    # A number, for Kubernetes' runAsNonRoot, and not root.
     users = re.findall(r"^USER (.*)$", (project / "Dockerfile").read_text(), re.MULTILINE)
     assert users == ["10001"]
 
@@ -51,13 +51,13 @@ def test_compose_file(answers: projects.Answers, render: Render) -> None:
     for name, service in resolved["services"].items():
         for port in service.get("ports", []):
             assert port.get("host_ip") == "127.0.0.1", name
-        # An array that begins with CMD is split at blanks by podman.
+        # podman splits an array that begins with CMD at spaces.
         if check := service.get("healthcheck"):
             assert check["test"][0] == "CMD-SHELL", name
         for variable, value in (service.get("environment") or {}).items():
             if "PASSWORD" in variable:
                 assert value in {"", "aSecret"}, f"{name} has the secret {variable} written out"
-    # Flows, which are the user's code, know the warehouse at the most.
+    # Flows are the user's code: they may know at most the warehouse's password.
     worker = resolved["services"]["worker"]["environment"]
     assert worker["PREFECT_DATABASE_PASSWORD"] == ""
 
@@ -78,7 +78,7 @@ def test_a_tag_publishes_what_may_be_published(kind: str, license_: str, render:
     assert {name for name in pipeline if name.startswith("publish")} == publishing
     for name in publishing:
         assert jobs[name]["needs"] == ["tests", "build"]
-        # With `needs` it would begin before the stages above it have ended.
+        # With `needs`, it would start before earlier stages have ended.
         assert "needs" not in pipeline[name] | pipeline[".publish"]
     for folder in (github, gitlab):
         told = (folder / "CONTRIBUTING.md").read_text()
@@ -97,7 +97,7 @@ def test_the_template_s_own_issue_forms() -> None:
 
 
 def test_an_action_has_one_version_everywhere() -> None:
-    """What Dependabot proposes for this repository has to reach the template too."""
+    """Updates by Dependabot in this repository have to reach the template too."""
     pins: dict[str, set[str]] = {}
     for path in projects.files(projects.ROOT / ".github") + projects.files(
         projects.ROOT / "template"
@@ -120,10 +120,10 @@ def test_an_action_has_one_version_everywhere() -> None:
 def test_dependabot_leaves_to_the_template_what_the_template_pins(
     answers: projects.Answers, render: Render
 ) -> None:
-    """Two who bump one line are a conflict."""
+    """If both update a line, it conflicts."""
     project = render(**answers, features=["container"])
     workflows = "".join(path.read_text() for path in project.glob(".github/workflows/*"))
-    # Dependabot's name of an image has no registry; a stage of the same file is no image.
+    # Dependabot's image names have no registry; stages of the same file are not images.
     dockerfile = (project / "Dockerfile").read_text()
     images = re.findall(r"^FROM (?:[\w.-]+\.\w+/)?([\w/-]+):", dockerfile, re.MULTILINE)
     pinned = {
@@ -138,10 +138,10 @@ def test_dependabot_leaves_to_the_template_what_the_template_pins(
 def test_a_dev_container_has_the_pinned_uv(kind: str, render: Render) -> None:
     project = render(project_kind=kind, features=["devcontainer"])
     settings = json.loads((project / ".devcontainer" / "devcontainer.json").read_text())
-    # The one version of it that test_one_version_of_uv_is_pinned lets the template have.
+    # The version that test_one_version_of_uv_is_pinned allows.
     assert re.fullmatch(r"ghcr\.io/astral-sh/uv:[\d.]+-python3\.13-trixie", settings["image"])
     assert settings["postCreateCommand"] == "uv sync"
-    # Not in the folder that it shares with the machine, whose own environment is there.
+    # Outside of the folder shared with the machine, which has the machine's environment.
     environment = settings["containerEnv"]["UV_PROJECT_ENVIRONMENT"]
     editor = settings["customizations"]["vscode"]["settings"]
     assert editor["python.defaultInterpreterPath"] == f"{environment}/bin/python"
@@ -154,7 +154,7 @@ POSIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios",
 
 @pytest.mark.parametrize("kind", projects.KINDS[1:])
 def test_what_runs_on_other_systems(kind: str, project: Render) -> None:
-    """The step, on this one; it can fail; and nothing needs a module that Windows has not."""
+    """Run the step here; it can fail; and no module that Windows lacks is needed."""
     extras = projects.choices(projects.questions()["extras"], kind)
     folder = project(project_kind=kind, extras=extras)
     jobs = yaml.safe_load((folder / ".github/workflows/ci.yml").read_text())["jobs"]
@@ -166,7 +166,7 @@ def test_what_runs_on_other_systems(kind: str, project: Render) -> None:
         names = {one.name for node in found if isinstance(node, ast.Import) for one in node.names}
         names |= {str(node.module) for node in found if isinstance(node, ast.ImportFrom)}
         assert not names & POSIX, path
-    (folder / "pyproject.toml").touch()  # so that uv builds the wheel anew
+    (folder / "pyproject.toml").touch()  # so that uv builds the wheel again
     next(folder.glob("src/*/common")).joinpath("broken.py").write_text("import termios.broken\n")
     assert "ModuleNotFoundError" in projects.run("bash", "-c", step["run"], cwd=folder, check=False)
 
@@ -181,7 +181,7 @@ def test_no_paid_machine_is_asked_for(render: Render) -> None:
 
 
 def ignored(document: dict[str, Any]) -> dict[str, set[str]]:
-    """Return what Dependabot ignores, by ecosystem."""
+    """Return the names that Dependabot ignores, by ecosystem."""
     return {
         update["package-ecosystem"]: {rule["dependency-name"] for rule in update.get("ignore", ())}
         for update in document["updates"]
@@ -201,7 +201,7 @@ def test_renovate_leaves_the_same_to_the_template() -> None:
             r"uses: ([\w/-]+)@|^FROM ([\w./-]+):", path.read_text(), re.MULTILINE
         )
     ]
-    # The version of uv that its action installs goes by another name.
+    # Renovate has another name for the uv version that the action installs.
     assert set(rule["matchPackageNames"]) == {"".join(name) for name in pins} | {"astral-sh/uv"}
 
 

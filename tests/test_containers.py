@@ -54,7 +54,7 @@ def size(engine: engines.Engine, image: str) -> int:
 
 
 def plant(project: Path) -> None:
-    """Leave secrets where people leave them, and close all files to other users."""
+    """Put secrets where people leave them, and make all files private."""
     package = next((project / "src").iterdir())
     for name in (
         *(".env", ".env.local", "secrets.json", "data/source.db", "id_rsa", ".git/config"),
@@ -91,7 +91,7 @@ print(json.dumps([found, [*sorted(names), *tools, *caches]]))
 
 
 def search(engine: engines.Engine, image: str) -> tuple[list[str], list[str]]:
-    """Return the files of an image that hold the planted secret, and what else is too much."""
+    """Return files of an image that contain the planted secret or should not be there."""
     words = ("run", "--rm", "--user", "0", "--entrypoint", "python", image, "-c", SEARCH, PLANTED)
     found, names = json.loads(engine.docker(*words))
     history = engine.docker("history", "--no-trunc", image)
@@ -123,12 +123,12 @@ def test_the_image_of_a_pipeline(
 ) -> None:
     folder = project(extras=["postgres"])
     if locked:
-        # Not the newest, so that it shows whether the lock is obeyed.
+        # Not the newest version, to see that the lock file is used.
         words = ("uv", "lock", "-q", "--upgrade-package", "httpx==0.28.0")
         projects.run(*words, cwd=folder)
     plant(folder)
     image = f"my-data-project:{'locked' if locked else 'resolved'}"
-    # A tag of git's, as it is.
+    # A git tag, unchanged.
     engine.docker("build", "--tag", image, "--build-arg", "VERSION=v1.2.3", ".", cwd=folder)
 
     facts = json.loads(engine.python(image, FACTS))
@@ -148,7 +148,7 @@ def test_the_image_of_a_pipeline(
         versions = {each["name"]: each.get("version") for each in lock["package"]}
         assert versions["httpx"] == "0.28.0"
         others = {name for name, version in installed.items() if versions.get(name) != version}
-        # Debian's Python brings nothing along, the official one brings pip.
+        # Debian's Python includes nothing, the official image includes pip.
         assert others <= {"my-data-project", "pip"}
 
     assert search(engine, image) == ([], [])
@@ -158,11 +158,11 @@ def test_the_image_of_a_pipeline(
 
 
 def test_an_image_without_any_tag_or_part(engine: engines.Engine, project: Render) -> None:
-    """Without extras, and with the empty version that `git describe` gives before the first tag."""
+    """Without extras, and with the empty version of `git describe` before the first tag."""
     folder = project()
     engine.docker("build", "--tag", "plain", "--build-arg", "VERSION=", ".", cwd=folder)
     assert engine.docker("run", "--rm", "plain", "my-data-project", "--version").strip() == "0.0.0"
-    # Files of databases go where a volume can keep them, whatever folder a run has.
+    # Database files are in the volume's folder, whatever a run's working directory is.
     code = (
         "from my_data_project.common import settings;"
         "print(settings.load().warehouse_url.get_secret_value())"
@@ -192,7 +192,7 @@ def free_port() -> int:
 
 
 class Stack:
-    """The compose stack of a project, brought up by the commands of its README."""
+    """The compose stack of a project, started with the README's commands."""
 
     def __init__(self, engine: engines.Engine, folder: Path) -> None:
         self.engine = engine
@@ -204,7 +204,7 @@ class Stack:
         self.commands = re.findall(r"```bash\n(.+?)```", section, re.DOTALL)[0].splitlines()
 
     def run(self, command: str) -> str:
-        """Run a command as in the README; if it fails, fail with what the containers say."""
+        """Run a command of the README; if it fails, fail with the containers' logs."""
         try:
             return self.engine.shell(command, self.folder)
         except AssertionError as error:
@@ -214,7 +214,7 @@ class Stack:
             raise AssertionError(f"{error}\n{listed}\n{logs}") from None
 
     def read(self, path: str) -> list[dict[str, Any]]:
-        """Ask the server for all objects of a kind."""
+        """Read all objects of a kind from the server."""
         request = urllib.request.Request(
             f"{self.api}/{path}/filter", b"{}", {"content-type": "application/json"}
         )
@@ -222,7 +222,7 @@ class Stack:
             return json.load(answer)
 
     def recovered(self) -> None:
-        """Wait until the server has found its database again; until then it answers 500."""
+        """Wait until the server has reconnected to its database; until then it answers 500."""
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -234,7 +234,7 @@ class Stack:
                 return
 
     def finished(self) -> list[str]:
-        """Wait until no run is under way, nor a transformation still to follow."""
+        """Wait until no run is in progress and no transformation is due."""
         deadline = time.monotonic() + 120
         while True:
             runs = self.read("flow_runs")
@@ -245,7 +245,7 @@ class Stack:
             time.sleep(1)
 
     def warehouse(self, query: str) -> str:
-        """Ask the warehouse, with the password it was given."""
+        """Query the warehouse with its password."""
         url = "postgresql://warehouse:$WAREHOUSE_PASSWORD@127.0.0.1/warehouse"
         psql = f'set -a; . ./.env; docker compose exec warehouse psql "{url}" -Atc "{query}"'
         return self.run(psql).strip()
@@ -267,7 +267,7 @@ def stack(
     folder = tmp_path_factory.mktemp("stack") / "stack"
     shutil.copytree(render(extras=["postgres"]), folder)
     environments.sync(folder)
-    # What the demo builds, of the slice of its data that the tests have.
+    # The demo's database, from a small part of its data.
     code = (
         "from pathlib import Path; from my_data_project import demo_source;"
         "demo_source.build_source(Path('tests/data'), Path('data/source.db'))"
@@ -309,12 +309,12 @@ def test_a_run_completes_by_the_commands_of_the_readme(stack: Stack) -> None:
         if not command.startswith(("echo", "docker compose up")):
             printed = stack.run(command)
     assert "Flow run finished successfully in 'Completed'" in printed
-    # The ingestion, and the transformation that follows it by itself.
+    # The ingestion, and the transformation that it triggers.
     assert stack.finished() == ["Completed", "Completed"]
     query = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM raw.{name}" for name in ROWS)
     loaded = dict(line.split("|") for line in stack.warehouse(query).splitlines())
     assert {name: int(count) for name, count in loaded.items()} == ROWS
-    # Passwords are in the databases' and the server's environment, and in nothing printed.
+    # Passwords are in the environment of databases and server, but in no log.
     logs = stack.run("docker compose logs")
     assert stack.secrets()
     assert not [secret for secret in stack.secrets() if secret in logs]
@@ -339,7 +339,7 @@ def test_a_change_of_the_code_leaves_the_server_alone(stack: Stack) -> None:
 
 
 def test_restarts_are_survived(stack: Stack) -> None:
-    """Redis, both databases and the worker stop and start below a server that keeps running."""
+    """Redis, both databases and the worker restart while the server keeps running."""
     before = len(stack.finished())
     stack.run("docker compose restart --timeout 10 redis database warehouse worker")
     stack.recovered()
@@ -347,7 +347,7 @@ def test_restarts_are_survived(stack: Stack) -> None:
     assert "successfully" in stack.run(run)
     assert stack.finished() == ["Completed"] * (before + 2)
     assert stack.warehouse("SELECT count(*) FROM raw.flights") == str(ROWS["flights"])
-    # Killed, not stopped: Compose starts it again, and it takes runs again.
+    # After a kill, Compose starts them again, and runs are executed again.
     stack.run("docker compose kill worker services; docker compose up --detach worker services")
     assert "successfully" in stack.run(run)
     assert stack.finished() == ["Completed"] * (before + 4)
@@ -356,7 +356,7 @@ def test_restarts_are_survived(stack: Stack) -> None:
 def test_a_docker_worker_starts_a_container_for_each_run(
     stack: Stack, engine: engines.Engine, project: Render, environments: Environments
 ) -> None:
-    """The work pool `docker`: its worker on this machine, the image and volume as deployed."""
+    """A work pool of type `docker`: the worker runs here, image and volume are as deployed."""
     folder = project(work_pool_type="docker", project_name="Nightly.Loads", package_name="loads")
     environments.sync(folder)
     image = "nightly-loads"
@@ -367,7 +367,7 @@ def test_a_docker_worker_starts_a_container_for_each_run(
         "demo_source.build_source(Path('tests/data'), Path('data/source.db'))"
     )
     projects.run("uv", "run", "--no-sync", "python", "-c", code, cwd=folder)
-    # The volume takes its owner from the image, so the image's user can write there.
+    # The volume gets its owner from the image, so the image's user can write to it.
     filler = engine.docker("create", "--volume", f"{image}:/home/app/data", image, "true").strip()
     engine.docker("cp", folder / "data" / "source.db", f"{filler}:/home/app/data/")
     engine.docker("rm", filler)
@@ -378,7 +378,7 @@ def test_a_docker_worker_starts_a_container_for_each_run(
         return projects.run(*command, cwd=folder, **env)
 
     run_("Nightly.Loads", "deploy")
-    # This server listens on 127.0.0.1 alone, which a container cannot reach: it gets a way.
+    # A container cannot reach this server on 127.0.0.1: make a connection for it.
     ways = {
         "networks": [f"{stack.folder.name}_default"],
         "env": {"PREFECT_API_URL": "http://server:4200/api"},
@@ -392,7 +392,7 @@ def test_a_docker_worker_starts_a_container_for_each_run(
     run_("prefect", "worker", "start", "--pool", "Nightly.Loads-dev", "--run-once")
 
     runs = [run for run in stack.read("flow_runs") if run["work_pool_name"] == "Nightly.Loads-dev"]
-    # The transformation that follows waits for the worker to be started again.
+    # The triggered transformation waits for the worker to start again.
     states = sorted(run["state_type"] for run in runs)
     assert states[0] == "COMPLETED"
     assert states[1:] in ([], ["SCHEDULED"])

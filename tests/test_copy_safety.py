@@ -19,7 +19,7 @@ MINE = {"README.md": "ours\n", "pyproject.toml": "[ours]\n", "notes.txt": "ours\
 
 
 def copy(template: Path | str, target: Path | str, *options: str, cwd: Path) -> tuple[int, str]:
-    """Run `copier copy` without a terminal; return its exit code and all it printed."""
+    """Run `copier copy` without a terminal; return its exit code and output."""
     done = projects.complete(
         [sys.executable, "-m", "copier", "copy", *options, str(template), str(target)],
         cwd=cwd,
@@ -32,7 +32,7 @@ def copy(template: Path | str, target: Path | str, *options: str, cwd: Path) -> 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
-    """A folder in which somebody has been at work."""
+    """A folder that already has files of the user."""
     folder = tmp_path / "full"
     folder.mkdir()
     for name, text in MINE.items():
@@ -70,12 +70,12 @@ def test_a_terminal_asks_before_a_file_is_replaced(template: Path, full: Path) -
     assert (full / "prefect.yaml").is_file()
 
 
-# -- A disk that takes nothing more -----------------------------------------------------------
+# -- A full disk ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk that holds less than half a project."""
+    """A disk with space for less than half a project."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_no_new_folder(template: Path, disk: Path) -> None:
 def test_a_copy_that_a_full_disk_stopped_is_begun_again(
     template: Path, disk: Path, render: Render
 ) -> None:
-    """In a folder that was there before, what was written stays, down to a file cut short."""
+    """In an existing folder, the written files stay, even a truncated one."""
     folder = disk / "old"
     folder.mkdir()
     projects.run("git", "init", "-q", "--template=", cwd=folder)
@@ -114,7 +114,7 @@ def test_a_copy_that_a_full_disk_stopped_is_begun_again(
     }
     begun = {path.relative_to(folder): path.read_bytes() for path in hostile_answers.files(folder)}
     assert 0 < len(begun) < len(whole)
-    # A seeded file that was cut short counts as the user's, so copying over it is not enough.
+    # A truncated seeded file counts as the user's, so copying again is not enough.
     projects.run("git", "clean", "-fdxq", cwd=folder)
     assert copy(template, folder, *command, cwd=disk)[0] == 0
     written = {
@@ -131,7 +131,7 @@ def test_a_read_only_folder_is_named(template: Path, disk: Path) -> None:
     resize(disk, "rw")
 
 
-# -- A source that no update can come back to -------------------------------------------------
+# -- A source that updates cannot find again --------------------------------------------------
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def message(printed: str) -> str:
-    """Return the message after copying, from where it speaks of updates."""
+    """Return the part of the message after copying that is about updates."""
     end = printed[printed.index("Or set up git") :].splitlines()[2:]
     assert [line for line in end if len(line) >= 80] == []
     return " ".join(" ".join(end).split())
@@ -165,7 +165,7 @@ def test_a_template_without_git_is_told(template: Path, tmp_path: Path) -> None:
 def test_a_relative_source_is_told(source: Path, tmp_path: Path) -> None:
     printed = copy("source", "project", "--defaults", cwd=tmp_path)[1]
     recorded = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text())
-    if Path(recorded["_src_path"]).is_absolute():  # a newer Copier may record it so
+    if Path(recorded["_src_path"]).is_absolute():  # newer Copier may record it so
         assert message(printed).startswith("Updates need")
     else:
         assert message(printed).startswith("Updates will work only in this folder: source is a")

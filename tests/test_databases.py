@@ -30,13 +30,13 @@ def test_loads(
     tmp_path: Path,
     pytestconfig: pytest.Config,
 ) -> None:
-    """In a project's own environment, without its tests' fixtures."""
+    """In a project's environment, without its tests' fixtures."""
     shutil.copy(everything / "tests" / "postgres_server.py", tmp_path)
     for name in (module, "bench.py"):
         shutil.copy(INSIDE / name, tmp_path)
     command = (everything / ".venv" / "bin" / "pytest", "-q", "--no-cov", "-p", "no:cacheprovider")
     env = {"TEST_POSTGRES_URL": postgres_server.url, "TEST_WAREHOUSES": warehouse}
-    # What functions give is the same for every warehouse; the large run has them on both.
+    # Rows of functions are the same for each warehouse; the large run tests both.
     large = "faults" in pytestconfig.getoption("--large")
     chosen = () if large or module != LOADING else ("-k", "not function and not since")
     printed = projects.run(*command, module, *chosen, cwd=tmp_path, **env)

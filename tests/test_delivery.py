@@ -1,8 +1,8 @@
-"""From a merge to production and back: the delivery of a pipeline, run as the forge runs it.
+"""Delivery of a pipeline from a merge to production and back, as the forge runs it.
 
-The workflows' own commands run, with what their expressions give, in clones of a repository on this
-machine, against a real Prefect server and a real worker. `docker` and `gh` are programs that keep
-what they are told; in the large run `docker` is a real engine.
+The workflows' commands run with evaluated expressions, in clones of a local repository, with a real
+Prefect server and a real worker. `docker` and `gh` are stand-ins that record their arguments; in
+the large run, `docker` is a real engine.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ file.write_text(json.dumps(comments))
 
 
 def evaluate(expression: str, found: dict[str, Any]) -> Any:
-    """Return what an expression of GitHub's gives, with what its names stand for."""
+    """Evaluate an expression of GitHub, with values for its names."""
     parts = re.split(r"('[^']*')", expression)
     for at in range(0, len(parts), 2):
         text = parts[at].replace("&&", " and ").replace("||", " or ")
@@ -121,20 +121,20 @@ def evaluate(expression: str, found: dict[str, Any]) -> Any:
 
 
 def applies(rule: str, variables: dict[str, str]) -> bool:
-    """Tell whether a rule of GitLab's lets a job run."""
+    """Return whether a GitLab rule lets a job run."""
     text = rule.replace("&&", " and ").replace("||", " or ")
     text = re.sub(r"\$(\w+)", lambda name: repr(variables.get(name[1], "")), text)
     return bool(eval(text))
 
 
 def fill_in(text: Any, found: dict[str, Any]) -> str:
-    """Replace the expressions in a text."""
+    """Evaluate the expressions in a text."""
     return re.sub(r"\$\{\{(.*?)\}\}", lambda part: str(evaluate(part[1], found)), str(text))
 
 
 @dataclass
 class Forge:
-    """A repository at GitHub, with what is set up there, and its runners."""
+    """A GitHub repository with its settings and runners."""
 
     top: Path
     name: str
@@ -146,15 +146,15 @@ class Forge:
 
     @property
     def project(self) -> Path:
-        """Where somebody works on it."""
+        """A developer's clone."""
         return self.top / "user"
 
     def git(self, *words: str) -> str:
-        """Run git where somebody works."""
+        """Run git in the developer's clone."""
         return projects.run("git", *words, cwd=self.project).strip()
 
     def merge(self, tag: str = "") -> str:
-        """Commit and push what is there; the commit."""
+        """Commit and push all changes; return the commit."""
         self.git("add", "--all")
         self.git("commit", "-q", "--allow-empty", "-m", f"Make {tag}")
         if tag:
@@ -163,7 +163,7 @@ class Forge:
         return self.git("rev-parse", "HEAD")
 
     def follow(self, name: str, **env: str) -> list[list[str]]:
-        """Run commands of docs/operate.md where somebody works; what `gh` was told."""
+        """Run commands of docs/operate.md in the developer's clone; return the calls of `gh`."""
         told = self.top / "told.jsonl"
         told.write_text("")
         self.printed = ""
@@ -173,20 +173,20 @@ class Forge:
         return [json.loads(line) for line in told.read_text().splitlines()]
 
     def state(self, name: str) -> Any:
-        """Return what a stand-in keeps."""
+        """Return the records of a stand-in."""
         return json.loads((self.top / name).read_text())
 
     def run(self, workflow: str, event: str, sha: str, **given: Any) -> dict[str, str]:
-        """Run a workflow as it is on the main branch.
+        """Run a workflow of the main branch.
 
         Args:
             workflow: Its name.
-            event: What starts it.
-            sha: The commit that GitHub names.
+            event: The event that starts it.
+            sha: The commit of the event.
             **given: `inputs`, or `details` of a pull request.
 
         Returns:
-            What became of each job.
+            The result of each job.
         """
         file = self.git("show", f"origin/main:.github/workflows/{workflow}.yml")
         document = yaml.safe_load(file)
@@ -218,7 +218,7 @@ class Forge:
             wanted = "failure()" in condition or {*found["results"]} <= {"success"}
             if not wanted or not evaluate(condition, found):
                 results[name] = "skipped"
-            elif name == "tests":  # other tests run a project's own
+            elif name == "tests":  # other tests run a project's tests
                 results[name] = "success"
             else:
                 results[name] = self.do(job, found)
@@ -254,7 +254,7 @@ class Forge:
         return "success"
 
     def check_out(self, ref: str) -> Path:
-        """Bring a commit to the runner, a machine of its owner's: what did not change stays."""
+        """Check out a commit on a self-hosted runner, which keeps unchanged files."""
         work = self.top / "runner"
         if not work.exists():
             projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
@@ -265,7 +265,7 @@ class Forge:
         return work
 
     def do_script(self, script: str, work: Path, env: dict[str, str], *options: str) -> bool:
-        """Run commands in the shell; whether they end well."""
+        """Run commands in the shell; return whether they succeed."""
         env = {
             **self.env,
             "PATH": f"{self.top / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -285,17 +285,17 @@ class Forge:
         return done.returncode == 0
 
     def pipeline(self, file: Path, source: str, sha: str, *jobs: str, **given: str) -> list[str]:
-        """Run jobs of a pipeline of GitLab.
+        """Run jobs of a GitLab pipeline.
 
         Args:
-            file: Where it is.
-            source: What starts it.
+            file: Path of the pipeline.
+            source: The event that starts it.
             sha: The commit.
-            *jobs: The jobs to run, those that are started by hand too.
+            *jobs: The jobs to run, including manual ones.
             **given: More variables.
 
         Returns:
-            Those that ran and ended well.
+            The jobs that succeeded.
         """
         document = yaml.safe_load(file.read_text())
         known = {
@@ -324,7 +324,7 @@ class Forge:
                 assert environment["action"] == "verify"
                 environment = environment["name"]
             variables = {**base.get("variables", {}), **job.get("variables", {})}
-            variables.pop("UV_CACHE_DIR", None)  # what is there need not be fetched
+            variables.pop("UV_CACHE_DIR", None)  # use the existing cache
             filled = {k: string.Template(str(v)).substitute(known) for k, v in variables.items()}
             work = self.check_out(sha)
             if "build" in job.get("dependencies", ()):
@@ -337,7 +337,7 @@ class Forge:
         return ended
 
     def ask(self, path: str, **body: object) -> Any:
-        """Ask Prefect's server."""
+        """Send a request to Prefect's server."""
         request = urllib.request.Request(
             f"{self.api}/{path}",
             data=json.dumps(body).encode(),
@@ -347,7 +347,7 @@ class Forge:
             return json.load(response)
 
     def deployed(self, environment: str) -> dict[str, Any]:
-        """Return the deployments of an environment, by the name of their flow."""
+        """Return the deployments of an environment by the name of their flow."""
         wanted = {"deployments": {"tags": {"all_": [f"{self.name}-{environment}"]}}}
         flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter")}
         found = self.ask("deployments/filter", **wanted)
@@ -359,7 +359,7 @@ class Forge:
 
 
 def read_outputs(text: str) -> dict[str, str]:
-    """Read what a step has written for later ones."""
+    """Read the outputs of a step."""
     pattern = r"^(\w+)(?:=([^\n]*)|<<(\w+)\n(.*?)\n\3)$"
     found = re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
     return {one[1]: one[4] if one[3] else one[2] for one in found}
@@ -372,7 +372,7 @@ def make(
     prefect_api: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """Put a project into a repository at GitHub, with its first version, v1.0.0."""
+    """Create a repository at GitHub with a project and its first version, v1.0.0."""
 
     def made(name: str, **answers: object) -> Forge:
         top = tmp_path_factory.mktemp("forge")
@@ -398,19 +398,19 @@ def make(
 def pull_request(
     sha: str = "", repository: str = REPOSITORY, user: str = "somebody"
 ) -> dict[str, Any]:
-    """Return what GitHub says of a pull request."""
+    """Return GitHub's data for a pull request."""
     head = {"sha": sha, "repo": {"full_name": repository}}
     return {"pull_request": {"number": 7, "head": head, "user": {"login": user}}}
 
 
 def version_of(tag: str, forge: Forge) -> str:
-    """Return the version that the deployments of a tag carry."""
+    """Return the version of a tag's deployments."""
     commit = forge.git("rev-parse", f"{tag}^{{commit}}")
     return f"{tag.removeprefix('v')}+g{commit[:8]}"
 
 
 def edit(forge: Forge, **changes: Any) -> None:
-    """Change prefect.yaml: texts by others, given by name."""
+    """Replace texts in prefect.yaml."""
     file = forge.project / "prefect.yaml"
     text = file.read_text()
     for old, new in changes["texts"]:
@@ -475,7 +475,7 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
     assert done == dict.fromkeys(("tests", "staging", "production"), "success"), process.printed
     version = version_of("v1.0.0", process)
     assert process.versions("staging") == process.versions("prod") == {version}
-    # A worker has run it, and the run says so.
+    # A worker has run it, and the run has the version.
     manual = process.deployed("staging")["ingest-all-manual"]
     (run,) = process.ask("flow_runs/filter", deployments={"id": {"any_": [manual["id"]]}})
     assert (run["state_type"], run["deployment_version"]) == ("COMPLETED", version)
@@ -484,7 +484,7 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
 
 
 def installed(forge: Forge) -> str:
-    """Return the version that the worker has."""
+    """Return the version installed for the worker."""
     program = forge.top / "worker/.venv/bin" / NAME
     return projects.run(program, "--version", cwd=forge.top).strip()
 
@@ -502,7 +502,7 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     for _ in range(2):
         found = process.run("plan", "pull_request", sha, details=pull_request(sha))
         assert found == {"plan": "success", "comment": "success"}, process.printed
-    # One comment, which changes.
+    # One comment, which is updated.
     first, plan = process.state("comments.json")
     said = f"What the merge of {sha} would change:"
     assert (first, plan.startswith(f"{MARK}\n{said}\n````\n")) == ("Looks good.", True)
@@ -515,7 +515,7 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
         "Rebuilds the derived tables."
     }
 
-    # Who may not have secrets gets none; a mistake is red.
+    # Runs without access to secrets get none; a mistake fails.
     others = {"repository": "else/where"}, {"user": "dependabot[bot]"}
     for details in (pull_request(sha, **other) for other in others):
         found = process.run("plan", "pull_request", sha, details=details)
@@ -533,14 +533,14 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
 def test_older_ones_do_not_come_after_newer_ones(
     process: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With one server only, as some have it."""
+    """With only one server, as in some teams."""
     monkeypatch.delitem(process.variables, "STAGING_API_URL")
     first = process.git("rev-parse", "v1.0.0")
     sha = process.merge("v1.1.0")
     done = process.run("deploy", "push", sha)
     assert done == {"tests": "success", "staging": "skipped", "production": "success"}
     assert process.versions("prod") == {version_of("v1.1.0", process)}
-    # It was in the plan: what is not in the file goes.
+    # As planned, deployments that are not in the file are deleted.
     assert "ingest-flights" not in process.deployed("prod")
     assert installed(process) == "1.1.0"
 
@@ -550,7 +550,7 @@ def test_older_ones_do_not_come_after_newer_ones(
     assert process.versions("prod") == {version_of("v1.1.0", process)}
     assert installed(process) == "1.1.0"
 
-    # The same commit may come again, also if a tag has changed its version.
+    # The same commit can be deployed again, even if a tag has changed its version.
     process.git("tag", "-a", "-m", "Later", "v1.1.1", sha)
     process.git("push", "-q", "--tags", "origin")
     done = process.run("deploy", "push", sha)
@@ -573,7 +573,7 @@ def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch)
     assert "ingest-flights" in found
     assert found["transform"]["description"] == "Rebuilds the derived tables."
     assert installed(process) == "1.0.0"
-    # The next merge goes on from there.
+    # The next merge continues from there.
     monkeypatch.delitem(process.variables, "STAGING_API_URL")
     done = process.run("deploy", "push", process.merge("v1.2.0"))
     assert done["production"] == "success", process.printed
@@ -581,7 +581,7 @@ def test_one_dispatch_goes_back(process: Forge, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_version_without_deploy_is_refused(process: Forge) -> None:
-    """As those of projects that began before 0.7."""
+    """As in projects from before 0.7."""
     head = process.git("rev-parse", "HEAD")
     process.git("switch", "-q", "--detach", "v1.0.0")
     process.git("rm", "-q", "src/my_data_project/commands/deploy.py")
@@ -597,7 +597,7 @@ def test_a_version_without_deploy_is_refused(process: Forge) -> None:
 
 
 def test_the_version_is_that_of_the_commit(process: Forge) -> None:
-    """Without a new installation, as the one for the image has it."""
+    """Without a new installation, and as in the image."""
     code = "from my_data_project.common import runs; print(runs.version())"
 
     def version() -> str:
@@ -649,7 +649,7 @@ def test_a_run_that_fails_stops_before_production(process: Forge) -> None:
 
 
 def test_without_a_table_nothing_has_to_run(process: Forge) -> None:
-    """A project with `example=false` is green at once."""
+    """So a project with `example=false` is green at once."""
     file = process.project / "src/my_data_project/flows/tables.py"
     text = file.read_text()
     file.write_text(f"{text}\nTABLES = ()\n")
@@ -680,7 +680,7 @@ def test_a_job_that_was_cancelled_keeps_production_as_it_is(render: Render) -> N
 
 
 def test_projects_of_one_repository_have_environments_of_their_own(render: Render) -> None:
-    """Else the approval, the secrets and the queue of one would be those of the others."""
+    """Otherwise they would share approval, secrets and queue."""
     seen: list[str] = []
     for name in ("sales", "shop"):
         project = render(project_name=name, folder=f"services/{name}")
@@ -692,7 +692,7 @@ def test_projects_of_one_repository_have_environments_of_their_own(render: Rende
         ]
         seen += [job["concurrency"] for job in delivered]
         title = yaml.safe_load((project / ".github/workflows/deploy.yml").read_text())["name"]
-        assert name in title  # which the queues have
+        assert name in title  # used for the queues
         settings = (project / "docs/operations.md").read_text()
         assert f"environment `{name}-production`" in settings
     assert {*seen} == {f"${{{{ github.workflow }}}}-{one}" for one in ("staging", "production")}
@@ -716,14 +716,14 @@ def test_gitlab(process: Forge, render: Render) -> None:
     version = version_of("v1.4.0", process)
     assert process.versions("staging") == process.versions("prod") == {version}
     assert installed(process) == "1.4.0"
-    # An environment's rollback is the job of an older pipeline.
+    # GitLab's rollback runs the job of an older pipeline.
     older = process.git("rev-parse", "v1.2.0")
     assert process.pipeline(file, "push", older, "production") == ["production"], process.printed
     assert process.versions("prod") == {version_of("v1.2.0", process)}
 
 
 def deliver_images(forge: Forge) -> list[str]:
-    """Deliver two versions and go back; the images that production had."""
+    """Deliver two versions and roll back; return production's images."""
     forge.variables["PRODUCTION_API_URL"] = forge.api
     ways = [
         ("push", {}),
@@ -752,7 +752,7 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
     forge = make(f"its-{type_}", work_pool_type=type_, package_name="loads")
     images = deliver_images(forge)
     state = forge.state("images.json")
-    # Each is built once: what goes back finds it.
+    # Each image is built once; a rollback uses the existing one.
     versions = [version_of(tag, forge) for tag in ("v1.0.0", "v1.1.0")]
     named = [f"{IMAGE}:{version.replace('+', '-')}" for version in versions]
     assert state == {
@@ -764,7 +764,7 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
         "pushed": [named[0], images[0], named[1], images[1]],
     }
 
-    # The image that is deployed is no difference in a plan.
+    # The deployed image does not count as a difference in a plan.
     file = "environments/staging.env"
     words = ("uv", "run", "-q", "--reinstall-package", forge.name, "--env-file", file, forge.name)
     projects.run(
@@ -779,7 +779,7 @@ def test_each_version_has_an_image(type_: str, make: Any) -> None:
     assert (plan.count(" change "), "job_variables" in plan) == (1, False)
     assert f"replaces {versions[1]}" in plan
 
-    # A project of before, whose prefect.yaml names one image for all versions.
+    # An older project, whose prefect.yaml names one image for all versions.
     edit(forge, texts=[("{{ $LOADS_IMAGE }}", "loads:latest")])
     done = forge.run("deploy", "push", forge.merge())
     assert done == {
@@ -804,7 +804,7 @@ def test_gitlab_s_images(make: Any) -> None:
     built = [[image, named, f"VERSION={version_of('v1.0.0', forge)}"]]
     pushed = [named, image]
     assert forge.state("images.json") == {"token": "its-own", "built": built, "pushed": pushed}
-    # A tag of the same commit changes its version, and not its image.
+    # A tag of the same commit changes its version, but not its image.
     forge.git("tag", "-a", "-m", "Later", "v1.0.1")
     forge.git("push", "-q", "--tags", "origin")
     assert forge.pipeline(file, "push", sha, "production") == ["production"], forge.printed

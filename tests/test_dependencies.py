@@ -1,4 +1,4 @@
-"""The bounds of generated projects, at both ends: too much for the gate, run on demand."""
+"""Lowest and newest dependencies of generated projects; too slow for the gate, run on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESOLUTIONS = {
 def test_both_ends_of_the_bounds_work(
     kind: str, resolution: str, project: Render, prefect_api: str, tmp_path: Path
 ) -> None:
-    """With the lowest versions that `pyproject.toml` allows, and with the newest of today."""
+    """With the lowest versions that `pyproject.toml` allows, and with the newest ones."""
     folder = project(project_kind=kind, **PROJECTS[kind])
     options = RESOLUTIONS[resolution]
     projects.run("uv", "sync", "-q", *options, cwd=folder, UV_PYTHON=require_python("3.13"))
@@ -57,7 +57,7 @@ def test_the_newest_python_of_its_ci_works(
 
 
 def report_of_expired(template: Path) -> str:
-    """Return what the weekly job prints about a template."""
+    """Return the weekly job's report about a template."""
     script = projects.ROOT / "scripts" / "expired_bounds.py"
     return projects.run("uv", "run", "-q", script, template, cwd=projects.ROOT, check=False)
 
@@ -89,7 +89,7 @@ def test_lists_of_pythons_that_fall_behind_are_reported(tmp_path: Path) -> None:
 
 
 def test_every_dependency_has_a_lower_bound_and_a_reason() -> None:
-    """A bound without a reason is one that nobody dares to change."""
+    """Nobody dares to change a bound without a reason."""
     folder = projects.ROOT / "includes" / "pyproject"
     paths = [
         path for name in ("dependencies", "extras", "dev") for path in folder.glob(f"*/{name}.toml")

@@ -1,4 +1,4 @@
-"""Derived tables on DuckDB, PostgreSQL and files, in a project's own environment."""
+"""Derived tables on DuckDB, PostgreSQL and files, in a project's environment."""
 
 from __future__ import annotations
 

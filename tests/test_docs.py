@@ -1,4 +1,4 @@
-"""The documentation builds strictly, and no link of the repository leads nowhere."""
+"""The documentation builds in strict mode, and no link in the repository is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)|<img[^>]*
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors that GitHub and MkDocs make from headings."""
+    """Return the anchors that GitHub and MkDocs create for headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {heading.strip().replace(" ", "-") for heading in plain}
@@ -41,7 +41,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_contributing_names_each_test_and_helper() -> None:
-    """By the feature, so that a newcomer finds them."""
+    """By feature, so that newcomers find them."""
     tests = projects.ROOT / "tests"
     table = (projects.ROOT / "CONTRIBUTING.md").read_text().partition("| Feature |")[2]
     files = {path.stem for path in tests.glob("*.py")} - {"conftest"}

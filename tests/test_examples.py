@@ -12,7 +12,7 @@ import examples
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Read what a folder of projects has, but for what tools leave in it."""
+    """Read the files in a folder of projects, except those that tools create."""
     listed = (path for path in folder.rglob("*") if path.is_file())
     ignored = {".venv", "__pycache__", ".ruff_cache", ".pytest_cache"}
     return {
@@ -23,7 +23,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_examples_are_what_the_template_renders(template: Path, tmp_path: Path) -> None:
-    """Renew them with `uv run poe examples`, and commit the difference."""
+    """Render them again with `uv run poe examples`, and commit the difference."""
     examples.render(template, tmp_path)
     fresh, published = content(tmp_path), content(examples.FOLDER)
     stale = {name for name in fresh | published if fresh.get(name) != published.get(name)}
@@ -31,7 +31,7 @@ def test_examples_are_what_the_template_renders(template: Path, tmp_path: Path) 
 
 
 def test_git_ignores_nothing_of_the_examples() -> None:
-    """Each has a `.gitignore` of its own, which counts for this repository too."""
+    """The `.gitignore` of each example also applies to this repository."""
     words = ("ls-files", "--others", "--ignored", "--exclude-standard", "--", "examples")
     ignored = projects.run("git", *words, cwd=projects.ROOT).splitlines()
     names = content(examples.FOLDER)

@@ -1,4 +1,4 @@
-"""Faults in the middle of an ingestion: afterwards, a run again equals a clean run."""
+"""Faults during an ingestion: after a repeated run, the result equals that of a clean run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENCODING = "ENCODING '{}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
 
 @pytest.fixture
 def inside(tmp_path: Path) -> Path:
-    """Give a test a folder with the scripts that run inside the project."""
+    """A folder with the scripts that run inside the project."""
     folder = tmp_path / "inside"
     folder.mkdir()
     for script in ("stores.py", "kills.py", "faults.py"):
@@ -44,11 +44,11 @@ def inside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def script(everything: Path, inside: Path, postgres_server: Any) -> Any:
-    """Run one of the scripts with the project's Python; return what it printed."""
+    """Run a script with the project's Python; return its output."""
 
     def run(name: str, *words: str, **env: str) -> str:
         python = everything / ".venv" / "bin" / "python"
-        # The scripts fork, and the jemalloc of Arrow dies in threads of such a child.
+        # The scripts fork, and Arrow's jemalloc crashes in threads of a forked child.
         pool = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
         env = {"TEST_POSTGRES_URL": postgres_server.url, **pool, **env}
         return projects.run(python, inside / name, *words, cwd=inside, **env)
@@ -60,7 +60,7 @@ def script(everything: Path, inside: Path, postgres_server: Any) -> Any:
 def test_killed_at_any_point_and_run_again(
     kind: str, script: Any, pytestconfig: pytest.Config
 ) -> None:
-    """Full, incremental, append with and without a cursor, and a function's rows."""
+    """Modes full, incremental, append with and without a cursor, and a function's rows."""
     kills = 60 if "faults" in pytestconfig.getoption("--large") else 4
     found = json.loads(script("kills.py", kind, str(kills), SEED).splitlines()[-1])
     assert len(found) == 5
@@ -76,7 +76,7 @@ def test_several_runs_at_once(kind: str, script: Any) -> None:
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """Mount a disk of 64 MiB that every user may write to, or skip the test."""
+    """Mount a disk of 64 MiB that all users may write to, or skip the test."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small disk")
     folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
@@ -94,8 +94,8 @@ def small_disk() -> Iterator[Path]:
     ("what", "message"),
     [
         ("duckdb", "large in duckdb:///.*: .*No space left on device. Make room, then run it"),
-        # The table's file, or the log that is written ahead of it: what is full first differs.
-        # In the large run: a checkpoint that comes meanwhile can take the shared server along.
+        # Either the table's file or the write-ahead log is full first.
+        # Only in the large run: a checkpoint at that time can crash the shared server.
         pytest.param(
             "postgresql",
             "large in postgresql://.*: .*(could not extend file|No space left).* Make room, then",
@@ -110,7 +110,7 @@ def small_disk() -> Iterator[Path]:
 def test_a_full_disk_is_one_clear_error(
     what: str, message: str, script: Any, small_disk: Path
 ) -> None:
-    """In the warehouse, and where rows wait to be loaded."""
+    """In the warehouse, and in the folder for extracted rows."""
     printed = script("faults.py", "full_disk", what, str(small_disk))
     assert re.search(f"^PermanentError: {message}", printed, re.MULTILINE), printed
     assert "full disk: fine" in printed
@@ -122,7 +122,7 @@ def test_a_full_disk_is_one_clear_error(
 def test_a_database_goes_away_in_the_middle(
     way: str, script: Any, prefect_api: str, postgres_server: Any
 ) -> None:
-    """The flow run tries again by itself and completes; no row is lost or doubled."""
+    """The flow run retries and completes; no row is lost or duplicated."""
     server = postgres_server
     restart = [*server.user, str(server.programs / "pg_ctl"), "-D", str(server.data), "-l"]
     restart += [str(server.folder / "log"), "-o", server.options]
@@ -194,14 +194,14 @@ def test_a_pooler_in_transaction_mode(script: Any, pgbouncer: str) -> None:
     ("source", "kind", "loading"),
     [
         pytest.param("postgresql", "postgresql", 1000, marks=LARGE),
-        # DuckDB works on 2,048 rows at a time, and keeps what its memory limit allows.
+        # DuckDB processes 2,048 rows at a time, and caches up to its memory limit.
         pytest.param("sqlite", "duckdb", None, marks=LARGE),
     ],
 )
 def test_memory_is_bounded_by_bytes(
     source: str, kind: str, loading: int | None, script: Any, pytestconfig: pytest.Config
 ) -> None:
-    """Rows of 400 kB: 240 MB in the gate, 1.2 GB else."""
+    """Rows of 400 kB: 240 MB in the gate, 1.2 GB in the large run."""
     rows = 3000 if "faults" in pytestconfig.getoption("--large") else 600
     printed = script("faults.py", "wide", source, kind, str(rows), "400000")
     found = json.loads(printed.splitlines()[-1])
@@ -236,11 +236,11 @@ COUNTED = "SELECT count(*), count(DISTINCT (time_hour, carrier, flight)) FROM ra
 def own_server(
     everything: Path, migrated: Path, prefect_api: str, tmp_path: Path
 ) -> Iterator[Server]:
-    """A Prefect server that a test may kill, and start again once."""
+    """A Prefect server that a test may kill and restart once."""
     server = Server(migrated, python=str(everything / ".venv" / "bin" / "python"))
     server.start()
     server.wait()
-    server.migrated = tmp_path / "none.db"  # From now on it keeps its own database.
+    server.migrated = tmp_path / "none.db"  # Keep its own database from now on.
     yield server
     server.stop()
 
@@ -249,12 +249,12 @@ def own_server(
 def test_the_prefect_server_goes_away_in_the_middle(
     way: str, everything: Path, sources: dict[str, str], own_server: Server, tmp_path: Path
 ) -> None:
-    """A run waits for its server; without it, what it loaded stays, and nothing is doubled."""
+    """A run waits for the server; without it, loaded rows stay, and none is duplicated."""
     python = everything / ".venv" / "bin" / "python"
     (tmp_path / "run.py").write_text(FLOW_RUN)
     settings = {**sources, "PREFECT_API_URL": own_server.url}
     retries = {} if way == "restarted" else {"PREFECT_CLIENT_MAX_RETRIES": "1"}
-    # Somebody else has the file open, so that the run waits in the middle.
+    # Another process has the file open, so that the run waits in the middle.
     with warehouse_files.held(everything, settings[f"{PREFIX}WAREHOUSE_URL"]):
         started = child_processes.start(
             [str(python), "run.py", "in the middle"],
@@ -316,7 +316,7 @@ time.sleep(600)
 def test_servers_end_with_a_killed_run(
     everything: Path, migrated: Path, postgres_server: Any, prefect_api: str, tmp_path: Path
 ) -> None:
-    """PostgreSQL, which leaves the process that starts it, and Prefect's server."""
+    """PostgreSQL, which detaches from its parent process, and Prefect's server."""
     (tmp_path / "run.py").write_text(KILLED)
     modules = (Path(postgres.__file__).parent, Path(child_processes.__file__).parent)
     env = projects.clean_environment(PYTHONPATH=os.pathsep.join(map(str, modules)))
@@ -339,7 +339,7 @@ def test_killed_flow_runs_and_run_again(
     postgres_server: Any,
     tmp_path: Path,
 ) -> None:
-    """Real runs, killed at random moments: Prefect still sees them running, the next completes."""
+    """Runs killed at random moments: Prefect still shows them as running, the next completes."""
     dice = random.Random(SEED)
     python = everything / ".venv" / "bin" / "python"
     (tmp_path / "run.py").write_text(FLOW_RUN)

@@ -1,4 +1,4 @@
-"""The gate itself: on a fresh machine, started in the background, or killed in the middle."""
+"""The gate itself: on a new machine, in the background, and killed in the middle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def program(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str | None]:
-    """Look for the Python with some folders at the beginning of PATH, in another HOME."""
+    """Find the Python with some folders at the beginning of PATH, and another HOME."""
     monkeypatch.delenv("PYENV_ROOT", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -59,7 +59,7 @@ def test_a_shim_that_fails_is_no_interpreter(
 
 
 def test_pyenv_is_found_by_its_shims(find: Callable[..., str | None], tmp_path: Path) -> None:
-    """Its versions need not be active, nor in HOME."""
+    """Its versions need not be active or in HOME."""
     program(tmp_path / "pyenv" / "shims" / f"python{FUTURE}", SHIM)
     versions = tmp_path / "pyenv" / "versions"
     made = [
@@ -95,7 +95,7 @@ def test_uv_finds_each_python_in_every_test(version: str, tmp_path: Path) -> Non
 
 
 def test_children_of_a_run_in_the_background_get_default_signals() -> None:
-    """What `nohup … &` ignores, and what CI systems do: Prefect's worker ends by an interrupt."""
+    """`nohup … &` and CI systems ignore interrupts, which Prefect's worker needs to end."""
     child = "import signal; print([signal.getsignal(one) for one in (2, 3, 15)])"
     lines = [
         "import child_processes, signal, subprocess, sys",
@@ -141,7 +141,7 @@ def test_what_does_not_end_is_killed_with_its_children() -> None:
 
 
 def test_a_command_that_does_not_end_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when only a child of it is left, which holds its output open."""
+    """Even if only a child is left that keeps its output open."""
     monkeypatch.setattr(projects, "RUN_SECONDS", 1)
     began = time.monotonic()
     with pytest.raises(TimeoutError, match=r"(?s)longer than 1 s:\nhere"):

@@ -1,4 +1,4 @@
-"""Each sentence of a pipeline's docs/guarantees.md names a test that holds it."""
+"""For each sentence of a pipeline's docs/guarantees.md there is a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 
 
 def sentences(page: str) -> list[str]:
-    """Return the sentences and the rows of tables of a page, without headings."""
+    """Return the sentences and table rows of a page, without headings."""
     found: list[str] = []
     for part in re.split(r"\n\n|\n(?=\|)|\n(?=[-\d])", page):
         text = " ".join(part.split())
@@ -31,7 +31,7 @@ def test_each_sentence_is_held_by_a_test(render: Render) -> None:
     plain = " ".join(page.split())
     assert [words for words, _ in LISTED if words not in plain] == []
     held = {words for words, _ in LISTED}
-    # Headers of tables, and what only explains the sentence before it.
+    # Table headers, and sentences that only explain the previous one.
     explained = (
         *("| In the source", "| Fault", "| Source", "A test of the template", "New rows are read"),
         *("So the watermark", "The error names", "They may be on other", "Across machines"),

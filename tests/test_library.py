@@ -1,4 +1,4 @@
-"""Generated task libraries, used for real: their gates, a local index, consumers of their wheel."""
+"""Generated task libraries in use: their checks, a local package index, users of the wheel."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ tool = projects.tool
 def library(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Give the default library; tests may run it but not change it."""
+    """The default library; tests may run it but not change it."""
     folder = tmp_path_factory.mktemp("library") / "my-task-library"
     return prepared(render(**LIBRARY, features=["docs"]), folder, environments, "3.11")
 
@@ -85,7 +85,7 @@ def test_what_is_not_chosen_leaves_no_trace(extras: list[str], ci: str, render: 
     }
     unwanted = [TRACES[name] for name in TRACES if name not in extras]
     if "ml" in extras:
-        # Models learn from tables, so this extra brings pandas along.
+        # Models are trained on tables, so this extra includes pandas.
         unwanted = [pattern.removeprefix("pandas|pandera|") for pattern in unwanted]
     for path, text in shown.items():
         for pattern in unwanted:
@@ -112,7 +112,7 @@ def test_an_extra_of_another_kind_is_refused(
 def distributions(project: Path) -> list[Path]:
     """Build a wheel and an sdist from a clean tree."""
     if not (project / "dist").exists():
-        # The lock file is for the user to commit; untracked, it would change the version.
+        # Commit the lock file as users do: untracked files would change the version.
         projects.run("git", "add", "--all", cwd=project)
         projects.run("git", "commit", "-qm", "Lock", "--allow-empty", cwd=project)
         projects.run("git", "tag", "-f", "v0.2.0", cwd=project)
@@ -121,7 +121,7 @@ def distributions(project: Path) -> list[Path]:
 
 
 def needs(required: list[str], extra: str | None) -> set[str]:
-    """Return the names of what an extra requires, or of what is required always."""
+    """Return the names of an extra's requirements, or of those without an extra."""
     found: dict[str | None, set[str]] = {}
     for entry in required:
         marker = re.search(r"extra == ['\"](\w+)['\"]", entry)
@@ -145,7 +145,7 @@ def test_nothing_but_its_own_needs_is_imposed_on_users(
     required = metadata.get_all("Requires-Dist") or []
     always = {"prefect", "pydantic", "pydantic-settings", "httpx", "fsspec"}
     assert needs(required, None) == always
-    # A bound that Prefect does not need would be one that users cannot lift.
+    # Users could not remove an unnecessary bound.
     bounded = [Requirement(entry) for entry in required if "<" in entry]
     assert {need.name for need in bounded if need.marker is None} == {"prefect"}
     assert not {"fastapi", "sqlalchemy"} & {Requirement(entry).name for entry in required}
@@ -234,7 +234,7 @@ def test_the_reference_has_a_namespace_of_one_s_own(
 def test_without_the_first_namespaces_all_stays_green(
     project: Render, environments: Environments
 ) -> None:
-    """Deleted by hand: no test of what all namespaces share needs one of them."""
+    """Deleted by hand: no shared test needs one of them."""
     folder = project(**LIBRARY)
     tests = ("download", "transform", "ml", "examples")
     for name in ("src/my_task_library/data", "src/my_task_library/ml", "examples"):
@@ -247,7 +247,7 @@ def test_without_the_first_namespaces_all_stays_green(
     readme.write_text(re.sub(rows, "", readme.read_text()))
     tool(folder, "ruff", "check", ".")
     tool(folder, "pyrefly", "check")
-    # What has gone is for the changelog to tell, which is not what this is about.
+    # Without the tests of the changelog, which has to name removals.
     printed = tool(folder, "pytest", "-q", "--no-cov", "-k", "not add and not changelog")
     assert " passed" in printed
 
@@ -268,7 +268,7 @@ def test_a_new_tag_is_a_new_version(project: Render, environments: Environments)
 
 @pytest.fixture(scope="session")
 def index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A package index on this machine, to which the library was published; its simple API."""
+    """A local package index with the published library; yields the URL of its simple API."""
     folder = tmp_path_factory.mktemp("index")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -281,14 +281,14 @@ def index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         wait_for(f"{url}/simple/")
         publish = ["uv", "publish", "--publish-url", f"{url}/", "--username", "a"]
         publish += ["--password", "b", "--check-url", f"{url}/simple/"]
-        for _ in range(2):  # the second time there is nothing left to publish
+        for _ in range(2):  # the second time, nothing is left to publish
             projects.run(*publish, *distributions(library), cwd=library)
         assert len(list(folder.iterdir())) == 2
         yield f"{url}/simple/"
 
 
 def wait_for(url: str) -> None:
-    """Return when a server answers."""
+    """Wait until a server answers."""
     for _ in range(600):
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url, timeout=1).close()
@@ -299,28 +299,28 @@ def wait_for(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def plain(index: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean environment with the published library and no extra; do not change it.
+    """An environment with the published library and no extra; do not change it.
 
-    Prefect's server, on which it runs flows, is elsewhere: it needs no bounds.
+    It uses a Prefect server elsewhere, so it needs no bounds for the server.
     """
     folder = tmp_path_factory.mktemp("consumer")
     made = ("uv", "venv", "-q", "--relocatable", "-p", require_python("3.11"), "env")
     projects.run(*made, cwd=folder)
     install = ("uv", "pip", "install", "-q", "--python", "env", "--index", index)
     projects.run(*install, "my-task-library==0.2.0", cwd=folder)
-    # What each consumer imports is compiled once.
+    # Compile modules that all consumers import.
     projects.run("env/bin/python", "-c", "import prefect.main, my_task_library.data", cwd=folder)
     return folder / "env"
 
 
 def consumer(folder: Path, plain: Path, index: str, *requirements: str) -> Path:
-    """Make an environment with the published library; return its Python.
+    """Create an environment with the published library; return its Python.
 
     Args:
-        folder: Where it shall stand.
-        plain: The one that it starts as.
-        index: Where the library is published.
-        *requirements: What is installed then.
+        folder: Folder for the environment.
+        plain: The environment to copy.
+        index: URL of the package index.
+        *requirements: Requirements to install.
     """
     folder.mkdir(exist_ok=True)
     shutil.copytree(plain, folder / "env", symlinks=True, copy_function=os.link)
@@ -401,7 +401,7 @@ def test_a_consumer_without_extras(
             f"This needs {module}, which comes with the extra {extra!r}:"
             f" pip install 'my-task-library[{extra}]'\n"
         ) in printed
-    # Nothing that only those who work on the library need.
+    # No commands for the library's developers.
     assert not [path for path in (tmp_path / "env" / "bin").iterdir() if "task" in path.name]
     (package,) = (tmp_path / "env").glob("lib/*/site-packages/my_task_library")
     assert {path.name for path in package.iterdir()} - {"__pycache__"} == {
@@ -528,7 +528,7 @@ def test_numbers_are_those_of_decimal(texts, kind):
 
 
 def test_tables_are_read_exactly(library: Path, tmp_path: Path) -> None:
-    """By Python's own csv and decimal, on what nobody thought of."""
+    """Compared with Python's csv and decimal, on generated input."""
     (tmp_path / "test_exactly.py").write_text(EXACTLY)
     python = library / ".venv" / "bin" / "python"
     command = ("uv", "run", "-q", "--no-project", "--python", python, "--with", "hypothesis")
@@ -580,7 +580,7 @@ def test_a_pipeline_that_pins_it(
     pipeline = tmp_path / "my-data-project"
     shutil.copytree(render(), pipeline)
     environments.sync(pipeline)
-    # With the resolution that a pipeline brings; pinned as a team would, from its own index.
+    # With a pipeline's dependencies; pinned, from the team's index.
     add = ("uv", "add", "-q", "--index", f"team={index}", "my-task-library==0.2.0")
     projects.run(*add, cwd=pipeline, UV_PYTHON=require_python("3.11"))
     locked = tomllib.loads((pipeline / "uv.lock").read_text())["package"]
@@ -655,7 +655,7 @@ download_data.with_options(retries=0)("https://example.com/one.csv", 2)
 def test_its_types_reach_its_users(
     plain: Path, index: str, prefect_api: str, tmp_path: Path
 ) -> None:
-    """By every checker, in each way to call a task; what they say is true when it runs."""
+    """For each type checker and each way to call a task; the types are right at run time."""
     python = consumer(tmp_path, plain, index)
     (tmp_path / "typed.py").write_text(TYPED)
     projects.check_types(tmp_path / "typed.py", python=python)
@@ -669,7 +669,7 @@ def test_its_types_reach_its_users(
 
 
 def test_pip_installs_it(plain: Path, index: str, tmp_path: Path) -> None:
-    """From the index, and nothing else: what it needs is there and fits."""
+    """From the index only: all requirements are available and compatible."""
     python = consumer(tmp_path, plain, index)
     projects.run(
         "uv", "pip", "uninstall", "-q", "--python", python, "my-task-library", cwd=tmp_path
@@ -734,7 +734,7 @@ print(*metadata.files(sys.argv[1]), sep="\\n")
 def test_both_ends_of_what_it_asks_for(
     resolution: str, index: str, prefect_api: str, tmp_path: Path
 ) -> None:
-    """In an environment of a user, with the lowest version of each thing that it needs."""
+    """In a user's environment, with the lowest version of each requirement."""
     made = ("uv", "venv", "-q", "-p", require_python("3.12"), "env")
     projects.run(*made, cwd=tmp_path)
     python = tmp_path / "env" / "bin" / "python"

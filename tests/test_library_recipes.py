@@ -46,7 +46,7 @@ MODULES = [
 def project(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A library with the modules of all recipes in a namespace, and the extra that one needs."""
+    """A library with the modules of all recipes in a namespace, and the extra for one of them."""
     folder = tmp_path_factory.mktemp("recipes") / "my-task-library"
     shutil.copytree(render(project_kind="library", extras=[]), folder)
     environments.sync(folder)
@@ -85,10 +85,10 @@ def test_the_recipes_pass_the_guards_of_namespaces(project: Path) -> None:
 
 
 class Service:
-    """A web service with what the recipes ask for; it remembers what it was asked.
+    """A web service for the recipes; it records requests.
 
     Args:
-        address: Where it is.
+        address: Its address.
     """
 
     def __init__(self, address: str) -> None:
@@ -100,7 +100,7 @@ class Service:
         self.lock = threading.Lock()
 
     def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, object]:
-        """Return the status and the body of an answer."""
+        """Return status and body of a response."""
         kind, _, name = path.strip("/").partition("/")
         match kind:
             case "stations":
@@ -116,7 +116,7 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """Give a test its own service."""
+    """A new service."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -129,7 +129,7 @@ def service() -> Iterator[Service]:
                 found.asked[split.path] += 1
                 login = self.headers.get("Authorization", "").removeprefix("Basic ")
                 found.logins.append(base64.b64decode(login).decode())
-            # Long enough for one call too many to be seen on a busy machine; later ones are quick.
+            # Slow enough to see one call too many on a busy machine; later ones are fast.
             if found.asked.total() <= 32:
                 time.sleep(found.seconds)
             status, body = found.answer(split.path, parse_qs(split.query))
@@ -154,7 +154,7 @@ def service() -> Iterator[Service]:
 
 
 def run(project: Path, code: str, *words: str, **env: str) -> tuple[Any, str]:
-    """Run code with the examples importable; return what it gave to `tell`, and all it printed."""
+    """Run code that can import the examples; return its arguments of `tell`, and its output."""
     head = "import json, sys\ntell = lambda it: print('TOLD' + json.dumps(it))\n"
     path = str(project / "examples")
     printed = tool(project, "python", "-c", head + code, *words, PYTHONPATH=path, **env)
@@ -240,7 +240,7 @@ def test_secrets(project: Path, service: Service, prefect_api: str, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def bucket(project: Path, prefect_api: str) -> Iterator[Any]:
-    """An empty bucket of a local S3, which the block `archive` names, made as the recipe says."""
+    """An empty bucket of a local S3 for the block `archive`, created as in the recipe."""
     import boto3
 
     with s3_server() as url:
@@ -294,16 +294,16 @@ tell(read_heights.read_heights(sys.argv[1], sys.argv[2].split()))
 
 
 def test_caching(project: Path, service: Service, prefect_api: str, tmp_path: Path) -> None:
-    """A run in another process finds what one before it kept."""
+    """A run in another process uses the cached result of an earlier one."""
     env = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(tmp_path / "one")}
     ask = functools.partial(run, project, HEIGHTS)
     assert ask(service.address, "roof cellar roof", **env)[0] == [101.5, 101.5, 101.5]
     assert service.asked == {"/heights/roof": 1, "/heights/cellar": 1}
-    # The address is not in the key; another place is another key.
+    # The host is not part of the key, but the place is.
     localhost = service.address.replace("127.0.0.1", "localhost")
     assert ask(localhost, "roof attic", **env)[0] == [101.5, 101.5]
     assert service.asked == {"/heights/roof": 1, "/heights/cellar": 1, "/heights/attic": 1}
-    # What was kept for a second is asked for again.
+    # A result that was cached for a second is requested again.
     assert ask(service.address, "tower", "0.01", **env)[0] == [101.5]
     assert ask(service.address, "tower", **env)[0] == [102.5]
     code = HEIGHTS.replace("sys.argv[2].split()", "sys.argv[2].split(), renew=True")
@@ -345,7 +345,7 @@ tell(both())
 def test_the_trap_that_the_page_names_is_there(
     project: Path, prefect_api: str, tmp_path: Path
 ) -> None:
-    """When this fails, Prefect has mended it: take the sentence out."""
+    """If this fails, Prefect has fixed it: remove the sentence."""
     env = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(tmp_path)}
     assert run(project, TRAP, **env)[0] == [6, 6]
 
@@ -361,7 +361,7 @@ tell(locate_all(sys.argv[1], addresses))
     "count", [100, pytest.param(1000, marks=pytest.mark.large("combinations"))]
 )
 def test_mapping(count: int, project: Path, service: Service, prefect_api: str) -> None:
-    """Eight at a time, which is seen by the service; those that fail take no other with them."""
+    """Eight at a time, as the service sees; failures do not affect other tasks."""
     service.seconds = 1
     env = {"PREFECT_API_URL": prefect_api, "PREFECT_LOGGING_LEVEL": "WARNING"}
     told, printed = run(project, MAPPING, service.address, str(count), **env)
@@ -391,7 +391,7 @@ def test_a_limit_holds_for_all_runs(
     env = {"PREFECT_API_URL": prefect_api}
     command = "gcl create geocoder --limit 3"
     assert f"`prefect {command}`" in recipes.read("mapping.md")
-    tool(project, "prefect", *command.split(), check=False, **env)  # the second test finds it
+    tool(project, "prefect", *command.split(), check=False, **env)  # it exists in the second test
     words = (service.address, "geocoder", str(count))
     with futures.ThreadPoolExecutor() as pool:
         runs = [pool.submit(run, project, LIMITED, *words, **env) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Two projects in one repository, set up and updated by the commands of docs/monorepo.md."""
+"""Two projects in one repository, set up and updated with the commands of docs/monorepo.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def document(name: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Let `uvx` take what the tests have."""
+    """Let `uvx` use the tests' packages."""
     folder = tmp_path_factory.mktemp("tools")
     uvx = shutil.which("uvx")
     assert uvx
@@ -59,7 +59,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def repository(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline that uses a library, in one workspace; tests leave it as it is committed."""
+    """A pipeline that uses a library, in one workspace; tests restore the committed state."""
     top = tmp_path_factory.mktemp("monorepo") / "company"
     top.mkdir()
     projects.run("git", "init", "-qb", "main", cwd=top)
@@ -68,14 +68,14 @@ def repository(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         projects.run(*words, cwd=top, TEMPLATE=str(source))
     projects.run("uv", "add", "-q", "--no-sync", "toolbox", cwd=top / SALES)
     for project in (SALES, TOOLBOX):
-        # Without these copies the check fails, and makes them.
+        # Without these copies, the check fails and creates them.
         assert "workflows are at the top" in projects.run(*RUN_HOOK, cwd=top / project, check=False)
     commit(top, "Start")
     return top
 
 
 def build(project: Path) -> str:
-    """Build a project and return the version that its files carry."""
+    """Build a project and return the version in the names of its files."""
     shutil.rmtree(project / "dist", ignore_errors=True)
     projects.run("uv", "build", "-q", "--out-dir", "dist", cwd=project)
     sdist = next(project.glob("dist/*.tar.gz")).name
@@ -119,7 +119,7 @@ def test_one_lock_and_one_environment(repository: Path) -> None:
     locks = {path.relative_to(repository) for path in repository.rglob("uv.lock")}
     assert locks == {Path("uv.lock")}
     assert not (repository / SALES / ".venv").exists()
-    # A new tag is a new version, though it lies above the project.
+    # A new tag is a new version, even though .git is above the project.
     projects.run("git", "tag", "--delete", "sales-v1.2.3", cwd=repository)
     projects.run("git", "tag", "sales-v1.3.0", cwd=repository)
     assert (
@@ -129,7 +129,7 @@ def test_one_lock_and_one_environment(repository: Path) -> None:
 
 
 def steps(file: Path, job: str, top: Path, containing: str = "", **env: str) -> None:
-    """Run the commands of a job that contain a word, where GitHub would."""
+    """Run the commands of a job that contain a word, in GitHub's working directory."""
     workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
     folder = top / workflow["defaults"]["run"]["working-directory"]
     commands = [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
@@ -153,7 +153,7 @@ def test_workflows_run_at_the_top(repository: Path) -> None:
     )
     assert {rule["dependency-name"] for rule in rules} == set(used)
     (repository / ".github/dependabot.yml").unlink()
-    # GitHub takes workflows of one name for one: the later run would cancel the other's.
+    # GitHub treats workflows with the same name as one: a later run would cancel the other.
     read = {path.name: yaml.safe_load(path.read_text()) for path in workflows.iterdir()}
     assert len({workflow["name"] for workflow in read.values()}) == len(read)
     for name, folder in (("sales", SALES), ("toolbox", TOOLBOX)):
@@ -187,7 +187,7 @@ def test_a_copy_that_is_forgotten_fails_the_check(repository: Path) -> None:
     assert (repository / copy).read_text() == file.read_text()
     projects.run("git", "add", "--all", cwd=repository)
     projects.run(*words, cwd=repository / TOOLBOX)
-    # Whatever the others have not added.
+    # Changes that others have not staged.
     append(repository / ".github/workflows/sales-ci.yml", "# another's\n")
     projects.run(*words, cwd=repository / TOOLBOX)
     projects.run("git", "reset", "-q", "--hard", cwd=repository)
@@ -236,7 +236,7 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
     file = tmp_path / parent["sales"]["trigger"]["include"]
     assert parent["sales"]["variables"] == {"PARENT_PIPELINE_SOURCE": "$CI_PIPELINE_SOURCE"}
     child = yaml.safe_load(file.read_text())
-    # What started a child is its parent, whatever started that.
+    # For a child pipeline, the source is its parent, not the original event.
     assert "workflow" not in child
     assert (
         re.findall(r"\$\w*PIPELINE_SOURCE", file.read_text().partition("stages:")[2])
@@ -258,7 +258,7 @@ def test_gitlab_starts_a_pipeline_for_each(render: Render, tmp_path: Path) -> No
 
 @pytest.mark.large("combinations")
 def test_an_image_takes_the_versions_of_the_lock(repository: Path, tmp_path: Path) -> None:
-    """The commands of the Dockerfile, in what the build sees."""
+    """Runs the Dockerfile's commands in the build context."""
     dockerfile = (repository / TOOLBOX / ".." / SALES / "Dockerfile").read_text()
     assert "    uv lock && \\\n    uv sync --locked" in dockerfile
     assert 'VERSION="${VERSION#sales-v}"' in dockerfile
@@ -281,7 +281,7 @@ def test_what_is_no_folder_is_refused(folder: str, template: Path, tmp_path: Pat
 
 
 def test_a_project_learns_where_it_stands(source: Path, tmp_path: Path) -> None:
-    """By the command that `post_copy.py` prints."""
+    """With the command that `post_copy.py` prints."""
     top = tmp_path / "top"
     words = ("uvx", "copier", "copy", "-q", "--defaults", source, top / SALES)
     projects.run(*words, cwd=tmp_path)

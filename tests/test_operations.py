@@ -1,7 +1,7 @@
-"""Deployments as a user makes and runs them: environments, triggers, alerts, backfills.
+"""Deployments in use: environments, triggers, alerts, backfills.
 
-One project is deployed three times from its files as they are, and real workers run it
-against a real server. The runs share what they can: each one costs seconds.
+A project is deployed three times from its unchanged files, and real workers run it with a real
+server. The tests share runs, because each takes seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WAIT_SECONDS = 600
 
 
 class Slack:
-    """A webhook that remembers what was posted."""
+    """A webhook that records messages."""
 
     def __init__(self) -> None:
         posted = self.posted = []
@@ -49,7 +49,7 @@ class Slack:
                 self.end_headers()
 
             def log_message(self, *_args: object) -> None:
-                """Keep the tests' output clean."""
+                """Print nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hunter2"
@@ -57,12 +57,12 @@ class Slack:
         threading.Thread(**serving, daemon=True).start()
 
     def one(self, start: str) -> str:
-        """Wait for the message that starts so."""
+        """Wait for a message that starts with a text."""
         return wait_for(lambda: next((m for m in self.posted if m.startswith(start)), None), start)
 
 
 def wait_for(find: Callable[[], Any], what: str) -> Any:
-    """Return what is found once it is; fail when it does not come."""
+    """Call a function until it returns something, and return that; fail after a while."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (found := find()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -71,7 +71,7 @@ def wait_for(find: Callable[[], Any], what: str) -> Any:
 
 
 class Operator:
-    """Somebody who runs one environment of the project from its folder."""
+    """A user who operates one environment of the project."""
 
     def __init__(self, project: Path, name: str, api: str, folder: Path, **env: str) -> None:
         self.project, self.name, self.api = project, name, api
@@ -82,16 +82,16 @@ class Operator:
         self.deployment = f"my-data-project-{name}"
 
     def __call__(self, *words: str) -> str:
-        """Run a command of the project's environment with the file of this environment."""
+        """Run a command of the project with the file of this environment."""
         start = ("uv", "run", "--no-sync", "--env-file", self.file)
         return projects.run(*start, *words, cwd=self.project, **self.env)
 
     def deploy(self) -> None:
-        """Do what the README says."""
+        """Deploy as in the README."""
         self("my-data-project", "deploy")
 
     def ask(self, path: str, **body: object) -> Any:
-        """Ask the server, again while it is busy, as Prefect's own client does."""
+        """Send a request to the server, with retries while it is busy."""
         request = urllib.request.Request(
             f"{self.api}/{path}",
             data=json.dumps(body).encode() if body else None,
@@ -114,7 +114,7 @@ class Operator:
         return self.ask(f"deployments/name/{flow}/{self.deployment}{suffix}")
 
     def start(self, flow: str, suffix: str = "", **parameters: object) -> str:
-        """Ask for a run of a deployment now; its id."""
+        """Start a run of a deployment; return its id."""
         path = f"deployments/{self.get(flow, suffix)['id']}/create_flow_run"
         wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return self.ask(path, idempotency_key=uuid.uuid4().hex, **wanted)["id"]
@@ -130,15 +130,15 @@ class Operator:
         return wait_for(find, f"the end of run {run}")
 
     def runs(self, flow: str) -> list[dict[str, Any]]:
-        """Return the runs of a deployment that are not merely planned by its schedule."""
+        """Return the runs of a deployment, except those that are only scheduled."""
         which = {"deployments": {"id": {"any_": [self.get(flow)["id"]]}}}
         found = self.ask("flow_runs/filter", limit=200, **which)
         return [run for run in found if not run["auto_scheduled"]]
 
     def transformed(self, before: int = 0) -> int:
-        """Wait for more transformations than before, and return how many there are.
+        """Wait for more transformations than before, and return their number.
 
-        Prefect may start two of them for one event, which its queue delivers at least once.
+        Prefect may start two for one event, because its queue delivers events at least once.
         """
         runs = wait_for(
             lambda: (found := self.runs("transform")) and len(found) > before and found,
@@ -152,14 +152,14 @@ class Operator:
         return warehouse_files.ask(self.project, self.warehouse, *statements)
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows each table of the warehouse has."""
+        """Return the number of rows in each table of the warehouse."""
         listing = "SELECT table_schema || '.' || table_name FROM information_schema.tables"
         names = [name for (name,) in self.look(listing) if "._" not in name]
         wanted = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in names)
         return dict(self.look(wanted)) if names else {}
 
     def built(self, run: str) -> set[str]:
-        """Return the derived tables that a transformation has built."""
+        """Return the derived tables in the warehouse."""
         which = {"flow_runs": {"id": {"any_": [run]}}}
         found = self.ask("task_runs/filter", **which)
         return {one["name"].removeprefix("build-") for one in found}
@@ -174,7 +174,7 @@ def slack() -> Iterator[Slack]:
 
 @pytest.fixture(scope="module")
 def rows(pipeline: Path) -> dict[str, int]:
-    """How many rows each table of the source has."""
+    """The number of rows in each table of the source."""
     data = pipeline / "tests" / "data"
     return {name: len((data / f"{name}.csv").read_text().splitlines()) - 1 for name in TABLES}
 
@@ -191,7 +191,7 @@ for name, value in zip(sys.argv[1::2], sys.argv[2::2]):
 def operators(
     pipeline: Path, prefect_api: str, slack: Slack, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Operator]:
-    """Deploy the three environments to one server, with the files as they were generated."""
+    """Deploy three environments to one server from the generated files."""
     folder = tmp_path_factory.mktemp("operations")
     source = folder / "source.db"
     build = (
@@ -201,7 +201,7 @@ def operators(
     projects.run("uv", "run", "--no-sync", "python", "-c", build, str(source), cwd=pipeline)
     made = {}
     for name in ("dev", "staging", "prod"):
-        # What a machine's environment sets goes before the files: here, other paths for dev.
+        # Environment variables override the files: other paths for dev.
         env = {
             "dev": {
                 f"{PREFIX}SOURCE_URL": f"sqlite:///{folder / 'dev' / 'source.db'}",
@@ -229,7 +229,7 @@ def operators(
 
 def start_worker(operator: Operator) -> subprocess.Popen[Any]:
     """Start a worker that serves an environment."""
-    # Nothing but the server's address: what runs need comes with their deployment.
+    # Only the server's address: runs get their settings from the deployment.
     env = projects.clean_environment(**operator.env, PREFECT_WORKER_QUERY_SECONDS="1")
     prefect = operator.project / ".venv" / "bin" / "prefect"
     command = [prefect, "worker", "start", "--pool", operator.deployment]
@@ -242,7 +242,7 @@ def start_worker(operator: Operator) -> subprocess.Popen[Any]:
 
 @pytest.fixture(scope="module")
 def worker(operators: dict[str, Operator]) -> Iterator[None]:
-    """Let a worker serve prod; nobody serves the others."""
+    """A worker for prod; the other environments have none."""
     process = start_worker(operators["prod"])
     yield
     child_processes.stop(process, 60)
@@ -250,14 +250,14 @@ def worker(operators: dict[str, Operator]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def late_run(operators: dict[str, Operator]) -> str:
-    """A run that no worker serves, asked for early, because it takes a while to be late."""
+    """A run without a worker, started early, because it takes a while until it is late."""
     return operators["staging"].start("ingest-all")
 
 
 def test_the_handbook_names_every_command(pipeline: Path) -> None:
     texts = [(pipeline / name).read_text() for name in ("README.md", "docs/operations.md")]
     for module in pipeline.glob("src/*/commands/[a-z]*.py"):
-        if "\nHELP = " in module.read_text():  # others are no commands
+        if "\nHELP = " in module.read_text():  # other modules are not commands
             words = (f"{start} {module.stem}" for start in ("my-data-project", "poe"))
             assert any(word in text for word in words for text in texts), module.stem
 
@@ -312,7 +312,7 @@ def test_environments_differ_in_their_file_alone(operators: dict[str, Operator])
 def test_an_ingestion_starts_the_transformation(
     operators: dict[str, Operator], worker: None, late_run: str, rows: dict[str, int]
 ) -> None:
-    """In prod, whose secrets are blocks."""
+    """In prod, which has its secrets in blocks."""
     prod = operators["prod"]
     done = prod.ended(prod.start("ingest-all"))
     assert done["state_type"] == "COMPLETED", done["state"]
@@ -321,13 +321,13 @@ def test_an_ingestion_starts_the_transformation(
     found = prod.counts()
     assert {name: found[f"raw.{name}"] for name in TABLES} == rows
     assert found["marts.delays_by_carrier"] > 0
-    # The flow of a single table, with a schedule of its own, is no ingestion as a whole.
+    # The flow of a single table with its own schedule triggers nothing.
     assert prod.ended(prod.start("ingest-flights"))["state_type"] == "COMPLETED"
     assert len(prod.runs("transform")) == transformed
 
 
 def test_a_backfill_runs_on_a_worker(operators: dict[str, Operator], worker: None) -> None:
-    """From the command in the handbook to the transformation that follows it."""
+    """From the command in operations.md to the triggered transformation."""
     prod = operators["prod"]
     before = len(prod.runs("transform"))
     with sqlite3.connect(prod.source) as connection:
@@ -381,7 +381,7 @@ def test_a_failed_table_alerts_and_stops_only_what_reads_it(
 
 
 def processes_of(run: str) -> list[int]:
-    """Return the processes that execute a flow run: those with its id in their environment."""
+    """Return the processes of a flow run: those with its id in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -396,17 +396,17 @@ def processes_of(run: str) -> list[int]:
 
 @contextlib.contextmanager
 def in_the_middle(operator: Operator) -> Iterator[tuple[str, list[int]]]:
-    """Let a run wait in the middle, because somebody else has its warehouse.
+    """Let a run wait in the middle, because another process has its warehouse open.
 
     Yields:
-        The run, and the processes that execute it.
+        The run and its processes.
     """
     with warehouse_files.held(operator.project, operator.warehouse):
         run = operator.start("ingest-all", "-manual", only=["airlines"])
         yield run, wait_for(lambda: processes_of(run), "the process of the run")
 
 
-# Only Linux lists the environment of processes, which says whose run they are; the gate runs there.
+# Only Linux shows the environment of processes, which has the run's id; the gate runs there.
 PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process in /proc")
 
 
@@ -433,7 +433,7 @@ def test_a_run_that_nobody_starts_alerts(
 def test_a_run_whose_worker_died_before_it_began_alerts(
     operators: dict[str, Operator], slack: Slack
 ) -> None:
-    """It would stay Pending for ever, and hold its place in the limit of its deployment."""
+    """It would stay Pending for ever and keep its concurrency slot."""
     staging = operators["staging"]
     run = staging.start("transform")
     staging.ask(f"flow_runs/{run}/set_state", state={"type": "PENDING"}, force=True)
@@ -447,7 +447,7 @@ def test_a_run_whose_worker_died_before_it_began_alerts(
 def test_a_worker_that_dies_alone_takes_its_run_along(
     operators: dict[str, Operator], rows: dict[str, int]
 ) -> None:
-    """Nobody reads what the run prints any more; it ends, says so, and leaves nothing behind."""
+    """Nothing reads the run's output any more; it ends, reports that, and leaves no process."""
     dev = operators["dev"]
     served = start_worker(dev)
     with in_the_middle(dev) as (run, _):
@@ -469,7 +469,7 @@ def test_a_worker_that_dies_alone_takes_its_run_along(
 def test_a_machine_that_dies_with_its_run_alerts(
     operators: dict[str, Operator], late_run: str, slack: Slack
 ) -> None:
-    """Nobody is left to tell the server, which misses the run's heartbeats."""
+    """Nothing can tell the server, but it misses the run's heartbeats."""
     staging = operators["staging"]
     staging.ask(f"flow_runs/{late_run}/set_state", state={"type": "CANCELLED"}, force=True)
     served = start_worker(staging)

@@ -1,4 +1,4 @@
-"""The comparison with peers: its page has what its script measures, and says what it could not."""
+"""The comparison with peers: the page has the script's rows, and names what was not measured."""
 
 from __future__ import annotations
 

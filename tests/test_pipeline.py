@@ -1,4 +1,4 @@
-"""Generated pipelines, used for real: their own gates, their demo, a server and a worker."""
+"""Generated pipelines in use: their checks, the demo, a server and a worker."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_demo_loads_everything_and_then_nothing(
 def test_the_result_is_the_last_thing_seen(
     pipeline: Path, sources: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without a server of one's own: one lives as long as the command, and says nothing."""
+    """With a temporary server, which lives as long as the command and prints nothing."""
     printed = tool(pipeline, "my-data-project", "ingest", PREFECT_HOME=str(tmp_path), **sources)
     *_, flights, weather, end = printed.splitlines()
     assert re.match("│ flights +│ +169 │ +169 │ +0 │", flights)
@@ -73,7 +73,7 @@ def test_the_result_is_the_last_thing_seen(
 
 
 def test_a_server_that_prefect_starts_calls_nobody(pipeline: Path) -> None:
-    """Also for a flow that is called without a command of the project."""
+    """Also for a flow that is called without the project's command."""
     code = (
         "import os; os.environ.pop('PREFECT_SERVER_ANALYTICS_ENABLED');"
         "from prefect.settings import get_current_settings; server = get_current_settings().server;"
@@ -91,7 +91,7 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
     ("kind", "files"),
     [
         ("pipeline", ["tests/test_deploy.py", "tests/test_tables.py"]),
-        # Much the same again: pip takes a minute.
+        # Only in the large run: similar, and pip takes a minute.
         pytest.param(
             "library", ["tests/test_examples.py"], marks=pytest.mark.large("dependencies")
         ),
@@ -100,7 +100,7 @@ def test_metadata_points_to_the_dev_extra(render: Render) -> None:
 def test_plain_pip_gives_a_working_server(
     kind: str, files: list[str], project: Render, tmp_path: Path
 ) -> None:
-    """Resolved by pip alone, without a lock: the server must start, deploy and schedule."""
+    """Resolved by pip without a lock file: the server must start, deploy and schedule."""
     folder = project(project_kind=kind)
     shutil.copy(projects.ROOT / "tests" / "inside" / "test_deploy.py", folder / "tests")
     python = tmp_path / "venv" / "bin" / "python"
@@ -125,7 +125,7 @@ with warehouse.connect():
 
 
 def refused(project: Path, url: str) -> str:
-    """Open a warehouse, and return the last line of what that says."""
+    """Open a warehouse, and return the last line of the error."""
     return tool(project, "python", "-c", CONNECT, url, check=False).splitlines()[-1]
 
 
@@ -151,7 +151,7 @@ def test_a_wrong_server_is_one_clear_error(everything: Path, postgres: str) -> N
     unknown = refused(everything, f"{base.rpartition('/')[0]}/nothing?{query}")
     assert "PermanentError: postgresql://" in unknown
     assert 'database "nothing" does not exist' in unknown
-    # What drivers and the server say repeats no secret either.
+    # Messages of drivers and server contain no secret either.
     for secret in ("password=hunter2", "sslpassword=hunter2&sslmode=odd", "passwrod=hunter2"):
         said = refused(everything, f"postgresql://me@127.0.0.1:1/db?{secret}")
         assert "Error: postgresql://me@127.0.0.1:1/db?" in said

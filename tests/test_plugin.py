@@ -1,4 +1,4 @@
-"""A plugin's wheel in a clean environment: what Prefect finds, and what its users write."""
+"""A plugin's wheel in a new environment: what Prefect finds, and code that uses it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wheel(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the plugin's wheel, and nothing for its development; the Python it is in."""
+    """Install the plugin's wheel without development dependencies; return the Python."""
     folder = tmp_path_factory.mktemp("clean")
     projects.run("uv", "venv", "-q", "-p", require_python("3.11"), "env", cwd=folder)
     found = folder / "env" / "bin" / "python"
@@ -54,24 +54,24 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def api(python: Path, migrated: Path) -> Iterator[str]:
-    """A Prefect server in the environment of the wheel; the URL of its API."""
+    """A Prefect server in the wheel's environment; yields the URL of its API."""
     with serve(python, migrated) as url:
         yield url
 
 
 def prefect(python: Path, *words: str, **env: str) -> str:
-    """Run a command of Prefect; its output without the line breaks of its tables."""
+    """Run a command of Prefect; return its output without line breaks in tables."""
     command = (python.with_name("prefect"), "--no-prompt", *words)
     return projects.run(*command, cwd=python.parents[2], COLUMNS="300", **env)
 
 
 def snippets(readme: str) -> list[str]:
-    """Return the README's blocks of Python."""
+    """Return the README's Python code blocks."""
     return re.findall(r"```python\n(.+?)```", readme, re.DOTALL)
 
 
 def test_a_plugin_speaks_only_of_the_parts_that_it_has(render: Render) -> None:
-    """And of all of them, with all of them."""
+    """And with all parts, of all."""
     parts = projects.choices(projects.questions()["extras"], "plugin")
     assert parts == list(TRACES)
     for extras in ([], parts):
@@ -130,7 +130,7 @@ def test_the_server_finds_the_blocks_by_itself(python: Path, api: str) -> None:
 def test_the_readme_leads_to_a_flow_that_uses_saved_blocks(
     python: Path, render: Render, prefect_api: str, tmp_path: Path
 ) -> None:
-    """On a server that knows nothing of the plugin, which is then told."""
+    """On a server without the plugin, where its blocks are then registered."""
     project = render(**PLUGIN)
     readme = (project / "README.md").read_text()
     commands = re.findall(r"^uv run prefect (block .+)$", readme, re.MULTILINE)
@@ -212,7 +212,7 @@ def test_a_consumer_passes_strict_type_checkers(
 def test_a_release_needs_a_picture_and_addresses(
     render: Render, environments: Environments, tmp_path: Path
 ) -> None:
-    """The test that asks for them fails in the run for a tag, and is skipped with a word before."""
+    """Their test fails in a run for a tag, and is skipped with a reason before."""
     project = tmp_path / "project"
     shutil.copytree(render(**PLUGIN), project)
     projects.run("git", "init", "-q", cwd=project)
@@ -222,7 +222,7 @@ def test_a_release_needs_a_picture_and_addresses(
         projects.run("git", "add", "--all", cwd=project)
         projects.run("git", "commit", "-qm", "Change", "--allow-empty", cwd=project)
         projects.run("git", "tag", tag, cwd=project)
-        # As CI does it: with the tag, the project is installed again.
+        # As in CI: with the tag, the project is installed again.
         return projects.run("uv", "run", *pytest_, cwd=project, check=check)
 
     environments.sync(project)

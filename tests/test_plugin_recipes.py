@@ -84,7 +84,7 @@ components:
 def project(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A plugin with the modules of all recipes, and the models of an OpenAPI file."""
+    """A plugin with the modules of all recipes and the models of an OpenAPI file."""
     folder = tmp_path_factory.mktemp("recipes") / "prefect-gitea"
     shutil.copytree(render(**ANSWERS), folder)
     environments.sync(folder)
@@ -109,7 +109,7 @@ def test_the_recipes_pass_the_checks_of_a_project(project: Path) -> None:
 
 @pytest.fixture
 def system() -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """A system: its address, and what each path answers; the last answer is repeated."""
+    """A system: its address, and the responses of each path; the last one is repeated."""
     answers: dict[str, list[Any]] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def system() -> Iterator[tuple[str, dict[str, list[Any]]]]:
 
 
 def run(project: Path, prefect_api: str, url: str, module: str, *calls: str) -> list[str]:
-    """Call tasks, each in a flow of its own; their results, or their errors."""
+    """Call tasks, each in its own flow; return results or errors."""
     code = f"""
 from prefect import flow
 from prefect_gitea.blocks import GiteaCredentials
@@ -278,7 +278,7 @@ def wait_for(condition: Any) -> None:
 
 
 def status(url: str, body: bytes, signature: str) -> int:
-    """Send a webhook, and return the status of the answer; 0 if there is none yet."""
+    """Send a webhook, and return the status of the response; 0 without a response."""
     headers = {"Content-Type": "application/json", "X-Gitea-Signature": signature}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:

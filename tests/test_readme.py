@@ -1,4 +1,4 @@
-"""The README's commands, pasted into a fresh clone; and what it repeats from elsewhere."""
+"""The README's commands in a fresh clone, and its texts that are generated elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWNERSHIP = jinja2.Template(
 
 
 def command(name: str) -> str:
-    """Return the command behind a `<!-- test: … -->` mark."""
+    """Return the command after a `<!-- test: … -->` mark."""
     found = re.search(rf"<!-- test: {name} -->\n```bash\n(.+?)\n```", README, re.DOTALL)
     assert found
     return found[1]
@@ -35,7 +35,7 @@ def command(name: str) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone of the repository as the work tree has it, without any tag."""
+    """A clone of the repository with the work tree's files, without tags."""
     listed = projects.run(
         "git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=projects.ROOT
     )
@@ -53,7 +53,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def with_pip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """PATH of a machine with Python and pip, whose pip may install: Debian's own may not."""
+    """PATH with a Python whose pip may install packages: Debian's may not."""
     folder = tmp_path_factory.mktemp("machine")
     made = ("uv", "venv", "-q", "--seed", "-p", require_python("3.11"), "python")
     projects.run(*made, cwd=folder)
@@ -61,7 +61,7 @@ def with_pip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_first_two_commands(clone: Path, with_pip: str, tmp_path: Path) -> None:
-    """As they stand in the README, with this clone for the address they name."""
+    """As in the README, with this clone instead of the address."""
     projects.run("git", "tag", "v9.0.0", cwd=clone)
     address = re.search(r"https://\S+", command("start"))
     assert address
@@ -101,13 +101,13 @@ def test_debian_s_own_pip(tmp_path: Path) -> None:
 
 
 def test_one_command_from_clone_to_demo(clone: Path, with_pip: str, tmp_path: Path) -> None:
-    """With Prefect's own server, as on the first day."""
+    """With Prefect's temporary server, as for a new user."""
     env = {"PREFECT_HOME": str(tmp_path / "prefect"), "PATH": with_pip}
     printed = projects.run("bash", "-c", command("demo"), cwd=clone, **env)
     assert "flights  │ 336,776 │ 336,776" in printed
     project = tmp_path / "my-data-project"
     assert "  cd ../my-data-project\n" in printed, "the message after copying is missing"
-    # The clone was clean and the path absolute, so the project can be updated.
+    # The clone is clean and the path absolute, so the project can be updated.
     answers = (project / ".copier-answers.yml").read_text()
     assert f"_src_path: {clone}" in answers
     projects.run("git", "init", "-q", cwd=project)
@@ -118,7 +118,7 @@ def test_one_command_from_clone_to_demo(clone: Path, with_pip: str, tmp_path: Pa
 
 
 def test_the_test_command_is_the_one_ci_runs(clone: Path, with_pip: str) -> None:
-    """`.ci/run` takes it from the README; here with one test, to see that it starts."""
+    """`.ci/run` reads it from the README; here it runs one test, to see that it starts."""
     words = command("tests")
     assert words.endswith("uv run pytest -n auto")
     script = (projects.ROOT / ".ci" / "run").read_text()
@@ -137,7 +137,7 @@ def test_the_test_command_is_the_one_ci_runs(clone: Path, with_pip: str) -> None
 
 
 def test_the_options_have_one_source() -> None:
-    """Renew the table with `uv run scripts/options_table.py`."""
+    """Update the table with `uv run scripts/options_table.py`."""
     assert options_table.insert(README) == README
 
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes, written into a generated project and run there as they stand."""
+"""The recipes of docs/recipes, written into a generated project and run there unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print("ROWS" + json.dumps(rows, default=str))
 
 
 class Project:
-    """A generated project with a warehouse of its own, in which recipes are tried."""
+    """A generated project with its own warehouse, for recipes."""
 
     def __init__(self, folder: Path, data: Path, prefect_api: str) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Project:
         }
 
     def write(self, page: str, number: int = 0, change: tuple[str, str] | None = None) -> None:
-        """Write a module of a page, with the one change that a reader would make, too."""
+        """Write a module of a page, with the change that a reader would make."""
         path, code = recipes.modules(page, PACKAGE)[number]
         if change is not None:
             assert change[0] in code
@@ -55,7 +55,7 @@ class Project:
         return tool(self.folder, "python", "-c", code, *words, check=check, **self.env)
 
     def shell(self, commands: str) -> str:
-        """Run a block of a page as its reader does."""
+        """Run a code block of a page."""
         return run("bash", "-c", commands, cwd=self.folder, UV_NO_SYNC="1", **self.env)
 
     def flow(self, module: str, *names: str, check: bool = True) -> str:
@@ -114,7 +114,7 @@ RATES = [
 
 @pytest.fixture
 def api() -> Iterator[tuple[str, list[str]]]:
-    """An API with pages of two rates; its address, and the queries that it was asked."""
+    """An API with pages of two rates; yields its address and the recorded queries."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -323,7 +323,7 @@ def test_rules(project: Project) -> None:
 
 
 def test_schedule(render: Render) -> None:
-    """The entry is one that the example's `prefect.yaml` has."""
+    """The example's `prefect.yaml` has this entry."""
     entry = recipes.block(recipes.read("schedule.md"), "yaml", "entrypoint")
     lines = [line for line in entry.splitlines() if line.strip()]
     deployed = (render() / "prefect.yaml").read_text().splitlines()
@@ -340,7 +340,7 @@ def test_schemas(project: Project) -> None:
     compare = recipes.block(page, "bash", "git show")
 
     def change(sql: str) -> list[str]:
-        """Change the source, and do what the page says; what CI prints, and how it ends."""
+        """Change the source, and follow the page; return CI's output and exit code."""
         project.fill(sql)
         project.shell(export)
         return project.shell(f"{compare}echo exit $?").splitlines()
@@ -359,7 +359,7 @@ def test_schemas(project: Project) -> None:
     assert change("UPDATE orders SET n = 2") == ["no change", "exit 0"]
     gift = "additive: orders.gift is new"
     assert change("ALTER TABLE orders ADD COLUMN gift TEXT") == [gift, "exit 0"]
-    # What is deployed refuses the column, until somebody decides.
+    # The deployed version refuses the column until somebody decides.
     assert "'orders' has new columns in the source: gift" in project.ingest(check=False)
     gone = ["breaking: orders.n is gone", "breaking: orders.note is gone"]
     drop = "ALTER TABLE orders DROP COLUMN note; ALTER TABLE orders DROP COLUMN n"

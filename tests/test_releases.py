@@ -1,4 +1,4 @@
-"""Releases of generated projects: what breaks users, versions, indexes, and documentation."""
+"""Releases of generated projects: breaking changes, versions, indexes, and documentation."""
 
 from __future__ import annotations
 
@@ -377,7 +377,7 @@ PRIVATE = {
 
 
 def replace(file: Path, old: str, new: str) -> None:
-    """Replace what must be in a file."""
+    """Replace a text that must be in a file."""
     text = file.read_text()
     assert text.count(old) >= 1, old
     file.write_text(text.replace(old, new, 1))
@@ -385,7 +385,7 @@ def replace(file: Path, old: str, new: str) -> None:
 
 @pytest.fixture(scope="module")
 def old(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with a namespace of its own; do not change it."""
+    """A library with its own namespace; do not change it."""
     folder = tmp_path_factory.mktemp("old") / "my-task-library"
     shutil.copytree(render(project_kind="library"), folder)
     for name, text in FILES.items():
@@ -398,7 +398,7 @@ def old(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def changed(old: Path, tmp_path: Path) -> Callable[..., dict[str, bool]]:
-    """Compare that library with one that has another text; the lines, and whether each breaks."""
+    """Compare that library with a changed one; return the lines, and whether each breaks."""
 
     def compare(file: str, before: str, after: str) -> dict[str, bool]:
         new = tmp_path / "new"
@@ -453,7 +453,7 @@ def test_a_computed_list_of_names_is_refused(changed: Callable[..., dict[str, bo
 
 @pytest.fixture(scope="module")
 def synced(old: Path, environments: Environments) -> Path:
-    """That library with its environment, at its first commit; each test leaves it so."""
+    """That library with its environment at its first commit; each test restores it."""
     environments.sync(old)
     projects.run("git", "init", "-qb", "main", cwd=old)
     commit(old, "Start")
@@ -463,7 +463,7 @@ def synced(old: Path, environments: Environments) -> Path:
 
 @pytest.fixture
 def library(synced: Path) -> Iterator[Path]:
-    """A library to release, with a place to push to."""
+    """A library to release, with a remote."""
     origin = synced.parent / "origin.git"
     projects.run("git", "init", "-qb", "main", "--bare", str(origin), cwd=synced)
     projects.run("git", "remote", "add", "origin", str(origin), cwd=synced)
@@ -476,12 +476,12 @@ def library(synced: Path) -> Iterator[Path]:
 
 
 def release(project: Path, *words: str, code: int = 0) -> str:
-    """Run the command of CONTRIBUTING.md, and return what it prints."""
+    """Run the command of CONTRIBUTING.md, and return its output."""
     told = (project / "CONTRIBUTING.md").read_text()
     command = "uv run scripts/release.py"
     assert re.search(rf"^{command} +#", told, re.MULTILINE)
     shell = ("bash", "-c", f"{command} {' '.join(words)}; echo exit $?")
-    # A new version would be installed each time.
+    # Otherwise, each new version would be installed.
     printed = projects.run(*shell, cwd=project, UV_NO_SYNC="1")
     assert printed.endswith(f"exit {code}\n"), printed
     return printed
@@ -510,17 +510,17 @@ def test_from_merged_to_released(library: Path) -> None:
     code = "from importlib import metadata; print(metadata.version('my-task-library'))"
     shown = projects.run("uv", "run", "-q", "python", "-c", code, cwd=library)
     assert shown == "0.1.0\n"
-    # Nothing can be released twice, or without a word.
+    # Nothing can be released twice, or without a changelog.
     assert "v0.1.0 is this commit already" in release(library, code=1)
     projects.run("git", "commit", "-q", "--allow-empty", "-m", "More", cwd=library)
     assert "CHANGELOG.md: says nothing under '## Unreleased'" in release(library, code=1)
 
-    # Below 1.0 a break is a minor version, and so is an addition; anything else is a patch.
+    # Below 1.0, breaking changes and additions are minor versions, others are patches.
     save(library, "Mend", line="- Mended.")
     assert "Tagged." in release(library)
     replace(library / PLACES, "limit: int = 10", "bound: int = 10")
     printed = release(library, "--check", code=1)
-    assert "1 change of the public API since v0.1.1" in printed  # though not committed
+    assert "1 change of the public API since v0.1.1" in printed  # even if not committed
     proposed = printed.partition("such as\n\n")[2].removesuffix("\n\nexit 1\n")
     assert proposed.startswith("### Changed\n\n- `geo.find_place(limit)`: renamed to `bound`")
     save(library, "Break", proposed=proposed)
@@ -531,7 +531,7 @@ def test_from_merged_to_released(library: Path) -> None:
     tags = projects.run("git", "tag", "--list", "v*", cwd=library).split()
     assert tags == ["v0.1.0", "v0.1.1", "v0.2.0", "v1.0.0"]
 
-    # From 1.0 it is a major one, and a tag made by hand is told so by CI.
+    # From 1.0 it is a major version; CI checks this for tags created by hand.
     replace(library / SETTINGS, "default=5", "default=6")
     (line,) = re.findall(r"(?m)^(- .+) \(breaking\)$", release(library, "--check", code=1))
     save(library, "Break", line=f"{line}\n  (not breaking): 6 is enough.\n- Another.")
@@ -544,7 +544,7 @@ def test_from_merged_to_released(library: Path) -> None:
     projects.run("git", "tag", "v1.1.0", cwd=library)
     assert "v1.1.0 must be v2.0.0 at least" in release(library, "--check", code=1)
     projects.run("git", "tag", "--delete", "v1.1.0", cwd=library)
-    # What was to be removed then keeps it from being made.
+    # An object due for removal blocks the release.
     (library / "src/my_task_library/geo/old.py").write_text('TEXT = "removed in 2.0: use new"\n')
     save(library, "Deprecate")
     assert "old.py:1: removed in 2.0: its time has come" in release(library, code=1)
@@ -605,7 +605,7 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
         assert 'set Repository = "https://example.com/acme/places" under' in printed
     told = release(library, "--check", code=1)
     assert "Next: v0.1.0.\n\nThis is no release yet:\npyproject.toml: set Repository" in told
-    assert release(library, "--change").endswith("Next: v0.1.0.\nexit 0\n")  # CI's, of each change
+    assert release(library, "--change").endswith("Next: v0.1.0.\nexit 0\n")  # of each change, in CI
     projects.run("git", "switch", "-qC", "main", "start", cwd=library)
     (library / "notes.txt").write_text("\n")
     assert "commit or stash your changes first" in release(library, code=1)
@@ -627,7 +627,7 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     projects.run("git", "tag", "--delete", "v0.1.0", cwd=library)
     changelog = library / "CHANGELOG.md"
     changelog.write_text(changelog.read_text(), newline="\r\n")
-    projects.run("git", "add", "--all", cwd=library)  # as a checkout on Windows has it
+    projects.run("git", "add", "--all", cwd=library)  # as in a checkout on Windows
     assert "Tagged." in release(library, "--branch", "1.x")
     written = changelog.read_bytes()
     assert b"## 0.1.0 (" in written
@@ -662,7 +662,7 @@ print(len(found), len(load.fn(sys.argv[1], limit=3)))
 
 
 def test_a_deprecated_name_is_seen_where_it_is_used(library: Path, tmp_path: Path) -> None:
-    """With what CONTRIBUTING.md shows."""
+    """With the code in CONTRIBUTING.md."""
     told = (library / "CONTRIBUTING.md").read_text()
     header = "from __future__ import annotations\n\nimport warnings\nfrom pathlib import Path\n\n"
     old = "".join(re.findall(r"```python\n(.+?)```", told, re.DOTALL))
@@ -677,11 +677,11 @@ def test_a_deprecated_name_is_seen_where_it_is_used(library: Path, tmp_path: Pat
     use.write_text(USE)
     message = "`get` is deprecated since 1.4, removed in 2.0: use `load`."
     python = library / ".venv/bin/python"
-    projects.check_types(use, python=python)  # no error, as nobody must change at once
+    projects.check_types(use, python=python)  # no error, because users need not change at once
     mypy = (Path(sys.executable).with_name("mypy"), "--enable-error-code", "deprecated")
     told = projects.run(*mypy, "--python-executable", python, use, cwd=tmp_path, check=False)
     assert re.search(rf"use.py:4: error: .*{re.escape(message)}", told), told
-    (tmp_path / "pyrefly.toml").write_text('preset = "strict"\n')  # as generated projects have it
+    (tmp_path / "pyrefly.toml").write_text('preset = "strict"\n')  # as in generated projects
     pyrefly = (library / ".venv/bin/pyrefly", "check", "--python-interpreter-path", python, use)
     told = projects.run(*pyrefly, cwd=tmp_path)
     assert "WARN `get` is deprecated" in told
@@ -712,7 +712,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A package index on this machine that asks for a password; its address and its folder."""
+    """A local package index with a password; yields its address and folder."""
     folder = tmp_path_factory.mktemp("index")
     digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     passwords = folder.parent / "htpasswd"
@@ -734,7 +734,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
 
 
 def expanded(value: str, **known: str) -> str:
-    """Return a value of a workflow as GitHub would hand it on."""
+    """Evaluate a value of a workflow."""
 
     def found(match: re.Match[str]) -> str:
         name, _, default = match[1].partition(" || ")
@@ -748,7 +748,7 @@ def expanded(value: str, **known: str) -> str:
 def test_a_private_index_gets_a_release(
     ci: str, license_: str, render: Render, index: tuple[str, Path], tmp_path: Path
 ) -> None:
-    """By the steps of the workflow, with the variables that CONTRIBUTING.md names."""
+    """With the steps of the workflow and the variables in CONTRIBUTING.md."""
     url, stored = index
     name = f"places-{ci}-{license_.lower()}"
     answers = {"project_kind": "library", "project_name": name, "license": license_}
@@ -779,10 +779,10 @@ def test_a_private_index_gets_a_release(
     assert "failed" not in printed
     assert PASSWORD not in printed
     assert len(list(stored.glob(f"{name.replace('-', '_')}*"))) == 2
-    # As somebody else, who may not replace a file either.
+    # Another user may not replace a file either.
     assert "failed" in publish(PUBLISH_URL=url, PUBLISH_TOKEN=PASSWORD, PUBLISH_USERNAME="robot")
     if ci == "gitlab" and license_ == "Proprietary":
-        # Without a setting, into the project's own registry.
+        # Without the setting, it goes to the project's registry.
         for path in stored.glob(f"{name.replace('-', '_')}*"):
             path.unlink()
         api = {"CI_API_V4_URL": url + "api", "CI_PROJECT_ID": "7", "CI_JOB_TOKEN": PASSWORD}
@@ -794,7 +794,7 @@ def test_a_private_index_gets_a_release(
 def test_documentation_keeps_its_versions(
     render: Render, environments: Environments, tmp_path: Path
 ) -> None:
-    """By the steps of both forges; the pushes go to a repository on this machine."""
+    """With the steps of both forges; pushes go to a local repository."""
     for ci in ("github", "gitlab"):
         folder = Path(
             shutil.copytree(
@@ -838,7 +838,7 @@ def test_documentation_keeps_its_versions(
                         "https://gitlab-ci-token:secret@gitlab.invalid:443/acme/places.git"
                     ),
                 }
-            # Each job begins with a new clone.
+            # Each job starts with a new clone.
             projects.run("git", "branch", "-D", "gh-pages", cwd=folder, check=False)
             projects.run("git", "fetch", "-q", "origin", cwd=folder)
             projects.run("bash", "-e", "-o", "pipefail", "-c", script, cwd=folder, **env)

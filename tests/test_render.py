@@ -1,4 +1,4 @@
-"""Every combination of answers gives a project whose files are right, before any is run."""
+"""All combinations of answers give projects with correct files; nothing is run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ GOOD = [
     {"package_name": "_private"},
     {"user_email": "a.b+c@xn--80ak6aa92e.com"},
     {"user_name": "李雷"},
-    {"project_kind": "library", "project_name": "dlt"},  # which only pipelines install
+    {"project_kind": "library", "project_name": "dlt"},  # installed by pipelines only
     {"user_name": "x" * 500},
 ]
 
@@ -137,7 +137,7 @@ def test_bad_answers_are_refused_in_one_sentence(
 
 
 def test_names_are_what_the_script_writes() -> None:
-    """Renew them with `uv run scripts/names.py`."""
+    """Update them with `uv run scripts/names.py`."""
     lists = names.read()
     assert names.write(lists) == names.FILE.read_text(encoding="utf-8")
     before = {*lists["python_since"]}

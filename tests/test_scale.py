@@ -1,4 +1,4 @@
-"""Many tables in one ingestion, and what runs them: threads, processes, Dask here or by address."""
+"""Many tables in one ingestion, with threads, processes, and Dask here or by address."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ with warehouse.connect() as opened:
 def test_fifty_tables_are_loaded_in_few_loads(
     pipeline: Path, prefect_api: str, tmp_path: Path
 ) -> None:
-    """Grouped, while each is a task run of its own, and one that fails stops only itself."""
+    """In groups, but each is its own task run, and a failing one stops no other."""
     (tmp_path / "run.py").write_text(FIFTY)
     source = sqlite3.connect(tmp_path / "source.db")
     for number in range(50):
@@ -98,7 +98,7 @@ def test_runners_of_one_machine(
     assert LOADED in printed
 
 
-# What is a warehouse's becomes a source's.
+# Copies a warehouse's tables to a source.
 PUBLISH = """
 from my_data_project.common import warehouse
 from my_data_project.flows import ingestion_flow, tables
@@ -114,7 +114,7 @@ with warehouse.connect() as opened:
 
 @pytest.fixture
 def databases(postgres_server: Any) -> dict[str, str]:
-    """Give settings that name two databases of a server."""
+    """Settings with two databases of a server."""
     return {
         "MY_DATA_PROJECT_SOURCE_URL": postgres_server.create_database(),
         "MY_DATA_PROJECT_WAREHOUSE_URL": postgres_server.create_database(),
@@ -125,7 +125,7 @@ def databases(postgres_server: Any) -> dict[str, str]:
 def scheduler(
     everything: Path, prefect_api: str, databases: dict[str, str], tmp_path: Path
 ) -> Iterator[str]:
-    """Start a Dask scheduler and a worker with its own settings; the scheduler's address."""
+    """Start a Dask scheduler and a worker with its own settings; yield the scheduler's address."""
     file, logs = tmp_path / "scheduler.json", tmp_path / "dask.log"
     bin_ = everything / ".venv" / "bin"
     common = ["--scheduler-file", str(file), "--no-dashboard"]

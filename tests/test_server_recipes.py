@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes about Prefect's server and workers, as their readers follow them."""
+"""The recipes of docs/recipes about Prefect's server and workers, followed step by step."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ WAIT_SECONDS = 300
 
 @pytest.fixture(scope="module")
 def server(pipeline: Path, migrated: Path) -> Iterator[str]:
-    """A server of these tests' own, because they list all that is on it; the URL of its API."""
+    """A separate server, because tests list everything on it; yields the URL of its API."""
     with serve(pipeline / ".venv" / "bin" / "python", migrated) as url:
         yield url
 
 
 class Reader:
-    """Somebody who follows a page in a project's folder, for its environment `dev`."""
+    """A reader who follows a page in a project's folder, for the environment `dev`."""
 
     def __init__(self, folder: Path, server: str, data: Path) -> None:
         self.folder, self.server, self.data = folder, server, data
@@ -63,12 +63,12 @@ class Reader:
             )
 
     def __call__(self, commands: str, **env: str) -> str:
-        """Run a block of a page."""
+        """Run a code block of a page."""
         wanted = {"UV_NO_SYNC": "1", **self.env, **env}
         return projects.run("bash", "-ec", commands, cwd=self.folder, **wanted)
 
     def ask(self, path: str, **body: object) -> Any:
-        """Ask the server, again while it is busy, as Prefect's own client does."""
+        """Send a request to the server, with retries while it is busy."""
         request = urllib.request.Request(
             f"{self.server}/{path}",
             data=json.dumps(body).encode(),
@@ -87,17 +87,17 @@ class Reader:
         return wait_for(answer, f"an answer to {path}")[0]
 
     def start(self, deployment: Any) -> Any:
-        """Ask for a run of a deployment now."""
+        """Start a run of a deployment."""
         path = f"deployments/{deployment['id']}/create_flow_run"
         return self.ask(path, state={"type": "SCHEDULED"}, idempotency_key=uuid.uuid4().hex)
 
     def deployments(self) -> dict[str, Any]:
-        """Return what is deployed, by its entry point and name."""
+        """Return the deployments by entry point and name."""
         found = self.ask("deployments/filter")
         return {f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}": one for one in found}
 
     def ended(self, run: str) -> str:
-        """Wait until a run has ended, and return how."""
+        """Wait until a run has ended, and return its state."""
         which = {"flow_runs": {"id": {"any_": [run]}}}
         ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         return str(
@@ -109,7 +109,7 @@ class Reader:
 
 
 def wait_for(find: Callable[[], Any], what: str) -> Any:
-    """Return what is found once it is; fail when it does not come."""
+    """Call a function until it returns something, and return that; fail after a while."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (found := find()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -122,7 +122,7 @@ Make = Callable[..., Reader]
 
 @pytest.fixture
 def make(render: Render, environments: Environments, server: str, tmp_path: Path) -> Make:
-    """Make an empty project with one table, and a source and a warehouse for it."""
+    """Create an empty project with one table, and a source and a warehouse for it."""
 
     def made(name: str = "my-data-project") -> Reader:
         folder = tmp_path / name
@@ -207,7 +207,7 @@ def test_several_projects_on_one_server(make: Make) -> None:
         assert f"{name}-dev-stuck" in printed
         assert f"transform/{name}-dev" in printed
 
-    # An ingestion starts the derived tables of its own project.
+    # An ingestion triggers the transformation of its own project.
     def transformations(name: str) -> int:
         id_ = found[f"transform_all/{name}-dev"]["id"]
         return len(first.ask("flow_runs/filter", deployments={"id": {"any_": [id_]}}))
@@ -219,7 +219,7 @@ def test_several_projects_on_one_server(make: Make) -> None:
     keys = {one["key"] for one in first.ask("artifacts/latest/filter")}
     assert keys == {"my-data-project-dev-ingestion", "sales-dev-ingestion"}
 
-    # What one project no longer has is no orphan of the other.
+    # A deployment that one project has removed is not an orphan of the other.
     file = second.folder / "prefect.yaml"
     head, _, rest = file.read_text().partition("  # The same by hand")
     file.write_text(head + rest[rest.index("  # No schedule") :])
@@ -271,7 +271,7 @@ print(json.dumps(found))
 
 @contextlib.contextmanager
 def collector(folder: Path) -> Iterator[str]:
-    """Receive what OpenTelemetry's collector would, and keep each request in a file; its URL."""
+    """Stand in for OpenTelemetry's collector: save each request to a file; yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -294,7 +294,7 @@ def collector(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def own_server(pipeline: Path, migrated: Path) -> Iterator[str]:
-    """A server without runs of other tests, which a worker would take as well."""
+    """A server without runs of other tests, which a worker would also execute."""
     with serve(pipeline / ".venv" / "bin" / "python", migrated) as url:
         yield url
 
@@ -310,7 +310,7 @@ def test_opentelemetry(make: Make, own_server: str, tmp_path: Path) -> None:
     received.mkdir()
     commands = recipes.block(page, "bash", "worker start")
     setup, start = commands.strip().rsplit("\n", 1)
-    # Without its schedule: a run of that would keep this one from starting.
+    # Without its schedule: a scheduled run would prevent this one.
     reader("uv sync -q; uv run my-data-project deploy", MY_DATA_PROJECT_SCHEDULE_ACTIVE="false")
     with collector(received) as url, (tmp_path / "worker.log").open("wb") as log:
         setup = setup.replace("http://127.0.0.1:4318", url)
@@ -327,7 +327,7 @@ def test_opentelemetry(make: Make, own_server: str, tmp_path: Path) -> None:
         try:
             run = reader.start(reader.deployments()["ingest_all/my-data-project-dev"])
             assert reader.ended(run["id"]) == "COMPLETED", (tmp_path / "worker.log").read_text()
-            # Its process sends the rest when it ends, which is after the server knows the end.
+            # The process sends the rest when it ends, after it has reported the final state.
             for kind, word in (("traces", b"all tables"), ("metrics", run["id"].encode())):
                 files = f"{kind}-*"
                 wait_for(

@@ -1,4 +1,4 @@
-"""The template reads like the projects it becomes: numbers that hold this."""
+"""The template reads like the projects that it renders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_jinja_stands_in_one_line_of_ten_at_most() -> None:
         if path.suffix == ".jinja" and "LICENSE" not in path.name
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    # `${{ … }}` is GitHub's, where it stands between `{% raw %}` and its end.
+    # `${{ … }}` between `{% raw %}` and `{% endraw %}` is GitHub's.
     noisy = [line for line in lines if re.search(r"{%|(?<!\$){{", line)]
     assert len(noisy) <= len(lines) / 10
 
@@ -46,7 +46,7 @@ def test_path_parts_are_short_and_fit_windows() -> None:
 
 
 def test_optional_parts_are_folders_with_a_computed_name() -> None:
-    """A name that holds a condition says neither what the file becomes nor why."""
+    """A name with a condition would tell neither the file's name nor the reason."""
     folders = {name for name, it in projects.QUESTIONS.items() if isinstance(it, dict)}
     for path in TEMPLATE.rglob("*"):
         if path.name.startswith("{{") and not path.name.startswith("{{ _copier_conf"):
@@ -56,7 +56,7 @@ def test_optional_parts_are_folders_with_a_computed_name() -> None:
 
 
 def test_python_files_are_python() -> None:
-    """They import relatively, so that hardly one needs the package's name."""
+    """With relative imports, they hardly need the package's name."""
     for folder in TEMPLATE.glob("**/src"):
         for path in projects.files(folder):
             text = path.read_text(encoding="utf-8")
@@ -76,11 +76,11 @@ def test_free_text_is_escaped_wherever_it_stands_in_code() -> None:
 
 
 def imported(path: Path, source: Path) -> set[str]:
-    """Return the modules of its own package that a file imports when it is imported."""
+    """Return the modules of its own package that a file imports at import time."""
     package = path.relative_to(source).parts[0]
     here = path.relative_to(source).with_suffix("").parts
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:  # not what functions and type checkers import
+    for node in ast.parse(path.read_text()).body:  # not imports in functions or for types
         if isinstance(node, ast.ImportFrom):
             above = here[: len(here) - node.level] if node.level else ()
             module = ".".join((*above, *(node.module or "").split("."))).strip(".")
@@ -137,5 +137,5 @@ def test_the_package_imports_nothing(kind: str, render: Render) -> None:
 
 
 def test_the_spelling_is_right() -> None:
-    """Of the documentation, comments and messages, here and in the template."""
+    """In documentation, comments and messages, here and in the template."""
     projects.run("typos", cwd=projects.ROOT)

@@ -1,4 +1,4 @@
-"""What a person sees who answers the questions, in a real terminal."""
+"""The questions and messages in a real terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOOKS = {
 
 
 def flags(question: str, kind: str) -> list[str]:
-    """Return the `-d` that a question's help teaches."""
+    """Return the `-d` option in a question's help."""
     help_ = jinja2.Template(projects.QUESTIONS[question]["help"]).render(project_kind=kind)
     taught = re.fullmatch(r"[A-Z][^\n]*\? \((-d [^\n]+)\)", help_)
     assert taught, f"the help of {question} is not one question and its flag: {help_}"
@@ -75,7 +75,7 @@ def test_answering_in_a_terminal(
     shown.wait_for("-d project_kind=")
     shown.type(DOWN * at + ENTER)
     shown.wait_for("-d project_name=")
-    # A bad name is told below the prompt, and asked again.
+    # For a bad name, an error is shown below the prompt, and it is asked again.
     shown.type(CLEAR + "json" + ENTER)
     refused = shown.wait_for("'project_name': type another, like my-js")
     assert "What is the project for" not in refused
@@ -92,7 +92,7 @@ def test_answering_in_a_terminal(
     shown.type(DOWN + DOWN + UP + ENTER)
     if hostile_answers.values("extras", kind):
         shown.wait_for("-d 'extras=")
-        shown.type(SPACE + ENTER)  # the first one on or off
+        shown.type(SPACE + ENTER)  # toggle the first one
     shown.wait_for("-d 'features=")
     shown.type(DOWN + SPACE + ENTER)
     assert shown.end() == 0
@@ -107,7 +107,7 @@ def test_answering_in_a_terminal(
         )
     answers = yaml.safe_load((tmp_path / "here" / ".copier-answers.yml").read_text())
     extras = hostile_answers.values("extras", kind)
-    chosen = extras[1:] if kind == "library" else extras[:1]  # a library has all by default
+    chosen = extras[1:] if kind == "library" else extras[:1]  # a library has all extras by default
     assert {name: answers.get(name) for name in ASKED} == {
         "project_kind": kind,
         "project_name": "my-json",
@@ -120,12 +120,12 @@ def test_answering_in_a_terminal(
     }
     message = screen[screen.index("my-json is ready in here") :]
     assert_unbroken(message, width)
-    # Copier colours its own lines whatever the terminal is; the message is plain text.
+    # Copier always colours its own lines; the message is plain text.
     assert "\x1b" not in shown.written.rpartition("is ready in")[2]
 
 
 def assert_unbroken(message: str, width: int) -> None:
-    """Assert that no line fills the terminal: it would go on in the next, in mid-word."""
+    """Assert that no line is as wide as the terminal: it would be broken inside a word."""
     for line in message.splitlines():
         assert len(line) < width or "uv run /" in line, f"broken: {line}"
     sentences = textwrap.dedent(message)

@@ -1,6 +1,6 @@
-"""What is read of a source: every type of SQLite, PostgreSQL, MySQL and DuckDB, and its tables.
+"""Reading sources: all types of SQLite, PostgreSQL, MySQL and DuckDB, and the list of tables.
 
-Settings, the list of tables and the commands that edit it are tested with it.
+Also tests settings, the list of tables and the commands that edit it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def test_sources(
     prefect_api: str,
     tmp_path: Path,
 ) -> None:
-    """In a project's own environment, and with its tests' fixtures."""
+    """In a project's environment, with its tests' fixtures."""
     for name in {*FILES, *modules}:
         shutil.copy(INSIDE / name, tmp_path)
     command = (everything / ".venv" / "bin" / "pytest", "-q", "--no-cov", "-p", "no:cacheprovider")

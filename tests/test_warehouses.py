@@ -1,4 +1,4 @@
-"""Warehouses of files for real, and services up to their door."""
+"""Warehouses of files with real data, and cloud warehouses up to the connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WORD = "p@ss/word"
 def project(
     render: Render, environments: Environments, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A project with the drivers of all warehouses, in one environment."""
+    """A project with the drivers of all warehouses."""
     folder = tmp_path_factory.mktemp("warehouses") / "my-data-project"
     shutil.copytree(render(extras=EXTRAS, example=False), folder)
     environments.sync(folder, keep=False)
@@ -45,7 +45,7 @@ def project(
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """A bucket on this machine, as the URL of a warehouse."""
+    """A local bucket; yields its URL as a warehouse."""
     login = {"aws_access_key_id": "key", "aws_secret_access_key": "sec/ret"}
     with s3_server() as url:
         client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **login)
@@ -125,7 +125,7 @@ INCOMPLETE = {
 
 @pytest.fixture(scope="module")
 def printed(project: Path) -> dict[str, str]:
-    """What `configured.py` prints for each URL."""
+    """The output of `configured.py` for each URL."""
     home = {"HOME": "/nonexistent", "DATABRICKS_CONFIG_FILE": "/nonexistent"}
     urls = [*(url for url, *_ in CONFIGURED), *INCOMPLETE]
     text = tool(project, "python", SCRIPTS / "configured.py", *urls, **home)
@@ -141,7 +141,7 @@ def printed(project: Path) -> dict[str, str]:
 def test_services(
     url: str, dialect: str, expected: dict[str, Any], printed: dict[str, str]
 ) -> None:
-    """Credentials are parsed from the URL, and the SQL is of the warehouse's dialect."""
+    """Credentials come from the URL, and SQL is in the warehouse's dialect."""
     _, mark, found = printed[url].rpartition("FACTS")
     assert mark, printed[url]
     facts: dict[str, Any] = json.loads(found)
@@ -162,7 +162,7 @@ def test_a_login_that_is_missing_is_one_sentence(
 
 
 def test_the_table_of_the_docs_is_complete() -> None:
-    """Each warehouse that an extra brings has a row in docs/warehouses.md."""
+    """Each warehouse of an extra has a row in docs/warehouses.md."""
     page = (projects.ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8")
     rows = {
         cell.strip("` ") for cell in re.findall(r"^\|[^|]+\|[^|]+\|([^|]+)\|", page, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Work pools that start containers: the job variables, as their own workers take them."""
+"""Work pools that start containers: job variables, as their workers resolve them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from projects import Render
 
 KUBERNETES = "1.33"
 
-# What a worker makes of each deployment, by its own schema and by the one the server has for it.
+# A worker's job configuration of each deployment, with its own schema and the server's.
 CONFIGURATIONS = """
 import asyncio, json, os, re, uuid
 import jsonschema, yaml
@@ -52,7 +52,7 @@ asyncio.run(main())
     ("type_", "name", "image"),
     [
         ("docker", "my-data-project", "my-data-project"),
-        # What an index takes as a name, a registry of images may not.
+        # Package indexes accept names that image registries refuse.
         ("kubernetes", "Sales..Region_2", "sales-region-2"),
     ],
 )
@@ -61,13 +61,13 @@ def test_the_worker_takes_the_job_variables(
 ) -> None:
     folder = project(work_pool_type=type_, project_name=name, package_name="loads")
     environments.sync(folder)
-    # The worker's own environment: what the group brings, and nothing by hand.
+    # The worker's environment has only the dependency group.
     words = ("uv", "run", "--group", "worker", "--env-file", "environments/prod.env")
     code = CONFIGURATIONS.replace("TYPE_OF_POOL", type_)
     printed = projects.run(*words, "python", "-c", code, cwd=folder, PREFECT_API_URL=prefect_api)
     made = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert made
-    # `deploy` creates the pool as Prefect would, and holds each entry against its template.
+    # `deploy` creates the pool like Prefect, and validates each entry by its template.
     own = {"LOADS_ENVIRONMENT": type_, "LOADS_WORK_POOL": f"own-{type_}"}
     deploy = (*words[:2], "--no-sync", *words[4:], name, "deploy", "--json")
     printed = projects.run(*deploy, cwd=folder, PREFECT_API_URL=prefect_api, **own)
@@ -78,14 +78,14 @@ def test_the_worker_takes_the_job_variables(
     for job in made:
         if type_ == "docker":
             assert job["image"] == f"{image}:latest"
-            # By itself the worker pulls whatever is called `latest`: an image that was only
-            # built on its machine would never run.
+            # By default the worker pulls images tagged `latest`, so an image that was only built
+            # locally would never run.
             assert job["image_pull_policy"] == "IfNotPresent"
             assert job["volumes"] == [f"{image}:/home/app/data"]
             continue
         manifest = job["job_manifest"]
         pod = manifest["spec"]["template"]["spec"]
-        # Prefect's own template has these two at a place where Kubernetes ignores them.
+        # Prefect's own template puts these two where Kubernetes ignores them.
         assert (pod.pop("parallelism"), pod.pop("completions")) == (1, 1)
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         (container,) = pod["containers"]

@@ -1,4 +1,4 @@
-"""DuckDB files of generated projects, which one process at a time may open."""
+"""DuckDB files of generated projects; one process at a time may open them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _python(project: Path) -> str:
 
 
 def ask(project: Path, url: str, *statements: str) -> list[Any]:
-    """Run statements in a warehouse, waiting for its lock, and return the rows of the last one."""
+    """Run statements in a warehouse, after waiting for its lock; return the last one's rows."""
     env = {"MY_DATA_PROJECT_WAREHOUSE_URL": url}
     printed = projects.run(_python(project), "-c", ASK, *statements, cwd=project, **env)
     return list(json.loads(printed.splitlines()[-1]))
@@ -44,7 +44,7 @@ def ask(project: Path, url: str, *statements: str) -> list[Any]:
 
 @contextlib.contextmanager
 def held(project: Path, url: str) -> Iterator[None]:
-    """Have a warehouse open in another process, so that runs wait in the middle."""
+    """Keep a warehouse open in another process, so that runs wait in the middle."""
     env = projects.clean_environment(MY_DATA_PROJECT_WAREHOUSE_URL=url)
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [_python(project), "-c", HOLD]

@@ -1,4 +1,4 @@
-"""A small template repository with two releases, and projects made from it."""
+"""A small template repository with two releases, and projects created from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ old.rename(old.with_name("new-layout"))
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code."""
+    """The output and exit code of a command."""
 
     code: int
     printed: str
@@ -46,7 +46,7 @@ Run = Callable[..., Done]
 
 
 def commit(repository: Path, subject: str, *tags: str) -> None:
-    """Commit all there is, and tag it."""
+    """Commit everything, and tag it."""
     projects.run("git", "add", "--all", cwd=repository)
     projects.run("git", "commit", "-qm", subject, cwd=repository)
     for tag in tags:
@@ -59,7 +59,7 @@ def append(path: Path, text: str) -> None:
 
 
 def command(page: str, name: str) -> str:
-    """Return the commands of a page of docs/ behind a `<!-- run: … -->` mark."""
+    """Return the commands after a `<!-- run: … -->` mark on a page of docs/."""
     text = (projects.ROOT / "docs" / page).read_text(encoding="utf-8")
     found = re.search(rf"<!-- run: {name} -->\n```bash\n(.+?)\n```", text, re.DOTALL)
     assert found, name
@@ -78,7 +78,7 @@ def add_release(repository: Path) -> None:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template of the work tree as release OLD, and a change of it as release NEW."""
+    """The template of the work tree as release OLD, and a changed one as release NEW."""
     repository = projects.copy_content(tmp_path_factory.mktemp("source") / "copier-prefect")
     projects.run("git", "init", "-qb", "main", cwd=repository)
     commit(repository, "One", OLD)
@@ -88,7 +88,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rendered(source: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of release OLD, as copied; do not change it."""
+    """A project of release OLD, just copied; do not change it."""
     target = tmp_path_factory.mktemp("rendered") / "my-data-project"
     words = ("copier", "copy", "-q", "--defaults", "-r", OLD, source, target)
     projects.run(uvx, *words, cwd=source)
@@ -118,7 +118,7 @@ def old(started: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def moved(started: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project updated to release NEW, the update not committed; do not change it."""
+    """A project updated to release NEW without a commit; do not change it."""
     folder = Path(shutil.copytree(started, tmp_path_factory.mktemp("moved") / started.name))
     projects.run(uvx, "copier", "update", "-q", "--defaults", cwd=folder)
     return folder
@@ -126,7 +126,7 @@ def moved(started: Path, uvx: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def updated(moved: Path, tmp_path: Path) -> Path:
-    """A project updated to release NEW, the update not committed."""
+    """A project updated to release NEW without a commit."""
     return Path(shutil.copytree(moved, tmp_path / moved.name))
 
 
@@ -164,7 +164,7 @@ match sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def uvx(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A `uvx` that has one tool, the Copier that is installed here, and starts it quickly."""
+    """A `uvx` that only has the installed Copier, and starts it quickly."""
     folder = tmp_path_factory.mktemp("uvx")
     with tempfile.TemporaryDirectory(prefix="copier-") as short:
         address = f"{short}/socket"
@@ -182,7 +182,7 @@ def uvx(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture(scope="session")
 def shims(uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a `uvx copier` that is the installed one, and a `uv` that only pretends."""
+    """A folder with a `uvx` for the installed Copier, and a stand-in for `uv`."""
     folder = tmp_path_factory.mktemp("shims")
     (folder / "uvx").symlink_to(uvx)
     (folder / "uv").write_text(UV)
@@ -192,7 +192,7 @@ def shims(uvx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(shims: Path) -> Run:
-    """Run a command as a user would, with the shims first on the PATH."""
+    """Run a command as a user would, with the stand-ins first on PATH."""
 
     def ran(*command: str | Path, cwd: Path, **env: str) -> Done:
         path = f"{shims}{os.pathsep}{os.environ['PATH']}"
@@ -206,7 +206,7 @@ def run(shims: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def hook(run: Run) -> Run:
-    """Run one of the hooks; one that needs Copier where that is imported already."""
+    """Run a hook; if it needs Copier, in a process that has imported it."""
 
     def ran(name: str, *arguments: str | Path, cwd: Path, **env: str) -> Done:
         runner = "uvx" if name in {"update.py", "update_fleet.py"} else sys.executable

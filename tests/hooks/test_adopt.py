@@ -1,4 +1,4 @@
-"""`hooks/adopt.py` and docs/adopt.md: an existing repository comes under the template."""
+"""`hooks/adopt.py` and docs/adopt.md: an existing repository adopts the template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hooks.conftest import NEW, OLD, Done, Run, append, command, commit
 if TYPE_CHECKING:
     from environments import Environments
 
-# Two packages, flat flows, settings of pytest, a warning, and what lint and types find.
+# Two packages, flat flows, settings of pytest, a warning, and findings of linter and type checker.
 OWN = {
     "pyproject.toml": """\
 [project]
@@ -74,7 +74,7 @@ deployments:
 
 @pytest.fixture
 def existing(tmp_path: Path) -> Path:
-    """A repository that a team already has, with a secret that it ignores."""
+    """A team's existing repository, with an ignored secret."""
     return make(tmp_path / "sales", OWN)
 
 
@@ -98,7 +98,7 @@ def settings(project: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def doc(run: Run, source: Path) -> Run:
-    """Run the commands of the page, with the release before the newest."""
+    """Run the commands of the page with the release before the newest."""
 
     def ran(name: str, cwd: Path, **env: str) -> Done:
         words = command("adopt.md", name).replace("copy --defaults", f"copy -r {OLD} --defaults")
@@ -109,7 +109,7 @@ def doc(run: Run, source: Path) -> Run:
 
 @pytest.fixture
 def adopted(doc: Run, tmp_path: Path) -> Run:
-    """Adopt a repository with some files, to the commit."""
+    """Adopt a repository with some files, up to the commit."""
 
     def ran(files: dict[str, str]) -> tuple[Path, str]:
         project = make(tmp_path / "sales", files)
@@ -127,7 +127,7 @@ def test_a_secret_stays_ignored_from_the_first_moment(
     done = doc("adopt", existing)
     assert done.code == 0, done.printed
     assert "secret.env" not in status(existing)
-    # The screen fits: the command of the script, and nothing that adds all files.
+    # The message fits a screen, names the script, and does not add all files.
     assert "git add" not in done.printed
     line = next(line for line in done.printed.splitlines() if "adopt.py" in line)
     assert line.strip() == f"uv run {source}/hooks/adopt.py ."
@@ -171,8 +171,8 @@ def test_what_is_merged(adopted: Run) -> None:
 def test_the_ratchet_with_the_real_tools(
     adopted: Run, environments: Environments, uvx: Path, source: Path
 ) -> None:
-    """From the copy to the first update; the marks can only become fewer."""
-    # Without what would have to be installed.
+    """From the copy to the first update; the suppressions can only decrease."""
+    # Without packages that would have to be installed.
     lines = [line for line in OWN["pyproject.toml"].splitlines() if "altair" not in line]
     text = "\n".join(lines).replace('"zarr>=2", ', "").replace('"pytest<8", "faker"', "")
     text = text.replace("prefect[redis]", "prefect")
@@ -196,7 +196,7 @@ def test_the_ratchet_with_the_real_tools(
     found = {name: int(count) for name, count in re.findall(r"(\w+): (\d+) errors", printed)}
     assert (found["ruff"] > 0, found["pyrefly"] > 0) == (True, True), printed
     green()
-    # Only what was not written for these rules; marks that files have keep their reasons.
+    # Only new suppressions; existing ones keep their reasons.
     changed = projects.run("git", "diff", "--name-only", "HEAD~1", cwd=project).split()
     assert set(changed) <= set(OWN), changed
     money = project / "core/money.py"
@@ -218,7 +218,7 @@ def test_the_ratchet_with_the_real_tools(
 
     own = ("tests/test_money.py", "tests/test_deployments.py", "tests/test_tables.py")
     assert " passed" in really("uv", "run", "pytest", "-q", "--no-cov", *own)
-    # An entry point that is wrong is found, here as in a project of the template's own.
+    # A wrong entry point is found, as in a new project.
     deployments = (project / "prefect.yaml").read_text()
     (project / "prefect.yaml").write_text(deployments.replace("limit:", "limits:"))
     failed = really("uv", "run", "pytest", "-q", "--no-cov", *own, check=False)
@@ -256,14 +256,14 @@ faker = "^27.0.0"
     tests = new["tool"]["pytest"]["ini_options"]
     assert tests["testpaths"] == ["tests", "core/test"]
     assert tests["addopts"][-1] == "-q"
-    # Here warnings were errors before.
+    # In this case, warnings were errors before.
     assert "default" not in tests["filterwarnings"]
     assert tests["filterwarnings"][-1] == "ignore::UserWarning"
     assert not (project / "pytest.ini").exists()
 
 
 def test_setup_cfg_is_read_by_hatch(doc: Run, tmp_path: Path, shims: Path) -> None:
-    """Hatch itself is a stand-in: what it makes of such files is its own affair."""
+    """With a stand-in for Hatch, whose conversion is not tested here."""
     project = make(tmp_path / "sales", {"setup.cfg": "[metadata]\nname = sales\n"})
     assert doc("adopt", project).code == 0
     (tmp_path / "tools").mkdir()

@@ -1,4 +1,4 @@
-"""The commands in docs/, run as they stand there against generated projects."""
+"""The commands in docs/, run unchanged in generated projects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def doc(run: Run, source: Path) -> Run:
 
     def ran(page: str, name: str, cwd: Path) -> Done:
         done = run("bash", "-c", command(page, name), cwd=cwd, TEMPLATE=str(source))
-        # `git diff --check` reports conflicts by its exit code.
+        # `git diff --check` reports conflicts with its exit code.
         assert "Traceback" not in done.printed
         return done
 
@@ -52,7 +52,7 @@ def test_look_before_an_update(run: Run, source: Path, old: Path) -> None:
     commit(old, "Ignore it")
     done = look()
     assert (done.code, f"first {RULES}:" in done.printed) == (1, True)
-    # What it says to do.
+    # As the message says.
     projects.run("git", "add", "--force", RULES, cwd=old)
     commit(old, "Keep it")
     done = look()
@@ -63,7 +63,7 @@ def test_look_before_an_update(run: Run, source: Path, old: Path) -> None:
 @pytest.mark.parametrize("way", ["update", "copier"])
 def test_update(way: str, doc: Run, old: Path) -> None:
     done = doc("update.md", way, old)
-    # The new release has a migration, which nothing here needs.
+    # The new release has a migration that this project does not need.
     assert done.code == 0, done.printed
     assert status(old) == f" M .copier-answers.yml\n M {RULES}\n"
 
@@ -148,7 +148,7 @@ def test_rename(doc: Run, old: Path) -> None:
     assert (old / "src/better_name/mine.py").read_text() == "MINE = True\n"
     assert (old / "src/better_name/flows/tables.py").read_text().endswith("# mine\n")
     assert "better_name.cli:main" in (old / "pyproject.toml").read_text()
-    # Nothing conflicts: the rename was in all files but the answers. Names of variables follow.
+    # No conflicts: the rename was in all files except the answers. Names of variables change too.
     expected = [
         *(".copier-answers.yml", ".env.example", "Dockerfile", "README.md", "compose.yaml"),
         *("docs/guarantees.md", "docs/operations.md"),
@@ -156,7 +156,7 @@ def test_rename(doc: Run, old: Path) -> None:
         "prefect.yaml",
     ]
     assert status(old) == "".join(f" M {name}\n" for name in expected)
-    # Files import each other relatively; tests name the package.
+    # Modules use relative imports; tests import the package by name.
     assert "from better_name.common" in (old / "tests/databases.py").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What Copier prints after a copy and after an update."""
+"""Copier's messages after a copy and after an update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hooks.conftest import NEW, OLD, Run
 
 
 def message(printed: str, start: str) -> list[str]:
-    """Return the lines of a message; it has to fit a small screen."""
+    """Return the lines of a message, which has to fit a small screen."""
     lines = printed[printed.index(start) :].strip().splitlines()
     assert len(lines) < 20
     # Only the pinned command may be longer: a commit's hash is 40 characters.
@@ -58,7 +58,7 @@ def test_after_copy_and_update_from_a_local_template(
 def test_a_url_is_pinned_to_the_commit(
     source_path: str, url: str | None, source: Path, old: Path, run: Run, hook: Run
 ) -> None:
-    """Git finds the local template behind each URL, so nothing is downloaded."""
+    """Git maps each URL to the local template, so nothing is downloaded."""
     answers = old / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(f"{source}", source_path))
     projects.run("git", "commit", "-qam", "Source", cwd=old)

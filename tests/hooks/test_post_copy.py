@@ -38,7 +38,7 @@ def test_a_new_project_gets_all_and_a_second_run_does_nothing(hook: Run, fresh: 
 
 
 def test_the_environment_it_runs_in_is_not_the_projects(hook: Run, fresh: Path) -> None:
-    """`uv run python hooks/post_copy.py` names its own, about which uv would warn."""
+    """`uv run python hooks/post_copy.py` sets its own, and uv would warn about it."""
     done = hook("post_copy.py", fresh, cwd=fresh.parent, VIRTUAL_ENV=str(fresh.parent))
     assert (done.code, "$ uv sync" in done.printed) == (0, True)
     assert "warning" not in done.printed
@@ -66,7 +66,7 @@ def test_without_an_identity_one_sentence_says_what_to_do(hook: Run, fresh: Path
     assert done.code == 1
     assert "git config --global user.name" in done.printed
     assert "Traceback" not in done.printed
-    # Told who it is, it goes on where it stopped.
+    # With an identity, it continues where it stopped.
     again = hook("post_copy.py", fresh, cwd=fresh)
     assert again.code == 0, again.printed
     assert "$ uv sync" not in again.printed
@@ -82,7 +82,7 @@ def test_commits_of_the_user_are_left_alone(hook: Run, old: Path) -> None:
 
 
 def test_a_project_in_another_repository(hook: Run, fresh: Path) -> None:
-    """No second repository in it, no commit and no pre-commit hook for the whole."""
+    """It creates no second repository, no commit and no pre-commit hook."""
     top = fresh.parent / "mono"
     top.mkdir()
     (top / "README.md").write_text("# Mono\n")
@@ -135,7 +135,7 @@ def test_help_says_what_the_exit_code_means(name: str, hook: Run, tmp_path: Path
 
 
 def test_hooks_are_scripts_that_need_nothing_but_copier() -> None:
-    """All but one, which edits TOML and reads what other tools wrote."""
+    """Except adopt.py, which edits TOML and reads other tools' files."""
     scripts = set((projects.ROOT / "hooks").glob("**/*.py")) - {projects.ROOT / "hooks/adopt.py"}
     assert len(scripts) >= 3
     for script in scripts:

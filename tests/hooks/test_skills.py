@@ -1,4 +1,4 @@
-"""The template's own skill and the projects' one for updates, run as they stand there."""
+"""The template's skill and the projects' skill for updates, run unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULES = "src/my_data_project/common/rules.py"
 
 @pytest.fixture
 def skill(run: Run, source: Path) -> Run:
-    """Run commands, each of which has to succeed, with what the skill says is set."""
+    """Run commands that have to succeed, with the variables that the skill sets."""
 
     def ran(commands: str, cwd: Path) -> Done:
         env = {"TEMPLATE": str(source), "HOOKS": str(source / "hooks")}
@@ -42,7 +42,7 @@ def test_it_is_found() -> None:
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["name"] == SKILL.parent.name
     assert len(head["description"]) <= 1024
-    # Each block of commands has a mark, by which a test here runs it.
+    # Each block of commands has a mark, so that a test here runs it.
     marked = re.findall(r"^<!-- run: (\w+) -->\n```bash$", text, re.MULTILINE)
     assert marked == ["start", "adopt", "update"]
     assert text.count("```bash") == len(marked)
@@ -57,7 +57,7 @@ def test_start(skill: Run, tmp_path: Path) -> None:
 
 
 def test_adopt(skill: Run, tmp_path: Path) -> None:
-    """What people have for agents and CI stays as it is."""
+    """Existing files for agents and CI stay unchanged."""
     own = {**OWN, "AGENTS.md": "# Ours\n", "CLAUDE.md": "# Ours, too\n"}
     folder = make(tmp_path / "sales", own)
     done = skill(named("adopt"), folder)
@@ -83,6 +83,6 @@ def test_update_by_the_skill_of_the_project(skill: Run, old: Path) -> None:
 
 
 def check_updated(project: Path) -> None:
-    """Assert that a project has what the new release changed."""
+    """Assert that a project has the changes of the new release."""
     assert f"_commit: {NEW}" in (project / ".copier-answers.yml").read_text()
     assert (project / RULES).read_text().endswith("# merged from the template\n")

@@ -1,7 +1,7 @@
-"""`hooks/update.py`: no edit is lost, whatever surrounds it.
+"""`hooks/update.py`: no edit is lost in any situation.
 
-Most cases have a template of a few files, which shows what happens to one file at a time; the
-template itself is updated in `tests/updates`.
+Most cases use a template with a few files, to show the result for one file at a time;
+`tests/updates` updates projects of the real template.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ FILES = {
 
 
 def change(name: str) -> str:
-    """Return a text as the new release has it: with another line at the end of each file."""
+    """Return a text of the new release: with one more line at the end."""
     return {"image.bin": "\0two", "seeds/changed.txt": "two\n"}.get(name, f"{FILES[name]}new\n")
 
 
 @functools.cache
 def update_module() -> ModuleType:
-    """Import the script, for what no command can bring about."""
+    """Import the script, for cases that no command can cause."""
     spec = importlib.util.spec_from_file_location("update", HOOKS / "update.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["update"] = module  # dataclasses look their module up
+    sys.modules["update"] = module  # needed by dataclasses
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A template of a few files in two releases, where the second changes most of them."""
+    """A template of a few files with two releases; the second changes most of them."""
     folder = tmp_path_factory.mktemp("small") / "template"
     projects.run("git", "init", "-qb", "main", folder, cwd=folder.parents[0])
 
@@ -123,13 +123,13 @@ def reports(done: Done) -> list[dict[str, Any]]:
 
 
 def kinds(done: Done) -> dict[str, str]:
-    """Return what became of each file, from `--json`."""
+    """Return the outcome for each file, from `--json`."""
     (report,) = reports(done)
     return {name: kind for name, (kind, _) in report["files"].items()}
 
 
 def edit(project: Path, name: str, old: str, new: str) -> None:
-    """Change a line of the user's and commit it."""
+    """Edit a line as the user, and commit it."""
     path = project / name
     text = path.read_bytes()
     assert old.encode() in text
@@ -137,7 +137,7 @@ def edit(project: Path, name: str, old: str, new: str) -> None:
     commit(project, "Mine")
 
 
-# -- What becomes of a file ---------------------------------------------------------------------
+# -- The outcome for a file ---------------------------------------------------------------------
 
 
 def test_what_nobody_has_edited(hook: Run, project: Path) -> None:
@@ -179,7 +179,7 @@ def test_it_is_what_copier_makes_of_it(hook: Run, run: Run, project: Path, tmp_p
 def test_files_that_say_where_the_template_is(
     hook: Run, run: Run, source: Path, tmp_path: Path
 ) -> None:
-    """They name its URL, and not the clone that they are rendered from."""
+    """They name its URL, not the clone that was rendered."""
     url = "https://example.com/o/copier-prefect.git"
     env = {
         "GIT_CONFIG_COUNT": "1",
@@ -298,7 +298,7 @@ def test_an_edited_file_of_the_user_is_named_with_what_it_misses(hook: Run, proj
 
 
 def test_refresh_after_updates_that_did_not(hook: Run, run: Run, project: Path) -> None:
-    """A file that still is as some version rendered it follows, too."""
+    """A file that still equals some version's render is refreshed too."""
     edit(project, "seeds/dropped.txt", "old", "mine")
     run("uvx", "copier", "update", "-q", "--defaults", cwd=project)
     commit(project, "Update")
@@ -331,7 +331,7 @@ def test_an_answer_changes_what_nobody_has_edited(hook: Run, project: Path) -> N
     assert status(project) == " M .copier-answers.yml\n?? part.txt\n?? seeds/part.txt\n"
 
 
-# -- Whatever surrounds it ----------------------------------------------------------------------
+# -- Situations ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["--global", "--local"])
@@ -365,7 +365,7 @@ def test_settings_of_git(
 
 
 def test_settings_that_say_what_has_changed(run: Run, project: Path, tmp_path: Path) -> None:
-    """Those stay the user's: else a checkout for Windows would be all changes."""
+    """These stay the user's: otherwise, all files of a checkout for Windows would be changed."""
     config = {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")}
     (tmp_path / "ignore").write_text(".editor\n")
     for name, value in {
@@ -378,7 +378,7 @@ def test_settings_that_say_what_has_changed(run: Run, project: Path, tmp_path: P
     projects.run("git", "checkout", "text.txt", cwd=project, **config)
     text = (project / "text.txt").read_bytes()
     assert b"\r\n" in text
-    os.utime(project / "text.txt", (0, 0))  # git has to look at it again
+    os.utime(project / "text.txt", (0, 0))  # so that git reads it again
     done = run(sys.executable, HOOKS / "update.py", cwd=project, **config)
     assert done.code == 0, done.printed
     assert (project / "text.txt").read_bytes() == text + b"new\r\n"
@@ -419,7 +419,7 @@ def test_carriage_returns(how: str, hook: Run, project: Path) -> None:
 
 
 def test_files_called_rej(hook: Run, project: Path, tmp_path: Path) -> None:
-    """Copier takes them for its own, deletes them and checks out the file beside them."""
+    """Copier would treat them as its own and delete them."""
     mono = tmp_path / "mono"
     shutil.copytree(project, mono / "one", ignore=shutil.ignore_patterns(".git"))
     (mono / "two").mkdir()
@@ -445,7 +445,7 @@ def test_files_called_rej(hook: Run, project: Path, tmp_path: Path) -> None:
 
 
 def test_links(hook: Run, project: Path, tmp_path: Path) -> None:
-    """A file that became a link, and a folder that lies elsewhere, are not written to."""
+    """Files that became links, and folders elsewhere, are not written."""
     shared = tmp_path / "shared"
     shared.mkdir()
     (project / "docs/page.txt").rename(shared / "page.txt")
@@ -506,8 +506,8 @@ def test_a_file_that_git_is_told_not_to_look_at(hook: Run, project: Path) -> Non
 
 
 def test_a_sparse_checkout(hook: Run, project: Path) -> None:
-    """What is not checked out stays so; what would have to be written is named."""
-    status(project)  # else git takes the copied files for changed, and leaves them there
+    """Files that are not checked out stay so; those that would be written are named."""
+    status(project)  # otherwise git treats the copied files as changed and keeps them
     projects.run("git", "sparse-checkout", "set", "--no-cone", "/*", "!/seeds", cwd=project)
     assert not (project / "seeds").exists()
     assert hook("update.py", "--commit", cwd=project).code == 0
@@ -531,7 +531,7 @@ def test_a_repository_of_sha_256_and_a_worktree(hook: Run, project: Path, tmp_pa
     assert status(project) == ""
 
 
-# -- What is refused ----------------------------------------------------------------------------
+# -- Refusals -----------------------------------------------------------------------------------
 
 
 def refusal(done: Done) -> str:
@@ -544,7 +544,7 @@ def refusal(done: Done) -> str:
 
 
 def test_what_is_not_committed(hook: Run, project: Path) -> None:
-    # The documented look is git status; it must not see less than this.
+    # The documented check is git status; it must not show less than this.
     projects.run("git", "config", "status.showUntrackedFiles", "no", cwd=project)
     (project / "new.txt").write_text("mine\n")
     said = refusal(hook("update.py", "--json", cwd=project))
@@ -625,11 +625,11 @@ def test_answers_that_are_a_link(hook: Run, project: Path) -> None:
     assert status(project) == ""
 
 
-# -- The proof, and what happens if something fails ----------------------------------------------
+# -- The proof, and failures ---------------------------------------------------------------------
 
 
 def texts(*parts: str) -> Any:
-    """Return old text, the user's and the template's as the script holds them."""
+    """Return the old text, the user's and the template's in the script's form."""
     module = update_module()
     return module.Sides(*(module.File(part.encode()) for part in parts))
 
@@ -642,10 +642,10 @@ BLOCK = "- name: {}\n  image: x\n  cpu: 1\n"
     [
         ("a\nmine\nc\nnew\n", True),
         ("a\nb\nc\nnew\n", False),  # the user's edit dropped
-        ("a\nmine\nb\nc\nnew\n", False),  # what the user took away is back
+        ("a\nmine\nb\nc\nnew\n", False),  # a removed line is back
         ("a\nmine\nc\n", False),  # the template's dropped
         ("mine\na\nc\nnew\n", False),  # in another place
-        ("a\nmine\nc\nnew\nmore\n", False),  # from nowhere
+        ("a\nmine\nc\nnew\nmore\n", False),  # an extra line
         ("a\n<<<<<<< before updating\nmine\n=======\nb\n>>>>>>> after updating\nc\nnew\n", True),
     ],
 )
@@ -682,7 +682,7 @@ def test_a_merge_that_loses_an_edit_is_not_applied(
 
 
 def in_process(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the script here, and bring the environment back."""
+    """Run the script in this process, and restore the environment."""
     with monkeypatch.context() as patch:
         before = dict(os.environ)
         patch.setattr(module, "USERS", before)
@@ -717,7 +717,7 @@ def test_a_write_that_fails_half_way_is_taken_back(
     assert status(project, "--ignored") == ""
 
 
-# -- Looking, before and after -------------------------------------------------------------------
+# -- Checks before and after ---------------------------------------------------------------------
 
 
 def test_dry_run(hook: Run, project: Path) -> None:
@@ -794,7 +794,7 @@ def test_verify_conflicts_until_they_are_resolved(hook: Run, run: Run, project: 
 
 @pytest.mark.large("updates")
 def test_forty_projects_interrupted_at_random(small: Path, made: Path, tmp_path: Path) -> None:
-    """Whatever stops it and whenever: git has each edit, and in the end each project its update."""
+    """At any interruption, git has each edit, and finally each project is updated."""
     randomly = random.Random(20)
     states = {
         "edited": ("text.txt", "c\n", "mine\n"),
@@ -820,7 +820,7 @@ def test_forty_projects_interrupted_at_random(small: Path, made: Path, tmp_path:
         if how != signal.SIGKILL:
             assert len(json.loads(printed)) == len(folders)
         for folder in folders:
-            # What a kill or a conflict has left goes back as documented, to what git has.
+            # Undo what a kill or a conflict has left, as documented.
             if folder != folders[7] and status(folder):
                 projects.run("git", "restore", "-s", "HEAD", "-SW", ".", cwd=folder)
                 projects.run("git", "clean", "-qfd", cwd=folder)
@@ -838,11 +838,11 @@ def test_forty_projects_interrupted_at_random(small: Path, made: Path, tmp_path:
             assert (folder / "other.txt").read_text() == change("other.txt")
 
 
-# -- What only a hand can have done -------------------------------------------------------------
+# -- Manual changes -----------------------------------------------------------------------------
 
 
 def test_a_part_of_the_templates_change_made_before(small: Path, tmp_path: Path) -> None:
-    """As by a team that did not wait for the next release."""
+    """By a team that did not wait for the next release."""
     old = "".join(LETTERS)
     sides = texts(old, f"first\n{old}", f"first\n{old}last\n")
     module = update_module()
@@ -953,7 +953,7 @@ def test_history_that_is_cut_off_proves_nothing(hook: Run, project: Path, tmp_pa
 
 
 def test_what_cannot_be_written_back_does_not_stop_the_rest(project: Path) -> None:
-    """As on a full disk: what is new goes first, and each file that can be put back is."""
+    """For example on a full disk: new files are removed first, and all possible ones restored."""
     module = update_module()
     found = module.find(project)
     done = []
@@ -984,7 +984,7 @@ def test_what_cannot_be_written_back_does_not_stop_the_rest(project: Path) -> No
 def test_a_file_that_becomes_a_folder(
     turned: str, hook: Run, uvx: Path, small: Path, tmp_path: Path
 ) -> None:
-    """Nobody has edited it, so nothing is in the way."""
+    """Nobody has edited it, so it can be replaced."""
     template = Path(shutil.copytree(small, tmp_path / "template"))
     file, below = template / "template/thing", template / "template/thing/inner.txt"
 

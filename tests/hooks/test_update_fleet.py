@@ -1,4 +1,4 @@
-"""`hooks/update.py` over projects in every state, as a user runs it."""
+"""`hooks/update.py` with projects in all states, as a user runs it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def results(printed: str) -> dict[str, str]:
 
 
 def result(done: Done) -> tuple[str, str]:
-    """Return the status of the only project, from `--json`, and the word about it."""
+    """Return the status of the only project and the reason, from `--json`."""
     (report,) = json.loads(done.printed[done.printed.index("[\n") :])
     return report["status"], report["word"]
 
@@ -46,7 +46,7 @@ def status(project: Path) -> str:
 
 @pytest.mark.parametrize("jobs", ["1", "3"])
 def test_a_mixed_fleet(jobs: str, hook: Run, started: Path, moved: Path, tmp_path: Path) -> None:
-    """Nothing stops it, nothing is lost, and each gets its line in the report."""
+    """No project stops it, nothing is lost, and each has a line in the report."""
 
     def project(name: str, source: Path = started) -> Path:
         return Path(shutil.copytree(source, tmp_path / name))
@@ -98,7 +98,7 @@ def test_a_mixed_fleet(jobs: str, hook: Run, started: Path, moved: Path, tmp_pat
     assert subject == f"Update the project template to {NEW}"
     assert "# merged from the template" in (late / RULES).read_text()
 
-    # Again: what was done stays done, and what needs a person still does.
+    # The second time: finished projects stay, others still need the user.
     again = results(hook(*words, cwd=tmp_path).printed)
     assert again["late # 1"] == "nothing to do"
     assert again["clash"] == "refused because dirty"
@@ -125,7 +125,7 @@ def test_dry_run(name: str, hook: Run, request: pytest.FixtureRequest) -> None:
 
 
 def test_projects_of_one_repository(hook: Run, started: Path, tmp_path: Path) -> None:
-    """An update of one does not make its neighbour dirty, and is committed alone."""
+    """The update of one does not affect the others, and is committed alone."""
     for name in ("one", "two"):
         shutil.copytree(started, tmp_path / name, ignore=shutil.ignore_patterns(".git"))
     projects.run("git", "init", "-qb", "main", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""`hooks/update.py --verify` after a plain `copier update`, and what comes with an update."""
+"""`hooks/update.py --verify` after a plain `copier update`, and the steps after an update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(done: Done) -> dict[str, Any]:
 
 
 def named(done: Done) -> dict[str, str]:
-    """Return the files that a report names, and what they are."""
+    """Return the files in a report and their outcomes."""
     return {name: kind for name, (kind, _) in report(done)["files"].items()}
 
 
@@ -135,7 +135,7 @@ def test_a_stale_lock(stale: str, code: int, hook: Run, updated: Path) -> None:
 def test_a_project_in_a_subfolder_with_another_package(
     hook: Run, run: Run, source: Path, tmp_path: Path
 ) -> None:
-    """Paths are those of the project, and names its own."""
+    """Paths are relative to the project, and names are its own."""
     project = tmp_path / "mono" / "one project"
     run(
         "uvx", "copier", "copy", "-q", "--defaults", "-r", OLD, "-d", "package_name=acme",
@@ -154,7 +154,7 @@ def test_a_project_in_a_subfolder_with_another_package(
     assert (copy / TABLES.replace("my_data_project", "acme")).read_text().endswith("template\n")
 
 
-# -- What comes with an update -------------------------------------------------------------------
+# -- The steps after an update -------------------------------------------------------------------
 
 
 def test_the_lock_follows(hook: Run, old: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_migration_is_offered_run_and_then_no_longer_needed(hook: Run, old: Pa
 
 @pytest.mark.parametrize(("check", "code"), [("grep -q merged rules", 0), ("false", 1)])
 def test_checks_run_on_the_result_first(check: str, code: int, hook: Run, old: Path) -> None:
-    """In a worktree where all is committed, which goes away in any case."""
+    """In a worktree with everything committed, which is always removed."""
     clean = f'test -z "$(git status --porcelain)" && {check.replace("rules", RULES)}\n'
     (old / "pytest").write_text(clean)
     commit(old, "Check")

@@ -1,7 +1,7 @@
-"""The weekly job of a project that looks for a newer template, run as the forge runs it.
+"""A project's weekly job that looks for a newer template, run as the forge runs it.
 
-The forge is a bare repository on this machine. `gh` is a program that keeps what it is told, and
-GitLab's push options are kept by a hook.
+The forge is a local bare repository. `gh` is a stand-in that records its arguments, and a hook
+records GitLab's push options.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ env | sed -n 's/^GIT_PUSH_OPTION_[0-9]*=//p' > pushed.txt
 
 @dataclass
 class Forge:
-    """A repository at a forge, with the job that runs there."""
+    """A repository at a forge, with its job."""
 
     top: Path
     project: Path
@@ -85,17 +85,17 @@ class Forge:
     folder: str = ""
 
     def state(self, **changed: Any) -> dict[str, Any]:
-        """Return what the forge has, after a change of it."""
+        """Change the forge's state, and return it."""
         state = {**json.loads(self.file.read_text()), **changed}
         self.file.write_text(json.dumps(state))
         return state
 
     def git(self, *words: str) -> str:
-        """Ask the bare repository."""
+        """Run git in the bare repository."""
         return projects.run("git", *words, cwd=self.top / "origin.git")
 
     def checkout(self, name: str, branch: str = "main") -> Path:
-        """Clone it anew."""
+        """Clone it again."""
         folder = self.top / name
         shutil.rmtree(folder, ignore_errors=True)
         words = ("git", "clone", "-q", "--branch", branch, self.top / "origin.git", folder)
@@ -103,7 +103,7 @@ class Forge:
         return folder
 
     def push(self) -> None:
-        """Commit and push what the user has changed."""
+        """Commit and push the user's changes."""
         commit(self.project, "Mine")
         projects.run("git", "push", "-q", "origin", "main", cwd=self.project)
 
@@ -112,7 +112,7 @@ class Forge:
         return self.git("show", f"{branch}:{name}")
 
     def runs(self, token: str = "") -> Done:
-        """Run the job's steps as GitHub does."""
+        """Run the job's steps like GitHub."""
         work = self.checkout("runner") / self.folder
         job = yaml.safe_load((work / ".github/workflows/scheduled.yml").read_text())["jobs"]
         temporary, output = self.top / "temporary", self.top / "output"
@@ -137,7 +137,7 @@ class Forge:
         return done
 
     def pipeline(self, token: str = "secret") -> Done:
-        """Run the job's script as GitLab does, on a commit and no branch."""
+        """Run the job's script like GitLab, on a commit without a branch."""
         work = self.checkout("runner") / self.folder
         projects.run("git", "checkout", "-q", "--detach", cwd=work)
         job = yaml.safe_load((work / ".gitlab-ci.yml").read_text())["template-update"]
@@ -194,13 +194,13 @@ def at_forge(project: Path, run: Run, top: Path, folder: str = "") -> Forge:
 
 
 def name_template(project: Path, old: Path, new: str | Path) -> None:
-    """Let a project come from elsewhere."""
+    """Record another source for a project."""
     answers = project / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(str(old), str(new)))
 
 
 def test_an_update_is_proposed_once(forge: Forge, source: Path, newest: Path) -> None:
-    # GitHub has not allowed it to open one: it does so later.
+    # GitHub's settings forbid to open one: it is opened later.
     gh = forge.top / "bin/gh"
     working = gh.read_text()
     gh.write_text(working.replace('"create", *words', '"no"'))
@@ -224,12 +224,12 @@ def test_an_update_is_proposed_once(forge: Forge, source: Path, newest: Path) ->
     assert forge.file_at(request["head"], RULES).endswith("# merged from the template\n")
     assert forge.git("rev-list", "--count", f"main..{request['head']}") == "1\n"
 
-    # Nobody has wanted it.
+    # A user has closed it.
     forge.state(requests=[{**request, "state": "CLOSED"}])
     done = forge.runs()
     assert (done.code, "already" in done.printed) == (0, True)
     assert len(forge.state()["requests"]) == 1
-    # A newer version says what it replaces.
+    # A newer version names the request that it replaces.
     forge.state(requests=[request])
     name_template(forge.project, source, newest)
     forge.push()
@@ -237,7 +237,7 @@ def test_an_update_is_proposed_once(forge: Forge, source: Path, newest: Path) ->
     assert forge.state()["requests"][1]["head"] == f"template-{NEWEST}"
     assert "\nIt replaces: #1\n" in forge.state()["requests"][1]["text"]
 
-    # And when it is merged.
+    # After it is merged.
     projects.run("git", "pull", "-q", "origin", f"template-{NEWEST}", cwd=forge.project)
     projects.run("git", "push", "-q", "origin", "main", cwd=forge.project)
     done = forge.runs()
@@ -272,14 +272,14 @@ def test_workflows_are_pushed_by_a_person_s_token(forge: Forge, source: Path, ne
     assert "# newest" not in forge.file_at(branch, ".github/workflows/ci.yml")
     assert forge.file_at(branch, RULES).endswith("# merged from the template\n")
 
-    # What it says to do.
+    # As the text says.
     told = "\n".join(re.findall(r"^    ((?:git|uv) .*)$", request["text"], re.MULTILINE))
     done = forge.run("bash", "-ec", told, cwd=forge.project, GH_TOKEN="a-person's")
     assert done.code == 0, done.printed
     by_hand = forge.git("rev-parse", f"{branch}^{{tree}}")
     assert "# newest" in forge.file_at(branch, ".github/workflows/ci.yml")
 
-    # It is what a token brings at once.
+    # The same as with a token.
     forge.git("branch", "-D", branch)
     forge.state(requests=[])
     assert forge.runs("a-person's").code == 0
@@ -339,7 +339,7 @@ def sales(source: Path, uvx: Path, run: Run, tmp_path: Path) -> Forge:
 
 
 def copy_workflows(project: Path) -> None:
-    """Do what the check `workflows` does."""
+    """Copy the workflows like the check `workflows`."""
     (hook,) = [
         hook
         for hook in yaml.safe_load((project / ".pre-commit-config.yaml").read_text())["repos"][0][
@@ -360,7 +360,7 @@ def test_a_project_in_a_folder(sales: Forge, source: Path, newest: Path) -> None
     assert done.code == 0, done.printed
     (request,) = sales.state()["requests"]
     assert request["title"] == f"Update the project template of sales to {NEWEST}"
-    # In the folder it is a file like others.
+    # In the folder, it is a normal file.
     assert f"may not push them: {copy}\n" in request["text"]
     assert "cd services/sales; uv run prek run workflows" in request["text"]
     assert sales.file_at(branch, file).endswith("# newest\n")
@@ -370,7 +370,7 @@ def test_a_project_in_a_folder(sales: Forge, source: Path, newest: Path) -> None
     sales.state(requests=[])
     assert sales.runs("a-person's").code == 0
     assert sales.file_at(branch, copy) == sales.file_at(branch, file)
-    # The check of the copies agrees.
+    # The check of the copies passes.
     clone = sales.checkout("clone", branch)
     copy_workflows(clone / sales.folder)
     assert projects.run("git", "status", "--porcelain", cwd=clone) == ""

@@ -1,6 +1,6 @@
-"""A source and a warehouse to load into, without Prefect's server. Runs inside a project.
+"""A source and a warehouse without Prefect's server. Runs inside a project.
 
-A module of tests takes the fixture by `bench = use_bench`.
+A test module gets the fixture with `bench = use_bench`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def query_sqlite(path: Path, *statements: str) -> list[tuple[Any, ...]]:
 
 
 class Bench:
-    """A source in SQLite and an empty warehouse, both set in the settings."""
+    """A source in SQLite and an empty warehouse, both in the settings."""
 
     def __init__(self, kind: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.kind = kind
@@ -80,7 +80,7 @@ class Bench:
             return opened.query(sql)
 
     def execute(self, *statements: str) -> None:
-        """Change the warehouse."""
+        """Run statements in the warehouse."""
         with warehouse.connect() as opened:
             opened.execute(*statements)
 
@@ -90,7 +90,7 @@ class Bench:
             names = [name for name in opened.columns("raw", table)[table] if name[:5] != "_dlt_"]
             listed = ", ".join(map(opened.quote, names)) if columns == "*" else columns
             found = opened.query(f"SELECT {listed} FROM {opened.name('raw', table)}")
-        # PostgreSQL's driver gives bytes as views of memory.
+        # PostgreSQL's driver returns bytes as memory views.
         plain = [
             tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
             for row in found
@@ -102,7 +102,7 @@ class Bench:
         return len(self.rows(table))
 
     def columns(self, table: str, schema: str = "raw") -> list[str]:
-        """Return the columns of a table, without dlt's; none if there is no table."""
+        """Return the columns of a table without dlt's; empty without a table."""
         with warehouse.connect() as opened:
             found = opened.columns(schema, table).get(table, {})
         return [name for name in found if not name.startswith("_dlt_")]
@@ -112,7 +112,7 @@ class Bench:
         return receipts.read_receipts()[table]
 
     def reset(self, table: str, *, drop: bool = False) -> None:
-        """Do what the command `reset` does."""
+        """Reset a table like the command `reset`."""
         with warehouse.connect() as opened:
             loading.forget(opened, table, drop=drop)
 
@@ -125,7 +125,7 @@ embedded = pytest.mark.parametrize("bench", ["duckdb"], indirect=True)
 def use_bench(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
-    """Give a test its bench; tasks run as plain functions."""
+    """A source and a warehouse; tasks run as plain functions."""
     monkeypatch.chdir(tmp_path)
     for name in ("extract_table", "load_table"):
         monkeypatch.setattr(ingestion, name, getattr(ingestion, name).fn)

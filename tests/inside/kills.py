@@ -2,9 +2,9 @@
 
 Runs inside a generated project: `python kills.py WAREHOUSE COUNT SEED`, COUNT for each way to
 load. Each attempt is a fork of one process that has imported everything and opened nothing. Kills
-hit the begin or end of a statement in the warehouse, or whatever Python audits, such as opening,
-moving and removing files, or a random moment, which may be in the middle of a commit. PostgreSQL
-also ends all connections to source and warehouse at a statement. Prints one line of JSON.
+occur at the begin or end of a statement in the warehouse, at Python's audit events, such as
+opening, moving and removing files, or at a random moment, maybe during a commit. With PostgreSQL,
+all connections to source and warehouse are also ended at a statement. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _last: tuple[str, int] | None = None
 
 
 def die() -> None:
-    """End this process as a machine does that loses its power."""
+    """End this process as a power failure would."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def cut() -> None:
-    """Let PostgreSQL end all connections to source and warehouse."""
+    """Make PostgreSQL end all connections to source and warehouse."""
     for name in ("SOURCE", "WAREHOUSE"):
         stores.cut(os.environ[f"{PREFIX}{name}_URL"])
 
@@ -66,14 +66,14 @@ _fault = die
 
 
 def event(kind: str) -> None:
-    """Count an event; at the one that was chosen, let the fault happen."""
+    """Count an event; at the chosen one, cause the fault."""
     _seen[kind] += 1
     if (kind, _seen[kind]) == _last:
         _fault()
 
 
 def watch(client: type, *methods: str) -> None:
-    """Make calls of a client events, when they begin and when they end."""
+    """Count the begin and end of a client's calls as events."""
 
     def watched(do: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any, **named: Any) -> Any:
@@ -89,13 +89,13 @@ def watch(client: type, *methods: str) -> None:
 
 
 def unwrap() -> None:
-    """Let tasks be functions: there is no flow run here."""
+    """Replace tasks by functions, because there is no flow run."""
     ingestion.extract_table = ingestion.extract_table.fn  # type: ignore[attr-defined]
     ingestion.load_table = ingestion.load_table.fn  # type: ignore[attr-defined]
 
 
 def ingest(table: Table, rows: Any = None) -> Any:
-    """Ingest a table, once `unwrap` was called."""
+    """Ingest a table; call `unwrap` first."""
     return ingestion.ingest_table(table, rows=rows)
 
 
@@ -104,7 +104,7 @@ def counted(
     fault_at: tuple[str, int] | None = None,
     fault: Callable[[], None] = die,
 ) -> Callable[[], tuple[Events, float]]:
-    """Return work that gives the number of its events and its seconds, with a fault at one."""
+    """Return a function that causes a fault at an event, and returns its events and seconds."""
 
     def run() -> tuple[Events, float]:
         global _last, _fault
@@ -117,7 +117,7 @@ def counted(
 
 
 def snapshot(warehouse: Store, table: Table) -> tuple[list[Row], list[Row], list[str | None]]:
-    """Return the rows of completed loads, those of others, and the watermarks of the former."""
+    """Return the rows of completed loads, other rows, and the watermarks of completed loads."""
     names = warehouse.tables("raw")
     rows: list[Row] = []
     marks: list[Row] = []
@@ -139,7 +139,7 @@ def snapshot(warehouse: Store, table: Table) -> tuple[list[Row], list[Row], list
 
 
 def comparable(row: Row) -> Row:
-    """Return a row of the source as the warehouse's driver gives it, or the other way round."""
+    """Return a row with types that are equal for source and warehouse."""
     id_, number, changed, amount, note = row
     return id_, number, str(changed)[:19], f"{amount:.6f}", note
 
@@ -148,7 +148,7 @@ def change(source: Store, way: str, dice: random.Random) -> None:
     """Add, change and (full) delete some rows of the source."""
     table = WAYS[way].name
     (highest,) = source(f"SELECT coalesce(max(id), 0) FROM {table}")[0]
-    # Never falls: a cursor that did would lose rows in a clean run too. Some rows share it.
+    # Never decreases: otherwise a clean run would lose rows too. Some rows share it.
     newest = (highest + 30) // 60
     when = datetime(2013, 1, 1) + timedelta(seconds=newest)
     rows = ", ".join(
@@ -168,7 +168,7 @@ def change(source: Store, way: str, dice: random.Random) -> None:
 
 
 def pages(source: Store, since: int | None) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of a table as somebody's own function would."""
+    """Yield the rows of a table like a user's function."""
     names = [part.split()[0] for part in COLUMNS.split(", ")]
     rows = source(f"SELECT * FROM pages WHERE number >= {since or 0}")
     for start in range(0, len(rows), 40):
@@ -177,7 +177,7 @@ def pages(source: Store, since: int | None) -> Iterator[list[dict[str, Any]]]:
 
 
 def try_way(way: str, kind: str, source: Store, warehouse: Store, kills: int, seed: str) -> Counter:
-    """Kill loads of one way, and compare each time."""
+    """Kill loads of one way, and compare after each."""
     dice, table, ends = random.Random(f"{seed} {kind} {way}"), WAYS[way], Counter[str]()
     given: Any = (lambda since=None: pages(source, since)) if way == "function" else None
     work = lambda: ingest(table, given)
@@ -210,7 +210,7 @@ def try_way(way: str, kind: str, source: Store, warehouse: Store, kills: int, se
             if keeps:
                 before, after = after, sorted(after + now, key=repr)
         elif others:
-            # Published, but dlt had not yet said so: the next run puts the same rows again.
+            # Published, but not marked by dlt: the next run writes the same rows again.
             ends["published"] += 1
             visible = sorted(rows + others, key=repr)
             assert keeps or visible == after, f"{where}: half a load is visible"
@@ -238,7 +238,7 @@ def main(kind: str, kills: int, seed: str) -> None:
         *("execute_query", "commit_transaction", "open_connection", "close_connection"),
     )
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        tempfile.tempdir = name  # what a killed run leaves there
+        tempfile.tempdir = name  # for the leftovers of killed runs
         folder = Path(name)
         source, warehouse = (
             stores.create(which, folder) for which in ("sqlite" if kind == "duckdb" else kind, kind)
@@ -254,7 +254,7 @@ def main(kind: str, kills: int, seed: str) -> None:
 
 
 def left(warehouse: Store, table: Table) -> int:
-    """Return how many rows of a table a load has left in its staging area."""
+    """Return the number of rows that a load has left in the staging table."""
     if table.name not in warehouse.tables("raw_staging"):
         return 0
     return int(warehouse(f"SELECT count(*) FROM raw_staging.{table.name}")[0][0])

@@ -1,6 +1,6 @@
-"""Databases of the fault tests, asked without the code that is tested.
+"""Databases of the fault tests, accessed without the tested code.
 
-Modules beside it run inside a generated project with a driver for PostgreSQL.
+Modules that use it run inside a generated project with a driver for PostgreSQL.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Store:
 
 
 def connect(url: str) -> Any:
-    """Open a connection to PostgreSQL that no setting of a database changes."""
+    """Open a connection to PostgreSQL that does not depend on settings of the database."""
     return psycopg2.connect(url, client_encoding="UTF8")
 
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements of PostgreSQL that must not be in a transaction."""
+    """Run statements in PostgreSQL outside of a transaction."""
     connection = connect(url)
     connection.autocommit = True
     try:
@@ -72,7 +72,7 @@ def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def create(kind: str, folder: Path, options: str = "") -> Store:
-    """Make an empty database; a file in the folder, or one of the server's with these options."""
+    """Create an empty database: a file in the folder, or one on the server with these options."""
     number = f"{os.getpid()}_{next(_numbers)}"
     if kind != "postgresql":
         return Store(f"{kind}:///{folder / f'{number}.db'}")
@@ -83,22 +83,22 @@ def create(kind: str, folder: Path, options: str = "") -> Store:
 
 
 def cut(url: str) -> None:
-    """Let the server end all connections to a database."""
+    """Make the server end all connections to a database."""
     others = "datname = current_database() AND pid <> pg_backend_pid()"
     execute(url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
 
 def named(url: str, database: str) -> str:
-    """Return the URL of another database of the same server."""
+    """Return the URL of another database on the same server."""
     base, question, query = url.partition("?")
     return f"{base.rpartition('/')[0]}/{database}{question}{query}"
 
 
 def start(work: Callable[[], Any]) -> tuple[int, int]:
-    """Do the work in a child; `finish` waits for it.
+    """Start the work in a forked child; `finish` waits for it.
 
-    Database libraries must not be used across a fork: the parent never opens one. Call it in the
-    main thread, with no other one running: what another thread holds stays locked in the child.
+    Database libraries must not be used across a fork, so the parent never opens one. Call it in the
+    main thread without other threads: their locks would stay locked in the child.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -116,7 +116,7 @@ def start(work: Callable[[], Any]) -> tuple[int, int]:
 
 
 def finish(started: tuple[int, int]) -> Any:
-    """Return what a child has returned, None if it was killed, or raise what it has raised."""
+    """Return the result of a child, None if it was killed, or raise its exception."""
     child, reading = started
     with os.fdopen(reading, "rb") as pipe:
         sent = pipe.read()
@@ -132,7 +132,7 @@ def finish(started: tuple[int, int]) -> Any:
 
 
 def fork(work: Callable[[], Any], kill_after: float | None = None) -> Any:
-    """Do the work in a child and return its result; None if it was killed."""
+    """Do the work in a forked child and return its result; None if it was killed."""
     started = start(work)
     if kill_after is not None:
         time.sleep(kill_after)

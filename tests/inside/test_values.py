@@ -1,4 +1,4 @@
-"""Every type of every source, value for value. Runs inside a generated project with all extras."""
+"""Values of all types of all sources. Runs inside a generated project with all extras."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CREATE TYPE place AS (a int, b text);
 
 
 class Database:
-    """An empty database of one kind, named by environment variables where it needs a server."""
+    """An empty database of one kind; environment variables name the servers."""
 
     def __init__(self, dialect: str, folder: Path) -> None:
         self.dialect = dialect
@@ -63,7 +63,7 @@ class Database:
                 self.run("SET time_zone = '+05:30', sql_mode = 'ALLOW_INVALID_DATES'")
 
     def run(self, sql: str) -> None:
-        if self.dialect == "duckdb":  # which one process has at a time
+        if self.dialect == "duckdb":  # one process at a time can open it
             with duckdb.connect(self.url.removeprefix("duckdb:///")) as connection:
                 connection.execute("SET TimeZone = 'Asia/Kolkata'")
                 connection.execute(sql)
@@ -75,7 +75,7 @@ class Database:
         return mark + name.replace(mark, mark * 2) + mark
 
     def fill(self, name: str, columns: dict[str, tuple[str, str]]) -> None:
-        """Make a table of columns by type and value: one row of values, one of nulls."""
+        """Create a table with columns of given types: one row of values, one of nulls."""
         declared = ", ".join(
             f"{self.quote(column)} {type_}" for column, (type_, _) in columns.items()
         )
@@ -87,7 +87,7 @@ class Database:
 
 
 def fresh(server: str) -> str:
-    """Make an empty database on a server and return its URL."""
+    """Create an empty database on a server and return its URL."""
     name = f"values_{os.urandom(6).hex()}"
     url = sa.make_url(server)
     if url.get_backend_name() == "postgresql":
@@ -181,7 +181,7 @@ def test_what_would_not_survive_is_refused_by_name(
         assert found.sort_by("id").column("The Column").to_pylist() == [case.value, None]
 
 
-# What the cursor is, the first rows, and rows that come later and must be read: in order.
+# The cursor's type, the first rows, and later rows that must be read, in order.
 CURSORS = [
     ("sqlite", "DATETIME", "", ["'2013-01-01 10:00:00'"], ["'2013-01-01 10:00:00'"]),
     ("sqlite", "DATETIME", "", ["'2013-01-01'"], ["'2013-01-01'", "'2013-01-01 00:00:00.5'"]),
@@ -263,7 +263,7 @@ DISORDERED = [
 def test_a_cursor_without_an_order_is_refused_at_the_source(
     dialect: str, type_: str, wanted: str, values: list[str], tmp_path: Path
 ) -> None:
-    """Also if the row that has no place is not read."""
+    """Even if the row without a place in the order is not read."""
     database = Database(dialect, tmp_path)
     types = {"seen": wanted} if wanted else {}
     table = Table(name="late", mode="incremental", cursor="seen", types=types)
@@ -302,7 +302,7 @@ def test_a_type_without_an_order_is_no_cursor(
         readers.columns(database.url, table)
 
 
-# Another type by the will of `types`: parsed from the source's own writing, or refused.
+# Other kinds by `types`: parsed from the source's text, or refused.
 OVERRIDDEN = [
     ("sqlite", "TEXT", "'5'", "bigint", 5),
     ("sqlite", "TEXT", "'5.5'", "bigint", None),
@@ -387,7 +387,7 @@ def test_types_are_overridden(
 def test_any_other_database_is_read_through_sqlalchemy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here SQLite's file, by the reader of databases that have none of their own."""
+    """SQLite, with the reader for databases without their own reader."""
     monkeypatch.setattr(readers, "_READERS", {})
     database = Database("sqlite", tmp_path)
     columns = {

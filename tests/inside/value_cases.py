@@ -1,4 +1,4 @@
-"""What each type of each source becomes in Arrow, value for value: the documented table."""
+"""For each type of each source, a value and its expected Arrow type and value."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Case(NamedTuple):
 
     Attributes:
         declared: Its type in the source.
-        written: The value, as SQL of the source.
-        arrives: Its type in Arrow, as `str` of it says; with " json" if it is marked as JSON.
-        value: The value in Arrow, as Python has it.
+        written: The value, in the source's SQL.
+        arrives: Its Arrow type as a text; with " json" if it is marked as JSON.
+        value: The Arrow value, as a Python object.
     """
 
     declared: str
@@ -25,14 +25,14 @@ class Case(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A value that is refused by the name of its column, and what reads it nevertheless.
+    """A value that is refused by the name of its column, and the setting that reads it.
 
     Attributes:
         declared: Type of the column in the source.
-        written: The value, as SQL of the source.
+        written: The value, in the source's SQL.
         reason: A part of the message.
-        remedy: What the message tells to set in `types`; empty if it tells of none that helps.
-        value: What then arrives.
+        remedy: The kind that the message advises for `types`; empty if there is none.
+        value: The value with that kind.
     """
 
     declared: str
@@ -252,7 +252,7 @@ ARRIVES: dict[str, list[Case]] = {
             "binary",
             bytes.fromhex("e61000000101000000000000000000f03f0000000000000040"),
         ),
-        # MariaDB keeps JSON as text and does not say so; MySQL marks it as JSON.
+        # MariaDB stores JSON as text without a mark; MySQL marks it as JSON.
         Case("JSON", "'{\"a\": 2.50}'", "string", '{"a": 2.50}'),
     ],
     "duckdb": [

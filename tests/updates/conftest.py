@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_git(_isolated: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep git and Copier of the person who runs the tests out of them, too.
+    """Keep the user's settings of git and Copier out of the tests.
 
-    Not `_isolated`: that name would replace the fixture of all tests, and what it makes quick.
+    Not named `_isolated`: that would replace the fixture of all tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, value in isolation(tmp_path_factory.mktemp("isolated")).items():
@@ -27,5 +27,5 @@ def _own_git(_isolated: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def template_repository(
     _own_git: None, tmp_path_factory: pytest.TempPathFactory
 ) -> TemplateRepository:
-    """The template with all its releases; shared, and only ever added to."""
+    """The template with all its releases; shared, so tests only add releases."""
     return TemplateRepository(tmp_path_factory.mktemp("template-repository"))

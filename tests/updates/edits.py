@@ -1,9 +1,9 @@
-"""What users do to their projects and maintainers to the template, as words for tables.
+"""Edits of users in projects and of maintainers in the template, for tables of tests.
 
-A `Change` turns one text into another. `you(...)` gives it a file of a project, `template(...)`
-the file's sources in the template, so that both read alike. Paths hold `{package}` for the
-package's name. An edit that finds nothing to do fails: a scenario must not lose its meaning
-when the template changes.
+A `Change` turns one text into another. `you(...)` applies it to a file of a project,
+`template(...)` to the file's sources in the template. Paths contain `{package}` for the package's
+name. An edit that changes nothing fails, so that a scenario keeps its meaning when the template
+changes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def at_top(lines: str) -> Change:
 
 
 def after(anchor: str, lines: str) -> Change:
-    """Add lines after the first line that holds a text."""
+    """Add lines after the first line that contains a text."""
 
     def change(text: str) -> str:
         found = [line for line in text.splitlines(keepends=True) if anchor in line]
@@ -60,7 +60,7 @@ def text_is(text: str) -> Change:
 
 
 def windows_lines(text: str) -> str:
-    """Save with the line ends of Windows."""
+    """Save with CRLF line ends."""
     return text.replace("\n", "\r\n")
 
 
@@ -73,7 +73,7 @@ _BLOCK = re.compile(
 
 
 def _block(text: str) -> tuple[list[str], re.Match[str]]:
-    # The template keeps each kind's requirements in a file of their own; those of parts are last.
+    # The template has a file with the requirements of each kind; those of parts are last.
     own = r"(?s)(?P<lines>(?:  \"[^\n]*\n)+)(?:\{%.*)?"
     match = _BLOCK.search(text) or re.fullmatch(own, text)
     assert match, "pyproject.toml has no block of the template's dependencies any more"
@@ -120,7 +120,7 @@ def bumps_dependency(place: int) -> Change:
     return change
 
 
-# -- What a user does ---------------------------------------------------------------------------
+# -- Edits of a user ----------------------------------------------------------------------------
 
 
 def you(path: str, change: Change) -> UserEdit:
@@ -182,12 +182,12 @@ def you_run(*command: str) -> UserEdit:
 
 
 def uv_add(*arguments: str) -> UserEdit:
-    """Add a dependency by uv, as users do; without solving it, which takes a network."""
+    """Add a dependency with uv, without resolving it, because that needs a network."""
     return you_run("uv", "add", "--quiet", "--frozen", *arguments)
 
 
 def uv_remove(*arguments: str) -> UserEdit:
-    """Remove a dependency by uv."""
+    """Remove a dependency with uv."""
     return you_run("uv", "remove", "--quiet", "--frozen", *arguments)
 
 
@@ -201,7 +201,7 @@ def you_make_executable(path: str) -> UserEdit:
 
 
 def you_rename_package(new: str) -> UserEdit:
-    """Rename the package as docs/update.md says: the folder, then every mention of it."""
+    """Rename the package as in docs/update.md: the folder, then all mentions."""
 
     def edit(project: Path, package: str) -> None:
         git(project, "mv", f"src/{package}", f"src/{new}")
@@ -217,7 +217,7 @@ def you_rename_package(new: str) -> UserEdit:
     return edit
 
 
-# -- What the template's maintainers do ------------------------------------------------------------
+# -- Edits of the template's maintainers -----------------------------------------------------------
 
 
 def template_dependency(change: Change) -> TemplateEdit:
@@ -233,7 +233,7 @@ def template_dependency(change: Change) -> TemplateEdit:
 
 
 def template(path: str, change: Change) -> TemplateEdit:
-    """Edit every source of a project's file."""
+    """Edit all sources of a project's file."""
 
     def edit(checkout: Path) -> None:
         files = updating.sources(checkout, path)
@@ -248,7 +248,7 @@ def template(path: str, change: Change) -> TemplateEdit:
 
 
 def template_adds(source: str, text: str) -> TemplateEdit:
-    """Add a file; the path is the one below `template/`, with `{package}`."""
+    """Add a file with a path below `template/`, with `{package}`."""
 
     def edit(checkout: Path) -> None:
         file = checkout / "template" / source.replace("{package}", "{{ package_name }}")
@@ -260,7 +260,7 @@ def template_adds(source: str, text: str) -> TemplateEdit:
 
 
 def template_drops(path: str) -> TemplateEdit:
-    """Delete every source of a project's file."""
+    """Delete all sources of a project's file."""
 
     def edit(checkout: Path) -> None:
         files = updating.sources(checkout, path)
@@ -272,7 +272,7 @@ def template_drops(path: str) -> TemplateEdit:
 
 
 def template_moves(path: str, new: str) -> TemplateEdit:
-    """Give every source of a project's file another name."""
+    """Rename all sources of a project's file."""
 
     def edit(checkout: Path) -> None:
         files = updating.sources(checkout, path)
@@ -306,7 +306,7 @@ def new_question(text: str) -> TemplateEdit:
         add(checkout)
         file = checkout / "includes" / "validators.jinja"
         known = file.read_text(encoding="utf-8")
-        # First in the list, whatever it holds: Jinja joins literals that follow each other.
+        # Add it at the beginning: Jinja joins adjacent literals.
         changed, count = re.subn(r"(?<=set questions = \()", f"'{name} '", known)
         assert count == 1, "the list of questions is not where it was"
         file.write_text(changed, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`hooks/update.py` run in this process, which has Copier imported and its renders quick."""
+"""Runs `hooks/update.py` in this process, which has imported Copier and renders quickly."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Report = dict[str, Any]
 
 @functools.cache
 def script() -> ModuleType:
-    """Import the script, which in these tests does not clone: Copier has clones of its own."""
+    """Import the script without its cloning, because Copier has its own clones in these tests."""
     spec = importlib.util.spec_from_file_location("update_script", ROOT / "hooks" / "update.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # needed by dataclasses
     spec.loader.exec_module(module)
     module.__dict__["clone"] = lambda project, _: Path(project.recorded("_src_path"))
     return module
@@ -42,7 +42,7 @@ def script() -> ModuleType:
 def update(
     project: Path, data: Mapping[str, Any] | None = None, ref: str = CURRENT, *words: str
 ) -> Report:
-    """Update a project as `update.py` does.
+    """Update a project with `update.py`.
 
     Args:
         project: Its folder, committed.
@@ -51,7 +51,7 @@ def update(
         *words: More options.
 
     Returns:
-        The report; `is_good` in it is whether the exit code was 0.
+        The report; `is_good` tells whether the exit code was 0.
     """
     given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (data or {}).items()}
     answers = [f"--data={name}={value}" for name, value in given.items()]
@@ -61,13 +61,13 @@ def update(
 
 
 def run(*words: str) -> tuple[int, str]:
-    """Run the script; its exit code, and what it printed."""
+    """Run the script; return its exit code and output."""
     module, printed, before = script(), io.StringIO(), dict(os.environ)
     run_copy = copier.run_copy
     handlers = {one: signal.getsignal(one) for one in module.interruptions()}
 
     def render(*arguments: Any, **options: Any) -> Any:
-        # Copier runs git in the environment that plumbum read when it was imported.
+        # Copier runs git with the environment that plumbum has read on import.
         with local.env():
             local.env.clear()
             local.env.update(os.environ)

@@ -1,8 +1,8 @@
-"""A template repository with every release in it, and projects made from it.
+"""A template repository with all releases, and projects created from it.
 
-The releases come from `tests/releases.bundle`, which holds the template's content only, so
-that these tests need neither tags nor history of the checkout they run in. The work tree
-follows as `v999.0.0`. Variants of it (`v999.1.0` and so on) are made on the fly.
+The releases come from `tests/releases.bundle`, which contains only the template's content, so these
+tests need no tags and no history of the checkout. The work tree is release `v999.0.0`. Variants of
+it (`v999.1.0` and so on) are created when needed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Snapshot = dict[str, tuple[bool, bytes]]
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it prints.
+    """Run a command and capture its output.
 
     Args:
         *command: The command and its arguments.
@@ -70,12 +70,12 @@ def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.Compl
 
 
 def git(cwd: Path, *arguments: str | Path) -> str:
-    """Run git and return what it prints, or fail the test."""
+    """Run git and return its output, or fail the test."""
     return run("git", *arguments, cwd=cwd).stdout
 
 
 def isolation(folder: Path) -> dict[str, str]:
-    """Environment in which no setting of the person at the keyboard changes a result.
+    """Return an environment in which no setting of the user changes a result.
 
     Args:
         folder: A new folder for settings and caches.
@@ -87,7 +87,7 @@ def isolation(folder: Path) -> dict[str, str]:
     settings = folder / "settings.yml"
     settings.write_text("{}\n", encoding="utf-8")
     config = folder / "gitconfig"
-    # A user's machine with an identity; Copier brings its own and must not need this one.
+    # A user's machine has an identity; Copier must not need it.
     config.write_text(
         "[user]\n\tname = Test User\n\temail = test@example.com\n[init]\n\tdefaultBranch = main\n",
         encoding="utf-8",
@@ -98,7 +98,7 @@ def isolation(folder: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": str(config),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
-        # The `copier` of this environment before any other one.
+        # The `copier` of this environment comes first.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
 
@@ -113,7 +113,7 @@ def release_tags() -> list[str]:
 
 
 def version(tag: str) -> tuple[int, ...]:
-    """Turn `v1.2.3` into something that sorts."""
+    """Return `v1.2.3` in a form that sorts."""
     return tuple(int(part) for part in tag.removeprefix("v").split("."))
 
 
@@ -124,7 +124,7 @@ def settings() -> dict[str, Any]:
 
 
 def seed_patterns() -> list[str]:
-    """Return the patterns of the files that an update leaves alone."""
+    """Return the patterns of files that an update does not touch."""
     return list(settings()["_skip_if_exists"])
 
 
@@ -137,25 +137,25 @@ KEPT = {
 
 
 def kept_patterns() -> list[str]:
-    """Return the patterns of what an update leaves to a project of an older kind."""
+    """Return the patterns of files that a project of an older kind keeps."""
     return [line for line in settings()["_exclude"][1].splitlines() if line.startswith("/")]
 
 
 def older(content: str, kind: str) -> dict[str, str]:
-    """Return the answer that projects of a release, by its `copier.yml`, get if they are older."""
+    """Return the recorded answer of older projects, for a release's `copier.yml`."""
     name, old, _ = KEPT.get(kind, ("project_kind", "", ""))
     asked = yaml.safe_load(content).get(name)
     return {} if asked and choices(asked, kind) else {name: old}
 
 
 def newer(content: str, kind: str) -> dict[str, str]:
-    """Return the answer that moves such projects to what new ones have."""
+    """Return the answer that moves such projects to the current kind."""
     name, _, new = KEPT.get(kind, ("project_kind", "", ""))
     return {name: new} if older(content, kind) else {}
 
 
 def snapshot(folder: Path) -> Snapshot:
-    """Read a project, without git's own files and the answers file."""
+    """Read a project without git's files and the answers file."""
     return {
         path.relative_to(folder).as_posix(): (os.access(path, os.X_OK), path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -166,7 +166,7 @@ def snapshot(folder: Path) -> Snapshot:
 
 
 def empty_folders(folder: Path) -> list[str]:
-    """List folders with nothing in them, which git would not keep."""
+    """List empty folders, which git does not store."""
     return [
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -177,7 +177,7 @@ def empty_folders(folder: Path) -> list[str]:
 
 
 def unmerged(folder: Path) -> set[str]:
-    """List the files that git holds for conflicting, relative to the folder."""
+    """List files with conflicts in git's index, relative to the folder."""
     lines = git(folder, "ls-files", "-z", "--unmerged").split("\0")
     return {line.split("\t", 1)[1] for line in lines if line}
 
@@ -198,8 +198,8 @@ class TemplateRepository:
     """The template with its releases, and cached projects made from it.
 
     Args:
-        folder: A new folder of its own.
-        bundle: The releases to begin with; none if there is no such file.
+        folder: A new folder.
+        bundle: The releases; none if the file does not exist.
     """
 
     folder: Path
@@ -229,11 +229,11 @@ class TemplateRepository:
         return git(self.path, "show", f"{ref}:{name}")
 
     def variant(self, *edits: TemplateEdit, base: str = CURRENT) -> str:
-        """Make a newer release of the template that differs in the given ways.
+        """Create a newer release of the template with the given edits.
 
         Args:
             *edits: Functions that change a checkout of the template.
-            base: The release they start from.
+            base: The release to edit.
 
         Returns:
             The new release's tag.
@@ -250,7 +250,7 @@ class TemplateRepository:
         return self._variants[key]
 
     def render(self, data: Mapping[str, Any], ref: str = CURRENT) -> Path:
-        """Render a project once; the folder is shared, so only look at it.
+        """Render a project once; do not change the folder, because it is shared.
 
         Args:
             data: Answers that differ from the defaults.
@@ -281,15 +281,14 @@ class TemplateRepository:
 
         Args:
             data: Answers that differ from the defaults.
-            target: Where the project shall stand.
-            ref: The release it is made from.
+            target: Folder for the project.
+            ref: The release.
 
         Returns:
             The target.
         """
         shutil.copytree(self.render(data, ref), target, symlinks=True)
-        # The copy's files are newer than the index says: without this git reads them again
-        # and again.
+        # The copied files are newer than in the index: without this, git reads them each time.
         git(target, "status", "--porcelain")
         return target
 
@@ -314,7 +313,7 @@ def update(project: Path, data: Mapping[str, Any] | None = None, ref: str = CURR
 
 
 def tracked_content() -> list[str]:
-    """List the template's files in the work tree: what a commit of it would hold."""
+    """List the template's files in the work tree, as a commit would have them."""
     listed = git(
         ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CONTENT
     ).split("\0")
@@ -325,9 +324,9 @@ def tracked_content() -> list[str]:
 
 
 def destination(source: str, settings: Mapping[str, Any]) -> str:
-    """Tell which file of a project a file under `template/` becomes.
+    """Return the path in a project of a file under `template/`.
 
-    Folders whose name is an answer that switches them on count as switched on.
+    Optional folders count as chosen.
 
     Args:
         source: Path below `template/`.
@@ -353,14 +352,14 @@ def destination(source: str, settings: Mapping[str, Any]) -> str:
 
 
 def sources(template: Path, path: str) -> list[Path]:
-    """Find the files of the template that become a file of a project.
+    """Return the files of the template that become a file of a project.
 
     Args:
         template: A checkout of the template.
         path: The file in a project, with `{package}` for the package's name.
 
     Returns:
-        One for each kind that brings its own, else one; none if the template has no such file.
+        One for each kind that has its own, otherwise one; empty without such a file.
     """
     settings = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
     root = template / "template"
@@ -372,7 +371,7 @@ def sources(template: Path, path: str) -> list[Path]:
 
 
 def is_seed(path: str, patterns: Iterable[str] | None = None) -> bool:
-    """Tell whether a file of a project is the user's from the first commit."""
+    """Return whether a file of a project is seeded, so the user's from the first commit."""
     lines = tuple(patterns) if patterns is not None else tuple(seed_patterns())
     return _spec(lines).match_file(path)
 
@@ -383,14 +382,14 @@ def _spec(lines: tuple[str, ...]) -> pathspec.GitIgnoreSpec:
 
 
 def covering(content: str, kind: str) -> list[dict[str, Any]]:
-    """Choose few sets of answers that hold every choice of every question.
+    """Choose a few sets of answers that cover all choices of all questions.
 
     Args:
         content: The release's `copier.yml`.
         kind: The kind of project.
 
     Returns:
-        The sets of answers; the last one holds hostile text.
+        The sets of answers; the last one has hostile text.
     """
     values: dict[str, list[Any]] = {}
     for name, details in questions(content).items():
@@ -419,7 +418,7 @@ HOSTILE = {
 def release_copier_yml() -> dict[str, str]:
     """Read `copier.yml` of every release and, last, of the work tree.
 
-    Tables of tests need it before any fixture exists.
+    Parametrized tests need it before fixtures exist.
 
     Returns:
         The tag and the text.

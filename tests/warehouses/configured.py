@@ -1,8 +1,8 @@
-"""Run inside a project: what becomes of the URL of a warehouse, without the service behind it.
+"""Shows how a project uses a warehouse's URL, without the service. Runs inside a project.
 
-Prints, as JSON, the credentials that dlt has parsed, the SQL dialect, and the statements of the
-quality rules and of a derived table in that dialect. Each of several URLs has a fork of its own,
-with what all of them need imported, and prints after a line `URL number`.
+Prints as JSON the credentials that dlt has parsed, the SQL dialect, and the statements of the
+quality rules and of a derived table in that dialect. Each URL has its own fork with the common
+imports, and prints after a line `URL number`.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ def execute(sql: str, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
 
 
 def show(text: str) -> None:
-    """Print what becomes of a URL."""
+    """Print the result for a URL."""
     os.environ["MY_DATA_PROJECT_WAREHOUSE_URL"] = text
     config = settings.load()
     found: Any = warehouse._find()
     url, kind = found
 
     class Recorded(kind):
-        """A warehouse that answers from here, and keeps what it was asked."""
+        """A warehouse with fixed answers that records queries."""
 
         def query(self, sql: str) -> list[tuple[Any, ...]]:
             statements.append(sql)
             selected = sqlglot.parse_one(sql, self.dialect).selects
-            # Receipts, and what is known of derived tables.
+            # Receipts, and the marks of derived tables.
             if any(word in sql for word in ("load_id", "information_schema", "_derived")):
                 return []
             if isinstance(selected[0], sqlglot.exp.Max):

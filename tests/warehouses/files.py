@@ -1,4 +1,4 @@
-"""Run inside a project with the extra `filesystem`: a folder or bucket as its warehouse."""
+"""A folder or bucket as warehouse. Runs inside a project with the extra `filesystem`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DAYS = [datetime(2024, 1, day, tzinfo=UTC) for day in range(1, 10)]
 
 def ingest(table: Table, *rows: dict[str, object]) -> ingestion.IngestionResult:
     def again(since: object) -> Iterator[dict[str, object]]:
-        """Give rows from a beginning on, so that those at the newest cursor come twice."""
+        """Yield rows from a cursor value on, so that those with the newest value come twice."""
         return iter(rows)
 
     return ingestion.ingest_table(table, rows=again if table.cursor else lambda: iter(rows))
@@ -57,7 +57,7 @@ def full() -> None:
     assert read(table.name, "a, b") == [(1, "x"), (2, None)]
     ingest(table, {"a": 3, "b": "z"})
     assert read(table.name, "a, b") == [(3, "z")]
-    with warehouse.connect() as opened:  # its receipts get what an older version did not have
+    with warehouse.connect() as opened:  # the receipts have got the new columns
         assert receipts.latest(opened)[table.name].version == runs.version()
     ingest(table)
     assert read(table.name) == []
@@ -88,7 +88,7 @@ def incremental() -> None:
             Table(name="o", key=("Order ID",), mode="incremental", cursor="at"),
             {"Order ID": 1, "at": DAYS[0]},
         )
-    # A new column is added, and is null in the rows that are there.
+    # A new column is added, and is null in existing rows.
     ingest(table, {"Id": 4, "at": DAYS[5], "v": 1, "note": "new"})
     assert read("orders", 'note, "Id"')[0] == ("new", 4)
 
@@ -102,7 +102,7 @@ def append() -> None:
     ingest(by_time, {"at": DAYS[0], "a": 1}, {"at": DAYS[1], "a": 1}, {"at": DAYS[1], "a": 1})
     ingest(by_time, *({"at": DAYS[1], "a": 1} for _ in range(2)), {"at": DAYS[2], "a": 2})
     assert read("events", '"at", a') == [(DAYS[0], 1), (DAYS[1], 1), (DAYS[1], 1), (DAYS[2], 2)]
-    # A load that died has left rows: the next one takes them away.
+    # An incomplete load has left rows: the next one deletes them.
     with warehouse.connect() as opened:
         for name in ("clicks", "events"):
             table = opened.files._table(opened, "raw", name)
@@ -152,7 +152,7 @@ def built() -> None:
 
 
 def locked() -> None:
-    """A table is loaded by one process of this machine at a time."""
+    """One process of this machine at a time loads a table."""
     code = (
         "from my_data_project.common import warehouse\nwith warehouse.table_locks(['orders']): pass"
     )

@@ -26,7 +26,7 @@ class Settings(environment.EnvironmentSettings):
         default=f"{POOL}-dev", description="Work pool that runs the deployments."
     )
     work_pool_type: str = Field(
-        default="process", description="Type of the work pool, if it has to be made."
+        default="process", description="Type of the work pool, if `deploy` creates it."
     )
     source_url: SecretStr = Field(
         default=SecretStr("sqlite:///data/source.db"),
@@ -43,33 +43,33 @@ class Settings(environment.EnvironmentSettings):
     raw_schema: str = Field(default="raw", description="Schema of ingested tables.")
     marts_schema: str = Field(default="marts", description="Schema of derived tables.")
     sql_dialect: str = Field(
-        default="duckdb", description="SQL dialect of the files in `sql/`, as sqlglot calls it."
+        default="duckdb", description="SQL dialect of the files in `sql/`, by sqlglot's name."
     )
     batch_bytes: PositiveInt = Field(
-        default=64 * 2**20, description="About so many bytes of rows are held in memory at once."
+        default=64 * 2**20, description="About how many bytes of rows to hold in memory."
     )
     lock_timeout_seconds: float = Field(
-        default=600, ge=0, description="How long a run waits for another one in the warehouse."
+        default=600, ge=0, description="How long a run waits for another in the warehouse."
     )
     task_runner: Literal["threads", "processes"] = Field(
-        default="threads", description="What runs the tables of one ingestion side by side."
+        default="threads", description="What ingests tables in parallel."
     )
     max_workers: PositiveInt = Field(
-        default=4, description="Tables read from a source at the same time, at the most."
+        default=4, description="How many tables to read at the same time."
     )
     slack_webhook_url: SecretStr | None = Field(
-        default=None, description="Incoming webhook for alerts; none sends no alerts."
+        default=None, description="Incoming webhook for alerts; empty sends no alerts."
     )
     late_after_seconds: int = Field(
-        default=600, ge=10, description="How late a run may start before it is an alert."
+        default=600, ge=10, description="How late a run may start before an alert is sent."
     )
     lost_after_seconds: int = Field(
         default=600,
         ge=10,
-        description="How long a run may give no sign of life; Prefect sends one every 180 s.",
+        description="How long a run may send no heartbeat; Prefect sends one every 180 s.",
     )
     slack_channel: str | None = Field(
-        default=None, description="Channel for alerts; none leaves it to the webhook."
+        default=None, description="Channel for alerts; empty takes the webhook's default."
     )
 
 
