@@ -821,7 +821,7 @@ def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[s
         project: The project.
         plan: The planned update.
         name: The answer that replaces the code.
-        kind: The kind of project. A team's own files in a library or a pipeline stay and still work;
+        kind: The kind of project. A team's own files in a library or pipeline stay and still work;
             a plugin's code is all about blocks, which get other names.
         take: Files to take from the template.
     """
