@@ -251,6 +251,11 @@ def test_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 """A namespace of a team's own, written as the old command `add` wrote tasks."""
 USED = {f"src/my_task_library/common/{name}.py" for name in ("deprecation", "http_errors")}
 """What it imports of `common/`, and stays with it."""
+BEARER = {
+    "from my_task_library.common import http_errors\n": "",
+    "http_errors.bearer(token)": 'f"Bearer {token.get_secret_value()}"',
+}
+"""What a namespace of before 0.4 does itself."""
 MARKER = "  # Yours, below this line:\n"
 OWN_EXTRA = 'geo = [\n  "tabulate>=0.9", # places, aligned\n]\n'
 EDITS = {
@@ -294,8 +299,14 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
 ) -> None:
     """A namespace of its own, with an extra and a setting, works with the new plumbing."""
     project = template_repository.project(LIBRARY, tmp_path / "project", ref)
+    used = set(USED)
     for name, text in GEO.items():
-        append(project, name, text)
+        written = text
+        if updating.version(ref) < (0, 4):
+            used -= {"src/my_task_library/common/http_errors.py"}
+            for before, after in BEARER.items():
+                written = written.replace(before, after)
+        append(project, name, written)
     for name, changes in EDITS.items():
         path = project / name
         for old, new in changes:
@@ -319,8 +330,8 @@ def test_a_library_gets_the_new_parts_and_keeps_its_own(
         resolved = resolved.replace(before, after)
     (project / "pyproject.toml").write_text(resolved, encoding="utf-8")
     git(project, "add", "pyproject.toml")
-    assert differing(project, fresh) - USED == {*GEO, *EDITS}
-    assert all((project / name).is_file() for name in USED)
+    assert differing(project, fresh) - used == {*GEO, *EDITS}
+    assert all((project / name).is_file() for name in used)
     commands = [line[2:] for line in capsys.readouterr().err.splitlines() if line[:2] == "  "]
     assert commands[0] == "uv sync"
     environments.sync(project)
