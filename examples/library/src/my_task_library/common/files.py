@@ -45,7 +45,7 @@ def replacing(target: Path) -> Generator[Path]:
     message = f"{name} is not the path of a file, but of a folder, a device, or a URL."
     try:
         real = target.resolve()
-        # A symlink that does not exist links to itself.
+        # If the resolved path is a symlink, it links to itself.
         is_file = real.is_file() or not (real.exists() or real.is_symlink())
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a null byte
         raise errors.PermanentError(message) from None
