@@ -483,6 +483,9 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
     assert "finished successfully" in process.printed
 
 
+INSTALLED = f"from importlib import metadata; print(metadata.version({NAME!r}))"
+
+
 def installed(forge: Forge) -> str:
     """Return the version installed for the worker."""
     program = forge.top / "worker/.venv/bin" / NAME
@@ -596,7 +599,9 @@ def test_a_version_without_deploy_is_refused(process: Forge) -> None:
     assert process.versions("prod") == {version_of("v1.2.0", process)}
 
 
-def test_the_version_is_that_of_the_commit(process: Forge) -> None:
+def test_the_version_is_that_of_the_commit(
+    process: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a new installation, and as in the image."""
     code = "from my_data_project.common import runs; print(runs.version())"
 
@@ -605,11 +610,21 @@ def test_the_version_is_that_of_the_commit(process: Forge) -> None:
 
     base = process.git("rev-parse", "v1.2.0")
     assert version() == version_of("v1.2.0", process)
+    # Also within a hook of another repository, which git tells where that one is.
+    projects.run("git", "init", "-q", str(tmp_path / "other"), cwd=tmp_path)
+    words = ("commit", "-q", "--allow-empty", "-m", "Another")
+    projects.run("git", *words, cwd=tmp_path / "other")
+    for name, place in (("GIT_DIR", "other/.git"), ("GIT_WORK_TREE", "other")):
+        monkeypatch.setenv(name, str(tmp_path / place))
+    assert version() == version_of("v1.2.0", process)
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name)
     for number in (1, 2):
         process.git("commit", "-q", "--allow-empty", "-m", "Go on")
         commit = process.git("rev-parse", "HEAD")[:8]
         assert version() == f"1.2.1.dev{number}+g{commit}"
-    words = ("uv", "run", "-q", "--reinstall-package", NAME, NAME, "--version")
+    assert projects.tool(process.project, NAME, "--version").strip() == version()
+    words = ("uv", "run", "-q", "--reinstall-package", NAME, "python", "-c", INSTALLED)
     printed = projects.run(*words, cwd=process.project)
     assert printed.partition("+")[0] == version().partition("+")[0]
     readme = process.project / "README.md"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -42,6 +44,13 @@ if TYPE_CHECKING:
     from databases import Database
 
 PREFIX = settings.ENV_PREFIX
+
+
+def test_a_git_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = mock.Mock(side_effect=subprocess.TimeoutExpired("git", 60))
+    monkeypatch.setattr(subprocess, "run", late)
+    assert runs.version.__wrapped__() == metadata.version(settings.PROJECT)
+    assert late.call_args.kwargs["timeout"]
 
 
 @pytest.fixture
