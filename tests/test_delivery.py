@@ -512,7 +512,7 @@ def test_a_pull_request_shows_its_plan(process: Forge) -> None:
     assert plan.endswith("\n````\n")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in plan.splitlines()]
     assert ["deployment", f"transform/{NAME}-staging", "change", "description"] in rows
-    assert ["deployment", f"ingest-flights/{NAME}-staging", "orphaned", "-"] in rows
+    assert ["deployment", f"ingest-flights/{NAME}-staging", "delete", "-"] in rows
     assert f"g{sha[:8]} replaces {version_of('v1.0.0', process)}" in plan
     assert {one["description"] for one in process.deployed("staging").values()} >= {
         "Rebuilds the derived tables."

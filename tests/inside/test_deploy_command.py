@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -75,6 +76,7 @@ deployments:
           repository: https://git.example.com/repo
           branch: "{{{{ $LATER }}}}"
           access_token: "{{{{ prefect.blocks.secret.deploy-token }}}}"
+      - no_such_package.pull: {{requires: no-such-package}}
     parameters: {{without: ["{{{{ prefect.blocks.secret.deploy-token }}}}"]}}
     triggers:
       - match: {{prefect.resource.id: "ingestion.{{{{ ${PREFIX}ENVIRONMENT }}}}"}}
@@ -351,6 +353,111 @@ def test_edits_by_hand_are_seen_and_undone(environment: str, deploy: Any) -> Non
     assert {key: one.id for key, one in deployed().items()} == before
 
 
+def test_a_copy_of_a_trigger_goes(environment: str, deploy: Any) -> None:
+    """It has the mark of `deploy`, and Prefect's server does not call it the deployment's own."""
+    deploy()
+    name = f"transform/{runs.deployment_name()}"
+    with get_client(sync_client=True) as client:
+        resource = f"prefect.deployment.{deployed()[name].id}"
+        (made, *_) = client.read_resource_related_automations(resource)
+        copy = AutomationCore.model_validate(made.model_dump())
+        theirs = copy.model_copy(update={"name": f"{made.name} (copy)", "tags": []})
+        kept = client.create_automation(theirs)
+        assert states(deploy("--plan")) == {}
+        client.create_automation(copy)
+        found = deploy("--plan", code=2)
+        assert states(found) == {name: ("change", ["triggers"])}
+        assert changes(found) == {name: ["triggers.number: 4 → 3"]}
+        deploy()
+        assert states(deploy("--plan")) == {}
+        assert client.read_automation(kept)
+        client.delete_automation(kept)
+
+
+def test_what_prefect_deploy_has_made_goes_with_its_entry(
+    environment: str, deploy: Any, tmp_path: Path
+) -> None:
+    """Nothing but Prefect's server knows that a trigger with a name of its own is no person's."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=runs.deployment_name(), type="process"))
+        edit(tmp_path, lambda entries: entries[2].update(triggers=entries[2]["triggers"][2:]))
+        edit(tmp_path, lambda entries: entries.__setitem__(slice(None), entries[2:3]))
+        prefect_deploy()
+        name = f"transform/{runs.deployment_name()}"
+        assert [one["name"] for one in contents()[name]["triggers"]] == ["own name"]
+        resource = f"prefect.deployment.{deployed()[name].id}"
+        (made,) = client.read_resource_related_automations(resource)
+        theirs = {**made.model_dump(), "name": f"{runs.deployment_name()}__automation_1 (copy)"}
+        by_hand = client.create_automation(AutomationCore.model_validate(theirs))
+        edit(tmp_path, lambda entries: entries[0].pop("triggers"))
+        deploy()
+        assert states(deploy("--plan")) == {}
+        left = client.read_resource_related_automations(resource)
+        assert [one.id for one in left] == [by_hand]
+        client.delete_automation(by_hand)
+
+
+def changes(found: dict[str, Any]) -> dict[str, list[str]]:
+    """Return how things change, by name."""
+    return {row["name"]: row["changes"] for row in found["items"] if row["changes"]}
+
+
+def test_a_plan_shows_old_and_new_values_but_no_secrets(
+    environment: str, deploy: Any, tmp_path: Path
+) -> None:
+    deploy()
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        entries[0]["schedules"][0] |= {"cron": "0 7 * * *", "parameters": {"only": ["hunter2"]}}
+        entries[0]["schedules"].append({"slug": "new", "interval": 60, "parameters": {"only": []}})
+        entries[0]["concurrency_limit"]["limit"] = 3
+        entries[1] |= {"description": "x" * 99, "tags": [*entries[1]["tags"], "more"]}
+        entries[2]["parameters"] = {"without": []}
+        entries[2]["pull"][1]["prefect.deployments.steps.git_clone"]["access_token"] = "hunter2"
+        entries[2]["triggers"][0] |= {"expect": ["more"], "parameters": {"without": ["hunter2"]}}
+        pool = entries[3]["work_pool"]
+        env = pool["job_variables"]["env"] | {"A": "hunter2"}
+        entries[3]["work_pool"] = pool | {"job_variables": {"env": env, "stream_output": False}}
+
+    edit(tmp_path, change)
+    found = changes(deploy("--plan", code=2))
+    name = runs.deployment_name()
+    new = "schedules.new: null → "
+    shown = [text for text in found[f"ingest-all/{name}"] if not text.startswith(new)]
+    assert len(shown) == len(found[f"ingest-all/{name}"]) - 1
+    assert shown == [
+        "concurrency_limit: 2 → 3",
+        'schedules.early.schedule.cron: "0 6 * * *" → "0 7 * * *"',
+    ]
+    description, tags = found["ingest-all/intervals"]
+    assert description.endswith(f' → "{"x" * 78}…')
+    assert tags.endswith(f'"{name}"]' + f' → ["more","{settings.PROJECT}","{name}"]')
+    assert found[f"transform/{name}"] == [
+        "parameters.without",
+        "triggers.actions",
+        'triggers.trigger.expect: ["ingestion.ended"] → ["more"]',
+    ]
+    assert found["transform/plain"] == ["job_variables.env.A", "job_variables.stream_output"]
+    deploy()
+    assert states(deploy("--plan")) == {}
+
+
+def test_job_variables_that_a_work_pool_does_not_use_are_named(
+    environment: str, deploy: Any, tmp_path: Path
+) -> None:
+    """It is no mistake: the same file may serve work pools of several types."""
+    assert "does not use" not in deploy("--plan", code=2)["note"]
+    unused = {"comand": "hunter2", "image": "hunter2"}
+    edit(tmp_path, lambda entries: entries[3]["work_pool"]["job_variables"].update(unused))
+    words = "does not use these job variables: comand (did you mean command?), image.\n"
+    sentence = f"The work pool {runs.deployment_name()} {words}"
+    assert deploy("--plan", code=2)["note"].startswith(sentence)
+    deploy()
+    note = deploy("--plan")["note"]
+    assert note.startswith(sentence)
+    assert note.count("does not use") == 1
+
+
 def test_an_interval_goes_on_from_where_it_is(
     environment: str, deploy: Any, tmp_path: Path
 ) -> None:
@@ -374,6 +481,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "pool": ({"work_pool": {"name": "nowhere"}}, "there is no work pool nowhere"),
     "poolless": ({"work_pool": None}, "no work pool"),
     "pull": ({"pull": None}, "pull is missing"),
+    "step": (
+        {"pull": [{"prefect.deployments.steps.git_clonee": {"repository": "hunter2"}}]},
+        "the pull step prefect.deployments.steps.git_clonee does not load: ",
+    ),
+    "step-text": ({"pull": ["git_clone"]}, "pull.0: Input should be a valid dictionary"),
     "no-flow": ({"entrypoint": ""}, "entrypoint is missing"),
     "limit": ({"concurrency_limit": {"limit": 1, "strategy": 1}}, "nothing uses 'strategy'"),
     "none-at-once": ({"concurrency_limit": 0}, "concurrency_limit: "),
@@ -452,7 +564,7 @@ def test_mistakes_of_all_entries_are_listed_and_nothing_is_changed(
     assert "- 2 entries are transform/twin" in lines
     (line,) = [line for line in lines if line.startswith("- pool-text of ")]
     assert "work_pool: Input should be a valid dict" in line
-    assert "attribute" not in text
+    assert "object has no attribute" not in text
 
 
 def test_all_mistakes_of_an_entry_are_listed(environment: str, deploy: Any, tmp_path: Path) -> None:
@@ -610,7 +722,13 @@ def test_the_table_says_what_differs(
     assert ["deployment", "ingest-all/intervals", "change", "paused"] in rows
     assert ["deployment", "transform/plain", "orphaned", "-"] in rows
     assert ["deployment", "transform/simple", "create", "-"] in rows
+    assert "ingest-all/intervals: paused: true → false\n" in text
     assert f"`uv run {settings.PROJECT} deploy --prune` deletes it" in text
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["deploy", "--plan", "--prune"])
+    text = capsys.readouterr().out
+    assert re.search("transform/plain +│ delete ", text)
+    assert "orphaned" not in text
     assert cli.main(["deploy", "--prune"]) == 0
     text = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
@@ -793,7 +911,7 @@ def test_alerts_come_and_go_with_their_webhook(
     assert states(deploy("--plan")) == {}
     assert count_alerts() == {"lost": 1, "stuck": 1, "late": 1}
     monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", "")
-    assert states(deploy())[names["late"]] == ("change", ["deleted"])
+    assert states(deploy())[names["late"]] == ("change", ["number"])
     assert states(deploy("--plan")) == {}
     assert count_alerts() == {"lost": 1, "stuck": 1, "late": 0}
 
@@ -813,6 +931,17 @@ def test_alerts_of_before_are_taken_over_and_those_of_people_are_not(
         (found,) = client.read_automations_by_name(name)
         assert (found.id, found.tags) == (made.id, made.tags)
         assert states(deploy("--plan")) == {}
+
+        # Also when the webhook has gone by which it posts.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
+            deploy()
+            late = f"{runs.deployment_name()}-late"
+            (made_late,) = client.read_automations_by_name(late)
+            unmarked = made_late.model_dump(exclude={"id", "owner_resource"}) | {"tags": []}
+            client.update_automation(made_late.id, AutomationCore.model_validate(unmarked))
+        assert states(deploy())[late] == ("change", ["number"])
+        assert client.read_automations_by_name(late) == []
 
         # A person's has another event or action, or stands beside it.
         theirs = older | {"tags": made.tags[:2]}
