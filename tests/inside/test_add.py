@@ -54,6 +54,12 @@ CREATE TABLE people (
     id INTEGER PRIMARY KEY, mail TEXT, modified DATE, UNIQUE (mail)
 );
 CREATE TABLE points (id INTEGER PRIMARY KEY, x INTEGER);
+CREATE TABLE visits (
+    id INTEGER PRIMARY KEY, person INTEGER NOT NULL, code TEXT, "order" INTEGER NOT NULL,
+    line INTEGER NOT NULL, FOREIGN KEY (person) REFERENCES people (id),
+    FOREIGN KEY (code) REFERENCES codes (code),
+    FOREIGN KEY ("order", line) REFERENCES "Order Items" ("Order ID", line)
+);
 CREATE VIEW all_codes AS SELECT * FROM codes;
 """
 EXPECTED = (
@@ -74,6 +80,15 @@ EXPECTED = (
         rules=(rules.Unique(columns=("mail",)),),
     ),
     Table(name="points"),
+    Table(
+        name="visits",
+        rules=(
+            *(rules.NotNull(column=name) for name in ("person", "order", "line")),
+            rules.ForeignKey(
+                column="person", references="people", referenced_column="id", severity="warn"
+            ),
+        ),
+    ),
 )
 
 
@@ -202,10 +217,10 @@ def test_views_and_other_schemas_are_mentioned(
         connection.close()
     assert cli.main(["discover", "--like", "*codes"]) == 0
     out, err = capsys.readouterr()
-    assert "1 views left out; --views proposes them too.\n" in err
+    assert "1 view left out; --views proposes them too.\n" in err
     assert "all_codes" not in out
     if kind in {"duckdb", "postgres"}:
-        assert err.endswith("1 other schemas; --schema reads one: far.\n")
+        assert err.endswith("1 other schema; --schema reads one: far.\n")
         assert cli.main(["discover", "--views", "--schema", "far"]) == 0
         out, err = capsys.readouterr()
         assert '(Table(name="only", schema="far"),)\n' in out
@@ -222,7 +237,7 @@ def test_by_default_it_shows_the_edit(project: Path, capsys: pytest.CaptureFixtu
     assert '+    Table(name="points"),\n' in out
     assert "codes" not in out
     told = f"2 tables; --write adds them to {discover.TABLES}.\n"
-    assert err == f"{told}1 views left out; --views proposes them too.\n"
+    assert err == f"{told}1 view left out; --views proposes them too.\n"
     assert (project / discover.TABLES).read_bytes() == before
 
 
@@ -238,16 +253,42 @@ def test_what_is_listed_is_left_out_and_names_do_not_collide(
     entries = "AllTables(schema='other'), Table(name='events')"
     write(project, f"from ..common.table import AllTables, Table\n\nTABLES = ({entries})\n")
     assert cli.main(["discover", "--write"]) == 0
-    people, points = read(project)[2:]
+    people, points, visits = read(project)[2:]
     assert people.target_name == "other_people"
     assert points == Table(name="points")
-    monkeypatch.setattr(tables, "TABLES", (*listed, people, points))
+    assert visits.rules[-1].references == "other_people"
+    monkeypatch.setattr(tables, "TABLES", (*listed, people, points, visits))
     capsys.readouterr()
     assert cli.main(["discover", "--write"]) == 0
-    assert capsys.readouterr().out == f"Nothing to add: all 6 are in {discover.TABLES} already.\n"
+    assert capsys.readouterr().out == f"Nothing to add: all 7 are in {discover.TABLES} already.\n"
     monkeypatch.setattr(tables, "TABLES", (AllTables(exclude=("points",)),))
     assert cli.main(["discover"]) == 0
-    assert capsys.readouterr().err.startswith("1 tables; ")
+    assert capsys.readouterr().err.startswith("1 table; ")
+
+
+def test_a_view_that_cannot_be_read_is_named_and_left_out(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE VIEW broken AS SELECT a FROM gone")
+    connection.close()
+    assert cli.main(["discover", "--views", "--like", "*o*", "--write"]) == 0
+    text = "View 'broken' cannot be read: no such table: main.gone. It is left out.\n"
+    assert capsys.readouterr().err == text
+    assert {"all_codes", "loose"} < {table.name for table in read(project)}
+    assert cli.main(["discover", "--views", "--like", "broken"]) == 1
+    assert capsys.readouterr().err.startswith(text)
+
+
+def test_foreign_keys_refer_to_what_is_listed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["discover", "--like", "visits", "--write"]) == 0
+    assert not [rule for rule in read(project)[0].rules if isinstance(rule, rules.ForeignKey)]
+    monkeypatch.setattr(tables, "TABLES", (Table(name="people", target="persons"),))
+    write(project, LIST)
+    assert cli.main(["add", "table", "visits"]) == 0
+    assert read(project)[0].rules[-1].references == "persons"
 
 
 def test_names_and_columns_that_a_warehouse_has_not_are_left_out_or_replaced(

@@ -54,6 +54,12 @@ ORDER BY c.table_name, c.ordinal_position"""
 SELECT table_name, index_name, column_name FROM information_schema.statistics
 WHERE table_schema = coalesce({schema}, database()) AND NOT non_unique AND index_name <> 'PRIMARY'
 ORDER BY table_name, index_name, seq_in_index"""
+    foreign = """
+SELECT table_name, min(column_name), min(referenced_table_name), min(referenced_column_name)
+FROM information_schema.key_column_usage
+WHERE table_schema = coalesce({schema}, database()) AND referenced_table_schema = table_schema
+GROUP BY table_name, constraint_name HAVING count(*) = 1
+ORDER BY table_name, min(ordinal_position)"""
     listing = """
 SELECT table_schema, table_name, table_type LIKE '%VIEW',
   table_schema = coalesce({schema}, database())

@@ -70,6 +70,16 @@ LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
 WHERE i.indisunique AND i.indpred IS NULL AND NOT i.indisprimary AND k.place <= i.indnkeyatts
   AND c.relnamespace = to_regnamespace(quote_ident(coalesce({schema}, current_schema())))
 ORDER BY i.indrelid, i.indexrelid, k.place"""
+    foreign = """
+SELECT t.relname::text, a.attname::text, r.relname::text, b.attname::text
+FROM pg_constraint k
+JOIN pg_class t ON t.oid = k.conrelid
+JOIN pg_class r ON r.oid = k.confrelid AND r.relnamespace = t.relnamespace
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.conkey[1]
+JOIN pg_attribute b ON b.attrelid = r.oid AND b.attnum = k.confkey[1]
+WHERE k.contype = 'f' AND cardinality(k.conkey) = 1
+  AND t.relnamespace = to_regnamespace(quote_ident(coalesce({schema}, current_schema())))
+ORDER BY t.oid, a.attnum"""
     listing = """
 SELECT n.nspname::text, c.relname::text, c.relkind IN ('v', 'm'),
   n.nspname = coalesce({schema}, current_schema())
