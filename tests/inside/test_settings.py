@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from my_data_project.common import db_utils, errors, secrets, settings
+from my_data_project.common import db_utils, environment, errors, secrets, settings
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
@@ -33,6 +33,22 @@ def test_a_wrong_value_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(errors.PermanentError, match=f"{PREFIX}BATCH_BYTES") as caught:
         settings.load()
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_misspelt_variable_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment._warn_if_misspelt.cache_clear()
+    (tmp_path / ".env").write_text(f"{PREFIX}MAX_WORKER=3\n{PREFIX}SOURCE_URLS__CRM=hunter2\n")
+    for name in ("SORCE_URL", "IMAGE", "SCHEDULE"):  # not all are for settings
+        monkeypatch.setenv(f"{PREFIX}{name}", "hunter2")
+    for _ in range(2):
+        settings.load()
+    assert {record.getMessage() for record in caplog.records} == {
+        f"{PREFIX}SORCE_URL is no setting: did you mean {PREFIX}SOURCE_URL?",
+        f"{PREFIX}MAX_WORKER is no setting: did you mean {PREFIX}MAX_WORKERS?",
+    }
+    assert len(caplog.records) == 2
 
 
 def test_sources_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
