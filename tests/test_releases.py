@@ -40,18 +40,20 @@ maps = "my_task_library.geo.places"
 
 FILES = {
     "src/my_task_library/geo/__init__.py": """
-from .places import Place, Places, Unit, draw_map, find_place
+from .places import Kind, Place, Places, Unit, draw_map, find_place
 from .places import Finder, Open, Point, Row, SecretStr, Sight, Walk, choose
 
 __all__ = [
     "Place", "Places", "Unit", "draw_map", "find_place",
-    "Finder", "Open", "Point", "Row", "SecretStr", "Sight", "Walk", "choose",
+    "Finder", "Kind", "Open", "Point", "Row", "SecretStr", "Sight", "Walk", "choose",
 ]
 """,
     "src/my_task_library/geo/places.py": """
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict, overload
 
 from prefect import task
@@ -101,9 +103,16 @@ class Sight(Block):
     _block_type_slug = f"{SYSTEM}-sight"
 
 
-class Walk:
+class Walk(ABC):
     def __init__(self, metres: int) -> None:
         self.metres = metres
+
+    def turn(self, angle): ...
+
+
+class Kind(Enum):
+    HILL = auto()
+    LAKE = auto()
 
 
 class Row(TypedDict):
@@ -291,6 +300,30 @@ BREAKS = {
         *(SETTINGS, "default=5,", "default=5, ge=1,"),
         "`common.settings.GeoSettings.radius`: `ge=1` holds now",
     ),
+    "a number of an enum": (
+        *(PLACES, "    HILL = auto()\n", "    CITY = auto()\n    HILL = auto()\n"),
+        "`geo.Kind.HILL`: has another number",
+    ),
+    "an order of an enum": (
+        *(PLACES, "    HILL = auto()\n    LAKE = auto()\n"),
+        *("    LAKE = auto()\n    HILL = auto()\n", "`geo.Kind.LAKE`: has another number"),
+    ),
+    "an abstract method": (
+        *(PLACES, "    def turn", "    @abstractmethod\n    def turn"),
+        "`geo.Walk.turn`: is abstract now",
+    ),
+    "a new abstract property": (
+        *(
+            PLACES,
+            "    def turn",
+            "    @property\n    @abstractmethod\n    def n(self): ...\n    def turn",
+        ),
+        "`geo.Walk.n`: new",
+    ),
+    "a type where there was none": (
+        *(PLACES, "angle)", "angle: int)"),
+        "`geo.Walk.turn(angle)`: takes only `int` now",
+    ),
     "a keyword of a class": (
         *(PLACES, "Places(BaseModel)", 'Places(BaseModel, extra="forbid")'),
         "`geo.Places`: its `extra` was missing and is 'forbid'",
@@ -336,6 +369,10 @@ ADDITIONS = {
         *(PLACES, "limit: int = 10", "limit: object = 10"),
         "`geo.find_place(limit)`: takes `object` too",
     ),
+    "a last member of an enum": (
+        *(PLACES, "    LAKE = auto()\n", "    LAKE = auto()\n    CITY = auto()\n"),
+        "`geo.Kind.CITY`: new",
+    ),
     "a key": (
         *(PLACES, "Row(TypedDict):\n", "Row(TypedDict):\n    unit: NotRequired[Unit]\n"),
         "`geo.Row.unit`: new",
@@ -359,6 +396,7 @@ ADDITIONS = {
 }
 
 PRIVATE = {
+    "any type where there was none": (PLACES, "angle)", "angle: object)"),
     "a body": (PLACES, "metres > 100", "metres > 99"),
     "a helper": (
         PLACES,
@@ -607,6 +645,14 @@ def test_what_is_not_ready_is_told(library: Path) -> None:
     assert "Next: v0.1.0.\n\nThis is no release yet:\npyproject.toml: set Repository" in told
     assert release(library, "--change").endswith("Next: v0.1.0.\nexit 0\n")  # of each change, in CI
     projects.run("git", "switch", "-qC", "main", "start", cwd=library)
+    task = ("python", "scripts/add.py", "task", "look_up", "--namespace", "geo")
+    projects.run(library / ".venv/bin/python", *task[1:], cwd=library)
+    todo = "src/my_task_library/geo/look_up_task.py:{}: TODO: put your own step here, with what it"
+    number = 1 + (library / todo.partition(":")[0]).read_text().partition("# TODO")[0].count("\n")
+    assert todo.format(number) in release(library, "--check", code=1)
+    assert "TODO" not in release(library, "--change")
+    projects.run("git", "add", "--all", cwd=library)
+    projects.run("git", "reset", "-q", "--hard", cwd=library)
     (library / "notes.txt").write_text("\n")
     assert "commit or stash your changes first" in release(library, code=1)
     (library / "notes.txt").unlink()
