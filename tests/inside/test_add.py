@@ -553,6 +553,15 @@ def test_a_file_that_is_laid_out_otherwise_is_left_alone(text: str, project: Pat
     assert contents(project) == before
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(project / SRC / "sql", ignore_errors=True)
+    (project / SRC / "sql").touch()
+    assert cli.main(["add", "derived", "new"]) == 1
+    assert f"{SRC}/sql/new.sql cannot be written" in capsys.readouterr().err
+
+
 def test_a_file_that_is_gone_is_named(project: Path) -> None:
     (project / "prefect.yaml").unlink()
     with pytest.raises(errors.PermanentError, match=r"prefect\.yaml cannot be read"):

@@ -283,6 +283,31 @@ def test_reset_asks_and_then_forgets_the_watermark(
     assert cells(printed("status"), "orders")[1] == "-"
 
 
+@pytest.mark.parametrize("given", [KeyboardInterrupt, EOFError])
+def test_who_leaves_a_question_changes_nothing(
+    given: type[BaseException], loaded: Database, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", mock.Mock(side_effect=given))
+    assert printed("reset", "orders", code=130) == f"\n{settings.PROJECT}: stopped.\n"
+    assert receipts.read_receipts()["orders"].mode != "reset"
+
+
+def test_a_folder_of_the_project_is_as_good_as_its_root(
+    printed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "src" / "package"
+    folder.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".env").write_text(f"{PREFIX}WAREHOUSE_URL=duckdb:///here.duckdb\n")
+    monkeypatch.delenv(f"{PREFIX}WAREHOUSE_URL", raising=False)
+    monkeypatch.setattr(cli, "__file__", str(folder / "cli.py"))
+    monkeypatch.chdir(folder)
+    assert "duckdb:///here.duckdb" in printed("status", "--json")
+    assert (tmp_path / "here.duckdb").exists()
+    assert [*folder.iterdir()] == []
+
+
 def test_reset_can_drop_each_loaded_table(loaded: Database, printed: Any) -> None:
     for table, count in (("orders", 4), ("rates", 2)):
         text = printed("reset", table, "--drop", "--yes")

@@ -1142,6 +1142,33 @@ def test_another_cursor_begins_anew(bench: Bench) -> None:
 
 
 @embedded
+def test_a_cursor_of_another_type_is_one_sentence(bench: Bench) -> None:
+    table = Table(name="t", key=("id",), mode="incremental", cursor="v")
+    bench.source("CREATE TABLE t (id BIGINT, v BIGINT)", "INSERT INTO t VALUES (1, 5)")
+    bench.ingest(table)
+    bench.source("DROP TABLE t", "CREATE TABLE t (id BIGINT, v DATE)")
+    message = r"cursor 'v' is date32\[day\] now, but the last load ended at '5'\..* reset t --drop"
+    with pytest.raises(errors.PermanentError, match=message):
+        bench.ingest(table)
+
+
+@embedded
+def test_a_source_whose_newest_row_is_gone_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its numbers may have begun anew: the rows to come would never be read."""
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (7)")
+    bench.ingest(table)
+    bench.ingest(table)
+    assert "watermark" not in caplog.text
+    bench.source("DELETE FROM t", "INSERT INTO t VALUES (1), (2)")
+    bench.ingest(table)
+    assert "no row is at or above the watermark 7" in caplog.text
+    assert "reset t --drop" in caplog.text
+
+
+@embedded
 def test_a_full_load_of_nothing_keeps_what_was_loaded_by_parts(bench: Bench) -> None:
     bench.source("CREATE TABLE t (id BIGINT)", "INSERT INTO t VALUES (1)")
     bench.ingest(Table(name="t", key=("id",), mode="incremental", cursor="id"))

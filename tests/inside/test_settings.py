@@ -35,20 +35,35 @@ def test_a_wrong_value_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_misspelt_variable_is_named_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    environment._warn_if_misspelt.cache_clear()
-    (tmp_path / ".env").write_text(f"{PREFIX}MAX_WORKER=3\n{PREFIX}SOURCE_URLS__CRM=hunter2\n")
-    for name in ("SORCE_URL", "IMAGE", "SCHEDULE"):  # not all are for settings
-        monkeypatch.setenv(f"{PREFIX}{name}", "hunter2")
-    for _ in range(2):
+@pytest.mark.parametrize("content", ["A=b\n".encode("utf-16"), "# é\n".encode("latin-1")])
+def test_a_file_that_is_not_utf_8_is_one_clear_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(errors.PermanentError, match=r"^\.env cannot be read.* UTF-8\.$"):
         settings.load()
-    assert {record.getMessage() for record in caplog.records} == {
-        f"{PREFIX}SORCE_URL is no setting: did you mean {PREFIX}SOURCE_URL?",
-        f"{PREFIX}MAX_WORKER is no setting: did you mean {PREFIX}MAX_WORKERS?",
-    }
-    assert len(caplog.records) == 2
+
+
+def test_sources_in_one_variable_are_json_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}SOURCE_URLS", "postgresql://me:hunter2@db/x")
+    with pytest.raises(errors.PermanentError, match=f'"source_urls".*{PREFIX}') as caught:
+        settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "it's", 'a"b'])
+@pytest.mark.parametrize("setting", ["RAW_SCHEMA", "MARTS_SCHEMA"])
+def test_a_schema_has_a_name_that_stays(
+    name: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}{setting}", name)
+    with pytest.raises(errors.PermanentError, match=f"{PREFIX}{setting}"):
+        settings.load()
+
+
+@pytest.mark.parametrize("setting", ["ENVIRONMENT", "WORK_POOL"])
+def test_names_are_not_empty(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}{setting}", "")
+    with pytest.raises(errors.PermanentError, match=f"{PREFIX}{setting}"):
+        settings.load()
 
 
 def test_sources_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +144,8 @@ def test_a_url_that_is_cut_wrongly_is_refused(url: str) -> None:
         ("not a url", "must look like"),
         ("sqlite://", "needs a file, because runs share it: sqlite:///path"),
         ("duckdb:///:memory:", "needs a file"),
+        ("duckdb://data/warehouse.duckdb", "needs a file.*: duckdb:///path"),
+        ("sqlite://data/source.db", "needs a file.*: sqlite:///path"),
         ("postgresql://me:pw@one,two/crm", r"host=first,second&port=5432,5432"),
     ],
 )

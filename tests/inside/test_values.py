@@ -157,6 +157,17 @@ def test_values_arrive_in_the_warehouse(bench: Bench, database: Database) -> Non
         assert same(value, case.value), (case, value)
 
 
+def test_a_table_with_a_history_is_one_of_the_tables(tmp_path: Path) -> None:
+    """MariaDB does not count it among its base tables."""
+    database = Database("mysql", tmp_path)
+    database.run("CREATE TABLE old (id integer PRIMARY KEY, v integer) WITH SYSTEM VERSIONING")
+    database.run("CREATE SEQUENCE numbers")
+    database.run("INSERT INTO old VALUES (1, 1)")
+    database.run("UPDATE old SET v = 2")
+    assert readers.list_tables(database.url) == ["old"]
+    assert read(database.url, Table(name="old")).to_pylist() == [{"id": 1, "v": 2}]
+
+
 def parse_json(text: str) -> Any:
     return json.loads(text, parse_float=Decimal)
 

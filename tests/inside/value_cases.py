@@ -127,6 +127,7 @@ ARRIVES: dict[str, list[Case]] = {
         Case("text", "repeat('é', 400000)", "string", "é" * 400_000),
         Case("varchar(3)", "'abc'", "string", "abc"),
         Case("char(5)", "'ab'", "string", "ab   "),
+        Case("bpchar", "'ab '", "string", "ab "),
         Case("name", "'ab'", "string", "ab"),
         Case('"char"', "'x'", "string", "x"),
         Case("mood", "'happy'", "string", "happy"),

@@ -48,7 +48,8 @@ FROM information_schema.columns c LEFT JOIN (
 WHERE c.table_schema = coalesce({schema}, database())
   AND c.table_name = coalesce({table}, c.table_name) AND ({table} IS NOT NULL OR c.table_name IN (
     SELECT table_name FROM information_schema.tables
-    WHERE table_type = 'BASE TABLE' AND table_schema = coalesce({schema}, database())))
+    WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
+      AND table_schema = coalesce({schema}, database())))
 ORDER BY c.table_name, c.ordinal_position"""
     unique = """
 SELECT table_name, index_name, column_name FROM information_schema.statistics

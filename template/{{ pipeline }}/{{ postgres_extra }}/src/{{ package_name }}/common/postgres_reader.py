@@ -35,7 +35,7 @@ class Reader(readers.Reader):
         ("oid", "bigint", "{}::bigint"),
         ("real|double precision", "double", "{}"),
         ("numeric.*", "decimal", "{}"),
-        (r"(text|character|character varying)( *\(.*)?", "text", "{}"),
+        (r"(text|bpchar|character|character varying)( *\(.*)?", "text", "{}"),
         ("bytea", "binary", "{}"),
         ("boolean", "bool", "{}"),
         ("date", "date", "{}"),
