@@ -26,6 +26,7 @@ import postgres_server
 import psycopg2
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from bench import Bench, embedded, query_sqlite, use_bench
 from my_data_project.common import (
     checks,
@@ -1166,6 +1167,22 @@ def test_a_source_whose_newest_row_is_gone_is_told(
     bench.ingest(table)
     assert "no row is at or above the watermark 7" in caplog.text
     assert "reset t --drop" in caplog.text
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+def test_blanks_in_a_url_reach_the_server(bench: Bench) -> None:
+    """In a password, where libpq refuses a plain one and shows it, and in parameters."""
+    url = sa.make_url(bench.url).set(password="+%hunter2 ä?&=")
+    options = {"application_name": "a+b c", "options": "-c geqo_threshold=13"}
+    url = url.update_query_dict(options)
+    bench.set("WAREHOUSE_URL", url.render_as_string(hide_password=False).replace(" ", "%20"))
+    table = Table(name="t", key=("id",), mode="incremental", cursor="id")
+    for number in (1, 2):
+        bench.ingest(table, [{"id": number}])
+    found = bench.query(
+        "SELECT current_setting('application_name'), current_setting('geqo_threshold')"
+    )
+    assert (bench.rows("t"), found) == ([(1,), (2,)], [("a+b c", "13")])
 
 
 @embedded

@@ -168,6 +168,26 @@ def test_a_table_with_a_history_is_one_of_the_tables(tmp_path: Path) -> None:
     assert read(database.url, Table(name="old")).to_pylist() == [{"id": 1, "v": 2}]
 
 
+def test_a_password_may_hold_any_character(tmp_path: Path) -> None:
+    database = Database("mysql", tmp_path)
+    database.run("CREATE TABLE t (id integer)")
+    name = f"u{os.urandom(6).hex()}"
+    database.run(f"CREATE USER {name}@localhost IDENTIFIED BY 'é ж+%'")
+    database.run(f"GRANT SELECT ON *.* TO {name}@localhost")
+    url = sa.make_url(database.url)
+    right, wrong = (url.set(username=name, password=text) for text in ("é ж+%", "hunter2"))
+    assert read(right.render_as_string(hide_password=False), Table(name="t")).num_rows == 0
+    with pytest.raises(errors.PermanentError, match=r"using password: YES\)") as caught:
+        readers.list_tables(wrong.render_as_string(hide_password=False))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_parameter_that_a_driver_does_not_know_is_one_sentence(tmp_path: Path) -> None:
+    url = sa.make_url(Database("mysql", tmp_path).url).update_query_dict({"nothing": "1"})
+    with pytest.raises(errors.PermanentError, match="parameter of the URL: .*nothing"):
+        readers.list_tables(url.render_as_string(hide_password=False))
+
+
 def parse_json(text: str) -> Any:
     return json.loads(text, parse_float=Decimal)
 

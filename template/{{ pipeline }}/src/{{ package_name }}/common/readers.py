@@ -634,7 +634,11 @@ def connect(url: sa.URL, **options: Any) -> Any:
     """Connect with the driver of SQLAlchemy's dialect, without an engine."""
     dialect: Any = url.get_dialect()()
     arguments, given = dialect.create_connect_args(url)
-    return dialect.import_dbapi().connect(*arguments, **given, **options)
+    try:
+        return dialect.import_dbapi().connect(*arguments, **given | options)
+    except TypeError as error:
+        message = f"The driver does not take a parameter of the URL: {error}."
+        raise errors.PermanentError(message) from error
 
 
 @contextlib.contextmanager

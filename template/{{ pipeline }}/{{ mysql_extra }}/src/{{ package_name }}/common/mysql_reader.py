@@ -70,7 +70,9 @@ WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 
     text_order = "CAST(CONVERT({} USING utf8mb4) AS BINARY)"
 
     def __init__(self, url: sa.URL) -> None:
-        options = {"conv": converters.encoders, "cursorclass": cursors.SSCursor}
+        options: dict[str, Any] = {"conv": converters.encoders, "cursorclass": cursors.SSCursor}
+        if url.password:
+            options["password"] = url.password.encode()  # a text would be sent as Latin-1
         url = url.set(drivername="mysql+pymysql")
         super().__init__(readers.connect(url, charset="utf8mb4", **options))
         self.query("SET SESSION time_zone = '+00:00'")

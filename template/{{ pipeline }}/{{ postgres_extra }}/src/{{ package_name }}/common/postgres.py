@@ -93,6 +93,12 @@ def _without_psycopg3(url: sa.URL) -> dict[str, Any]:
     return {name: value for name, value in url.query.items() if name != "prepare_threshold"}
 
 
+def _uri(credentials: Any) -> str:
+    """Return dlt's URL as libpq reads it, to which + is no blank, and a blank is an error."""
+    login, mark, query = credentials.to_native_representation().partition("?")
+    return f"{login.replace(' ', '%20')}{mark}{query.replace('+', '%20')}"
+
+
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))  # 0 means no timeout
 
@@ -119,7 +125,7 @@ class _SqlClient(Psycopg2SqlClient):
 
         No statement needs it, because all names are qualified.
         """
-        self._conn = psycopg2.connect(self.credentials.to_native_representation())
+        self._conn = psycopg2.connect(_uri(self.credentials))
         self._reset_connection()
         self._session = sql.SQL(f"{_session()};\n")
         return self._conn
@@ -142,8 +148,7 @@ class _Database(AdbcDatabase):
 
 class _CopyJob(PostgresParquetCopyJob):
     def _connect(self) -> dbapi.Connection:
-        credentials: Any = self._job_client.config.credentials
-        database = _database(credentials.to_native_representation())
+        database = _database(_uri(self._job_client.config.credentials))
         connection = dbapi.Connection(database, AdbcConnection(database))
         with connection.cursor() as cursor:
             cursor.execute(_session())
