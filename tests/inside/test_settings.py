@@ -66,6 +66,22 @@ def test_names_are_not_empty(setting: str, monkeypatch: pytest.MonkeyPatch) -> N
         settings.load()
 
 
+def test_a_misspelt_variable_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment._warn_if_misspelt.cache_clear()
+    (tmp_path / ".env").write_text(f"{PREFIX}MAX_WORKER=3\n{PREFIX}SOURCE_URLS__CRM=hunter2\n")
+    for name in ("SORCE_URL", "IMAGE", "SCHEDULE"):  # not all are for settings
+        monkeypatch.setenv(f"{PREFIX}{name}", "hunter2")
+    for _ in range(2):
+        settings.load()
+    assert {record.getMessage() for record in caplog.records} == {
+        f"{PREFIX}SORCE_URL is no setting: did you mean {PREFIX}SOURCE_URL?",
+        f"{PREFIX}MAX_WORKER is no setting: did you mean {PREFIX}MAX_WORKERS?",
+    }
+    assert len(caplog.records) == 2
+
+
 def test_sources_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{PREFIX}SOURCE_URL", "sqlite:///one.db")
     monkeypatch.setenv(f"{PREFIX}SOURCE_URLS__CRM", "sqlite:///two.db")

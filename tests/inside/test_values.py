@@ -184,7 +184,7 @@ def test_a_password_may_hold_any_character(tmp_path: Path) -> None:
 
 def test_a_parameter_that_a_driver_does_not_know_is_one_sentence(tmp_path: Path) -> None:
     url = sa.make_url(Database("mysql", tmp_path).url).update_query_dict({"nothing": "1"})
-    with pytest.raises(errors.PermanentError, match="parameter of the URL: .*nothing"):
+    with pytest.raises(errors.PermanentError, match=r"parameter of the URL: .*nothing"):
         readers.list_tables(url.render_as_string(hide_password=False))
 
 

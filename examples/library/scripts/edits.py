@@ -49,9 +49,12 @@ def write(changes: Mapping[str, str], *, dry_run: bool) -> None:
             names = ("/dev/null" if old is None else f"a/{path}", f"b/{path}")
             print("".join(difflib.unified_diff(*lines, *names)), end="")
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
         newline = "\r\n" if old is not None and b"\r\n" in target.read_bytes() else "\n"
-        target.write_text(text, encoding="utf-8", newline=newline)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline=newline)
+        except OSError as error:
+            raise errors.PermanentError(f"{path} cannot be written: {error}.") from error
         print(f"{'wrote' if old is None else 'changed'} {path}")
 
 

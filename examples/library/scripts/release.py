@@ -105,6 +105,16 @@ def without_urls() -> list[str]:
     return [f'pyproject.toml: set Repository = "{url}" under [project.urls]']
 
 
+def unfinished() -> list[str]:
+    """Return where code that the command `add` wrote waits for yours."""
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[2:]}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if line.strip().startswith("# TODO: put ") and path.parent.name != "commands"
+    ]
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -146,7 +156,7 @@ def main() -> None:
     if entry := unnamed(changes, heading):
         problems.append(f"CHANGELOG.md: name this under '## {heading}', such as\n\n{entry}\n")
     if tagged or not given.change:
-        problems += public_api.overdue(ROOT / "src", version)
+        problems += [*public_api.overdue(ROOT / "src", version), *unfinished()]
         if not section(heading):
             problems.append(f"CHANGELOG.md: says nothing under '## {heading}'")
     if not (tagged or given.change):

@@ -183,7 +183,7 @@ def test_lines_are_those_of_an_editor(end: str, path: Path) -> None:
     )
     assert cleaned.table["x"].tolist() == [1] * 20_000 + [12]
     path.write_bytes(end.join([*lines, "1,2"]).encode())
-    with pytest.raises(errors.PermanentError, match="line 20009: 2 fields, but 1 columns"):
+    with pytest.raises(errors.PermanentError, match="line 20009: 2 fields, where the header has 1"):
         clean(path, schema(int))
     path.write_bytes(end.join([*lines, '1"']).encode())
     with pytest.raises(errors.PermanentError, match="line 20009: a quote inside of a field"):
@@ -205,11 +205,11 @@ def test_checks_of_the_whole_table_hold_for_what_is_left(path: Path) -> None:
     [
         (None, r"There is no file .*table\.csv\."),
         (b"", "is empty"),
-        (b"x,b\nu,v,\nw,y,\n", r"table\.csv, line 2: 3 fields, but 2 columns in the header"),
-        (b'x,b\n"1\n2",y\n3\n', "line 4: 1 fields, but 2 columns"),
+        (b"x,b\nu,v,\nw,y,\n", r"table\.csv, line 2: 3 fields, where the header has 2"),
+        (b'x,b\n"1\n2",y\n3\n', "line 4: 1 field, where the header has 2"),
         (b"x,x\n1,2\n", "2 columns are called 'x'"),
-        (b"x,\n1,2\n", "1 columns are called ''"),
-        (b'x,b\n"1,2",3\n4\n', "line 3: 1 fields, but 2 columns"),
+        (b"x,\n1,2\n", "a column has no name"),
+        (b'x,b\n"1,2",3\n4\n', "line 3: 1 field, where the header has 2"),
         (b'x,b\n1,in "quotes"\n', "line 2: a quote inside of a field"),
         (b'x,b\n"1" 2,3\n', "line 2: a quote inside of a field"),
         (b'x,b\n1,2\n"3,4\n5,6\n', "line 3: a quote inside of a field, or one that is not closed"),

@@ -196,7 +196,7 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
                 needed = needed and not str(now.annotation).startswith("NotRequired")
                 # Implementations lack the new member.
                 needed |= "Protocol" in _bases(new) if new.is_class else False
-                needed |= any(one.endswith("abstractmethod") for one in _decorators(now))
+                needed |= "abstractmethod" in now.labels
                 # Unpacking expects fewer values.
                 needed |= now.is_attribute and new.is_class and "NamedTuple" in _bases(new)
                 yield Change("Added", path, "new", breaks=needed)
@@ -241,6 +241,14 @@ def _of_members(old: Any, new: Any, where: str) -> Iterator[Change]:
     order = [[name for name in one if name in both] for one in (before, after)]
     if order[0] != order[1] and new.is_class and "NamedTuple" in _bases(new):
         yield Change("Changed", where, "its fields have another order", breaks=True)
+    if new.is_class and "StrEnum" not in _bases(new):
+        old_autos, new_autos = (
+            [n for n, one in members.items() if f"{getattr(one, 'value', '')}".endswith("auto()")]
+            for members in (before, after)
+        )
+        for name in old_autos:
+            if name in new_autos and new_autos.index(name) != old_autos.index(name):
+                yield Change("Changed", f"{where}.{name}", "has another number", breaks=True)
 
 
 def _of_deprecation(was: Any, now: Any, path: str) -> Iterator[Change]:
@@ -256,6 +264,8 @@ def _of_deprecation(was: Any, now: Any, path: str) -> Iterator[Change]:
     )
     if new and not old:
         yield Change("Changed", path, "is final now", breaks=True)
+    if "abstractmethod" in now.labels - was.labels:
+        yield Change("Changed", path, "is abstract now", breaks=True)
 
 
 def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
@@ -300,6 +310,8 @@ def _of_function(was: Any, now: Any, path: str) -> Iterator[Change]:
                 yield Change("Changed", name, f"does not take `{one}` any more", breaks=True)
             for one in sorted(after - before):
                 yield Change("Changed", name, f"takes `{one}` too", breaks=False)
+        elif after and not after & {"Any", "object"}:
+            yield Change("Changed", name, f"takes only `{parameter.annotation}` now", breaks=True)
 
 
 def _of_attribute(was: Any, now: Any, path: str, *, with_default: bool) -> Iterator[Change]:

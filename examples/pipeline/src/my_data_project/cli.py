@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import NoReturn
 
 from . import commands
@@ -26,6 +28,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"\n{self.prog}: {message}\n")
 
 
+class Version(argparse.Action):
+    """Prints the version that `deploy` gives to deployments."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        """Import what tells it only now: it imports Prefect."""
+        from .common import runs
+
+        print(runs.version())
+        parser.exit()
+
+
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 after an error message."""
     distribution = metadata.distribution(DISTRIBUTION)
@@ -34,7 +47,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     parser = Parser(
         prog=program or distribution.name, description=f"{distribution.name}: {summary}"
     )
-    parser.add_argument("--version", action="version", version=distribution.version)
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
     words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for found in pkgutil.iter_modules(commands.__path__):
         command = importlib.import_module(f"{commands.__name__}.{found.name}")
@@ -44,9 +57,15 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         command.configure(word)
         word.set_defaults(run=command.run, error=word.error)
     chosen = parser.parse_args(arguments)
+    project = Path(__file__).resolve().parents[2]
+    if project in Path.cwd().parents and (project / "pyproject.toml").is_file():
+        os.chdir(project)  # a folder of it has no .env and no data/
     try:
         chosen.run(chosen)
     except (errors.PermanentError, errors.TransientError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D at a question
+        print(f"\n{parser.prog}: stopped.", file=sys.stderr)
+        return 130
     return 0

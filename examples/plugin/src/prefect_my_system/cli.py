@@ -47,4 +47,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     except (errors.PermanentError, errors.TransientError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D at a question
+        print(f"\n{parser.prog}: stopped.", file=sys.stderr)
+        return 130
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import logging
 from typing import Self
 
 import pydantic_settings
@@ -35,6 +38,10 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
             PermanentError: A variable holds a value that does not fit.
         """
         try:
+            sources = (pydantic_settings.EnvSettingsSource, pydantic_settings.DotEnvSettingsSource)
+            for name in (name for source in sources for name in source(cls).env_vars):
+                if name.startswith(PREFIX.lower()):
+                    _warn_if_misspelt(name.removeprefix(PREFIX.lower()).partition("__")[0])
             return cls()
         except ValidationError as error:
             problems = "; ".join(
@@ -42,3 +49,18 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
                 for problem in error.errors()
             )
             raise errors.PermanentError(f"Wrong settings: {problems}") from None
+        except pydantic_settings.SettingsError as error:  # of a variable that holds several values
+            message = f"Wrong settings: {error}. Write JSON, or a variable for each value:"
+            raise errors.PermanentError(f"{message} {PREFIX}<FIELD>__<NAME>=...") from None
+        except (OSError, UnicodeDecodeError) as error:
+            message = f".env cannot be read: {error}. It must be text in UTF-8."
+            raise errors.PermanentError(message) from error
+
+
+@functools.cache  # once
+def _warn_if_misspelt(name: str) -> None:
+    """Warn of a variable that is nearly a setting; others may be another program's."""
+    known = {field for one in EnvironmentSettings.__subclasses__() for field in one.model_fields}
+    if name not in known and (close := difflib.get_close_matches(name, known, 1, cutoff=0.85)):
+        names = (f"{PREFIX}{one}".upper() for one in (name, *close))
+        logging.getLogger(__name__).warning("%s is no setting: did you mean %s?", *names)

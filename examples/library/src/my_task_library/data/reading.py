@@ -169,8 +169,9 @@ class Source:
     def _require_names(self, names: list[str]) -> None:
         for name, count in collections.Counter(names).items():
             if not name or count > 1:
-                message = f"{self.name}: {count} columns are called {name!r}."
-                raise errors.PermanentError(f"{message} Give each column a name of its own.")
+                what = f"{count} columns are called {name!r}" if name else "a column has no name"
+                message = f"{self.name}: {what}. Give each column a name of its own."
+                raise errors.PermanentError(message)
 
     def _require_quotes(self) -> None:
         """Require that quotes enclose whole fields, or are doubled in them."""
@@ -190,8 +191,10 @@ class Source:
         lines, start, stop = self._records
         fields = np.searchsorted(edges, stop) - np.searchsorted(edges, start) + 1
         for row in np.flatnonzero(fields != columns)[:1]:
-            message = f"{self.name}, line {lines[row]}: {fields[row]} fields, but {columns} columns"
-            raise errors.PermanentError(f"{message} in the header. Mend the line or the delimiter.")
+            count = int(fields[row])
+            found = f"{count} field{'s' * (count != 1)}, where the header has {columns}"
+            message = f"{self.name}, line {lines[row]}: {found}. Mend the line or the delimiter."
+            raise errors.PermanentError(message)
 
 
 def _line(data: bytes, place: int) -> int:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..common import errors, settings
-from .discover import TABLES, insert, propose, read_list
+from .discover import TABLES, choose_target, insert, propose, read_list
 from .edits import PACKAGE, check_name, fill, read, write
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _table(arguments: argparse.Namespace) -> dict[str, str]:
     from ..common import db_utils, readers
 
     source, schema, name = arguments.source, arguments.schema, arguments.name
-    is_listed, taken = read_list(source, schema)
+    is_listed, taken, targets = read_list(source, schema)
     if is_listed(name) and arguments.target is None:
         message = f"flows/tables.py already has {name}; --target loads it a second time."
         raise errors.PermanentError(message)
@@ -74,7 +74,8 @@ def _table(arguments: argparse.Namespace) -> dict[str, str]:
             raise errors.PermanentError(message)
     given = {word: getattr(arguments, word) for word in ("schema", "source", "target", "mode")}
     given |= {"key": key, "cursor": arguments.cursor}
-    return {TABLES: insert([propose(found, taken, given)])}
+    targets[found.name] = choose_target(found.name, taken, given)
+    return {TABLES: insert([propose(found, targets, given)])}
 
 
 def _files(arguments: argparse.Namespace) -> dict[str, str]:

@@ -7,10 +7,11 @@ Deployments that are no longer in prefect.yaml stay, unless --prune is given.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
         automations = server.read_automations(client)
         items = [pool, *deployments.compare_deployments(client, entries, automations)]
         others, note = alerts.compare(client, config, automations)
+        note = "\n".join(dict.fromkeys((*(one.unused for one in entries if one.unused), note)))
         items += others
         differ = [one for one in items if one.state != "unchanged" or one.version]
         if not arguments.plan:
@@ -87,24 +89,31 @@ def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> No
     from ..common import prefect_api, runs, settings
     from .ingest import show
 
-    columns = ("what", "name", "state", "fields")
-    rows = [{key: getattr(item, key) for key in columns} for item in items]
+    columns = ["what", "name", "state", "fields"]
+    rows: list[dict[str, Any]] = [
+        {key: getattr(item, key) for key in columns}
+        | {"fields": [*item.fields], "changes": [*itertools.chain(*item.fields.values())]}
+        for item in items
+    ]
     old = Counter(item.version for item in items if item.version)
     version, where = runs.version(), prefect_api.address()
     if arguments.json:
         found = {"server": where, "items": rows, "version": version, "replaces": old, "note": note}
         print(json.dumps(found, indent=2))
         return
-    done = {"create": "created", "change": "changed"}
+    done = {} if arguments.plan else {"create": "created", "change": "changed"}
     if arguments.prune:
-        done["orphaned"] = "deleted"
+        done["orphaned"] = "delete" if arguments.plan else "deleted"
     for row in rows:
         row["fields"] = ", ".join(row["fields"]) or None
-        row["state"] = row["state"] if arguments.plan else done.get(row["state"], row["state"])
+        row["state"] = done.get(row["state"], row["state"])
     title = f"{'Plan for' if arguments.plan else 'Deployed'} {runs.deployment_name()} on {where}"
-    show(rows, [*columns], title)
+    show(rows, columns, title)
+    for row in rows:
+        for text in row["changes"]:
+            print(f"{row['name']}: {text}")
     for name, count in old.items():
-        print(f"The version {version} replaces {name} in {count} deployments.")
+        print(f"The version {version} replaces {name}; deployments: {count}.")
     prune = settings.command("deploy", "--prune")
     if any(row["state"] == "orphaned" for row in rows):
         print(f"What is orphaned is not in prefect.yaml any more: `{prune}` deletes it.")

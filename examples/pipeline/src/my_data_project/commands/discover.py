@@ -54,35 +54,49 @@ def run(arguments: argparse.Namespace) -> None:
 
     source, schema = arguments.source, arguments.schema
     url = db_utils.source_url(source)
-    is_listed, taken = read_list(source, schema)
+    is_listed, taken, targets = read_list(source, schema)
     found = [
         one
         for one in readers.describe(url, schema, views=arguments.views)
         if fnmatchcase(one.name, arguments.like)
         if not one.name.startswith(OF_WAREHOUSES)
     ]
+    for view in (one for one in found if one.fault):
+        print(f"{view.fault} It is left out.", file=sys.stderr)
+    found = [one for one in found if not one.fault]
     if not found:
         raise errors.PermanentError(f"The source has no table like {arguments.like!r}.")
     given = {"schema": schema, "source": source}
-    entries = [propose(one, taken, given) for one in found if not is_listed(one.name)]
+    new = [one for one in found if not is_listed(one.name)]
+    targets |= {one.name: choose_target(one.name, taken, given) for one in new}
+    entries = [propose(one, targets, given) for one in new]
     if entries:
         write({TABLES: insert(entries)}, dry_run=not arguments.write)
     else:
         print(f"Nothing to add: all {len(found)} are in {TABLES} already.")
     if entries and not arguments.write:
-        print(f"{len(entries)} tables; --write adds them to {TABLES}.", file=sys.stderr)
+        print(f"{count(entries, 'table')}; --write adds them to {TABLES}.", file=sys.stderr)
     views, others = readers.list_rest(url, schema)
     if views and not arguments.views:
-        print(f"{len(views)} views left out; --views proposes them too.", file=sys.stderr)
+        print(f"{count(views, 'view')} left out; --views proposes them too.", file=sys.stderr)
     if others:
         listed = ", ".join(others)
-        print(f"{len(others)} other schemas; --schema reads one: {listed}.", file=sys.stderr)
+        print(f"{count(others, 'other schema')}; --schema reads one: {listed}.", file=sys.stderr)
 
 
-def read_list(source: str | None, schema: str | None) -> tuple[Callable[[str], bool], set[str]]:
-    """Return a function that tells whether a table is listed, and all names in the warehouse.
+def count(things: Collection[object], noun: str) -> str:
+    """Return how many there are, in words such as `2 tables`."""
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
 
-    The names are in lower case; tables of `AllTables` entries are left out.
+
+def read_list(
+    source: str | None, schema: str | None
+) -> tuple[Callable[[str], bool], set[str], dict[str, str]]:
+    """Return what is listed, without what entries for all tables of a schema stand for.
+
+    Returns:
+        A test for whether a table of the schema is listed, by any entry; all names in the
+        warehouse, in lower case; and those of the schema's tables.
     """
     try:
         from ..flows import tables
@@ -98,26 +112,38 @@ def read_list(source: str | None, schema: str | None) -> tuple[Callable[[str], b
 
     own = [entry for entry in tables.TABLES if isinstance(entry, Table)]
     taken = {path.stem.lower() for path in Path(__file__).parents[1].glob("sql/*.sql")}
-    return is_listed, taken | {entry.target_name.lower() for entry in own}
+    targets = {entry.name: entry.target_name for entry in here if isinstance(entry, Table)}
+    return is_listed, taken | {entry.target_name.lower() for entry in own}, targets
 
 
-def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
+def choose_target(name: str, taken: set[str], given: Mapping[str, Any]) -> str:
+    """Return a table's name in the warehouse.
+
+    Args:
+        name: Its name in the source.
+        taken: Names in the warehouse in lower case, to which this one is added.
+        given: Arguments of its entry.
+    """
+    target = given.get("target") or UNUSABLE.sub("_", name)
+    while not given.get("target") and (target.lower() in taken or UNUSABLE.search(target)):
+        prefix = given.get("schema") or given.get("source") or "other"
+        target = UNUSABLE.sub("_", f"{prefix}_{target}")
+    taken.add(target.lower())
+    return target
+
+
+def propose(found: Relation, targets: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """Return the source text of an entry.
 
     Args:
         found: The table, as its source describes it.
-        taken: Names in the warehouse in lower case, to which this one is added.
+        targets: Names in the warehouse of this table and of those that it may refer to.
         given: Arguments of the entry; they override what is found.
     """
     words: dict[str, Any] = {"name": found.name, "schema": None, "source": None, "target": None}
     words |= {"key": (), "mode": None, "cursor": None, **given}
-    if words["target"] is None:
-        target = UNUSABLE.sub("_", found.name)
-        while target.lower() in taken or UNUSABLE.search(target):
-            prefix = words["schema"] or words["source"] or "other"
-            target = UNUSABLE.sub("_", f"{prefix}_{target}")
-        words["target"] = None if target == found.name else target
-    taken.add((words["target"] or found.name).lower())
+    if targets[found.name] != found.name:
+        words["target"] = targets[found.name]
     # A source that is itself loaded by dlt has these columns.
     words["exclude"] = tuple(one.name for one in found.columns if one.name.startswith("_dlt_"))
     unread = {*words["exclude"]}
@@ -157,6 +183,13 @@ def propose(found: Relation, taken: set[str], given: Mapping[str, Any]) -> str:
         names for names in found.unique if {*names} != {*keys} and not unread & {*names}
     )
     rules += [f"rules.Unique(columns={names!r})" for names in unique]
+    # The source sees to it; tables that are read at different times may differ, hence the warning.
+    rules += [
+        f"rules.ForeignKey(column={column!r}, references={targets[other]!r},"
+        f" referenced_column={referenced!r}, severity='warn')"
+        for column, other, referenced in found.foreign
+        if other in targets and column in not_null  # to the rule, a null is a violation
+    ]
     parts += [f"rules=({', '.join(rules)},)"] if rules else []
     return f"{hint}Table({', '.join(parts)})"
 

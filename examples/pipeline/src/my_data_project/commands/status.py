@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
         temporary_settings,
     )
 
-    from ..common import errors
+    from ..common import errors, settings
 
+    settings.load()  # without which nothing can be shown
     found: dict[str, Any] = {"errors": []}
     # A person waits for the answer: do not retry for minutes.
     at_once: dict[Any, Any] = {

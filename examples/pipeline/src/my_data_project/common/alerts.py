@@ -40,8 +40,9 @@ def compare(
     webhook, note = _wanted_webhook(config)
     saved_id, saved = _read_webhook(client)
     wanted = _wanted(config, saved_id if webhook else None)
+    ours = _wanted(config, _NO_ID)  # as with a webhook, which may have gone
     for name, old in found.items():
-        shapes = [*map(_shape, wanted.get(name, ()))]
+        shapes = [*map(_shape, ours[name])]
         if not all(map(deployments.is_made, old)) and [*map(_shape, old)] != shapes:
             raise errors.PermanentError(f"There is an automation {name} {_NOT_OURS}")
 
@@ -62,13 +63,15 @@ def compare(
         if saved and saved.url != webhook.url and not any(found.values()):
             raise errors.PermanentError(f"There is a Webhook block {block} {_NOT_OURS}")
         keys = Webhook.model_fields if saved else ()
-        fields = [key for key in keys if getattr(saved, key) != getattr(webhook, key)]
+        fields: dict[str, list[str]] = {
+            key: [] for key in keys if getattr(saved, key) != getattr(webhook, key)
+        }
         save = functools.partial(webhook.save, block, overwrite=True)
         state = "create" if not saved else "change" if fields else "unchanged"
         items.append(Item("webhook", block, state, save, fields))
     for name, old in found.items():
         new = wanted.get(name, [])
-        fields = deployments.differences(new, old) if new and old else ["deleted"] * len(old)
+        fields = deployments.differences(new, old) if old else {}
         if old or new:
             state = "create" if not old else "change" if fields else "unchanged"
             items.append(

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pydantic_core
 from prefect.client.schemas import filters
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
@@ -18,7 +19,7 @@ from prefect.workers.utilities import get_default_base_job_template_for_infrastr
 from . import errors, prefect_file, runs, server, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterator
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import Automation, AutomationCore
 
 _AUTOMATION = ("actions", "description", "enabled", "name", "trigger")
+_SECRET = {"actions", "job_variables", "parameters", "pull_steps"}
+"""Fields whose values may be secrets."""
 
 
 @dataclass
@@ -34,11 +37,11 @@ class Item:
 
     what: str
     name: str
-    state: str = "unchanged"  # or create, change, orphaned, paused (an orphan with active runs)
-    apply: Callable[[], object] | None = None  # creates or changes it; deletes an orphan
-    fields: list[str] = field(default_factory=list)  # to change
-    version: str | None = None  # old version of a deployment, if it changes
-    active_runs: int = 0  # of an orphan, which stays paused until they end
+    state: str = "unchanged"  # or create, change, orphaned; paused, if it has active runs
+    apply: Callable[[], object] | None = None  # makes it right; of an orphan, deletes it
+    fields: dict[str, list[str]] = field(default_factory=dict)  # what has to change, and how
+    version: str | None = None  # of a deployment, which the one of this package replaces
+    active_runs: int = 0  # of an orphan, which is paused until they end
 
 
 def compare_pool(
@@ -77,17 +80,18 @@ def compare_deployments(
     """
     create_flow = functools.cache(client.create_flow_from_name)
 
-    def write(entry: prefect_file.Entry, old: Collection[Automation]) -> None:
+    def write(entry: prefect_file.Entry, old: Collection[Automation], others: bool) -> None:
         # If a deployment of this flow and name exists, Prefect's server updates it.
         id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
-        if differences(new := _triggers(entry, id_), old):
-            # Deletes those that `prefect deploy` or this command made, not those of people.
-            client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+        new = _triggers(entry, id_)
+        # Without triggers in the file, others may be what `prefect deploy` has left.
+        if differences(new, old) or (others and not new):
+            _delete_triggers(client, id_)
             for trigger in new:
                 client.create_automation(trigger)
 
     def delete(item: Item, id_: UUID) -> None:
-        client.delete_resource_owned_automations(f"prefect.deployment.{id_}")
+        _delete_triggers(client, id_)
         client.pause_deployment(id_)  # before the count, so that no further run begins
         item.active_runs = _count_active_runs(client, id_)
         if item.active_runs:
@@ -102,20 +106,25 @@ def compare_deployments(
         item = Item("deployment", "/".join(entry.key), "create")
         has_version = bool(entry.request["version"])
         entry.request["version"] = entry.request["version"] or version
+        starting: list[Automation] = []
         triggers: list[Automation] = []
         if old := there.pop(entry.key, None):
             if not server.is_ours(old):
                 message = f"There is a deployment {item.name} of another project."
                 raise errors.PermanentError(message)
             item.fields = _compare(entry.request, old)
-            triggers = _find_triggers(automations, entry, old.id)
-            item.fields += ["triggers"] * bool(differences(_triggers(entry, old.id), triggers))
+            starting = [one for one in automations if _starts(one, old.id)]
+            triggers = _choose_triggers(starting, entry)
+            if differ := differences(_triggers(entry, old.id), triggers):
+                item.fields["triggers"] = [
+                    f"triggers.{text}" for name, texts in differ.items() for text in texts or [name]
+                ]
             if "version" in item.fields and not has_version:
                 # The version changes with each commit even if the entry does not.
-                item.fields.remove("version")
+                del item.fields["version"]
                 item.version = old.version or "none"
             item.state = "change" if item.fields else "unchanged"
-        item.apply = functools.partial(write, entry, triggers)
+        item.apply = functools.partial(write, entry, triggers, bool(starting))
         items.append(item)
     for key, old in there.items():
         if server.is_tagged(old):
@@ -146,7 +155,7 @@ def commits(client: SyncPrefectClient) -> list[str]:
     return [commit for commit, _ in Counter(one[1] for one in found if one).most_common()]
 
 
-def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
+def _compare(request: dict[str, Any], old: DeploymentResponse) -> dict[str, list[str]]:
     """Return the fields that differ; fill in what the request leaves as it is on the server."""
     include: dict[str, Any] = dict.fromkeys(request, True)
     has = old.model_dump(
@@ -166,7 +175,25 @@ def _compare(request: dict[str, Any], old: DeploymentResponse) -> list[str]:
     for both in (request, has):
         both["tags"].sort()
         both["schedules"].sort(key=functools.partial(json.dumps, sort_keys=True))
-    return [name for name in sorted(request) if request[name] != has[name]]
+    names = [name for name in sorted(request) if request[name] != has[name]]
+    return {name: [*_tell(name, has[name], request[name])] for name in names}
+
+
+def _tell(name: str, old: Any, new: Any) -> Iterator[str]:
+    """Say how a field changes; of what may be a secret, only where."""
+    if name == "schedules":  # without their parameters
+        old, new = (
+            {one["slug"] or f"{n}": one | {"parameters": None} for n, one in enumerate(some)}
+            for some in (old, new)
+        )
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _tell(f"{name}.{key}", old.get(key), new.get(key))
+    elif old != new and _SECRET.isdisjoint(name.split(".")):
+        texts = (pydantic_core.to_json(one).decode() for one in (old, new))
+        yield f"{name}: {' → '.join(t if len(t) < 80 else f'{t[:79]}…' for t in texts)}"
+    elif old != new and "." in name:
+        yield name
 
 
 def _triggers(entry: prefect_file.Entry, deployment: UUID) -> list[AutomationCore]:
@@ -190,34 +217,50 @@ def _marks() -> list[str]:
     return [settings.PROJECT, runs.deployment_name(), "made by deploy"]
 
 
-def _find_triggers(
-    automations: Iterable[Automation], entry: prefect_file.Entry, deployment: UUID
-) -> list[Automation]:
-    """Return the automations that were created from an entry.
+def _starts(automation: Automation, deployment: UUID) -> bool:
+    return any(getattr(one, "deployment_id", None) == deployment for one in automation.actions)
 
-    Automations that somebody has created in Prefect's UI are left out.
+
+def _delete_triggers(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Delete the automations that are a deployment's own; those that people made stay."""
+    resource = f"prefect.deployment.{deployment}"
+    # Prefect's server knows which they are, but does not tell.
+    client.delete_resource_owned_automations(resource)
+    for one in client.read_resource_related_automations(resource):
+        if is_made(one):  # a copy, with the mark
+            client.delete_automation(one.id)
+
+
+def _choose_triggers(
+    starting: Collection[Automation], entry: prefect_file.Entry
+) -> list[Automation]:
+    """Return which of the automations that start a deployment come from its entry.
+
+    Others are those that somebody has made in Prefect's UI.
     """
-    starting = [
-        one
-        for one in automations
-        if any(getattr(action, "deployment_id", None) == deployment for action in one.actions)
-    ]
     names = {trigger.name for trigger in entry.triggers}
     # `prefect deploy` replaces marked automations by ones without marks.
     return [one for one in starting if is_made(one)] or [
         one
         for one in starting
-        if one.name in names or one.name.startswith(f"{entry.key[1]}__automation_")
+        if one.name in names
+        or re.fullmatch(rf"{re.escape(entry.key[1])}__automation_\d+", one.name)
     ]
 
 
-def differences(new: Collection[AutomationCore], old: Collection[AutomationCore]) -> list[str]:
+def differences(
+    new: Collection[AutomationCore], old: Collection[AutomationCore]
+) -> dict[str, list[str]]:
     """Return how automations differ from what they should be."""
     if len(new) != len(old):
-        return ["number"]
+        return {"number": [*_tell("number", len(old), len(new))]}
     ours, theirs = (
         [one.model_dump(include={*_AUTOMATION}) for one in sorted(some, key=lambda one: one.name)]
         for some in (new, old)
     )
-    changed = [n for n in _AUTOMATION if [o[n] for o in ours] != [o[n] for o in theirs]]
-    return changed + ["tags"] * (not all(map(is_made, old)))
+    changed: dict[str, list[str]] = {}
+    for name in _AUTOMATION:
+        pairs = [(one[name], other[name]) for one, other in zip(theirs, ours, strict=True)]
+        if any(one != other for one, other in pairs):
+            changed[name] = [text for pair in pairs for text in _tell(name, *pair)]
+    return changed if all(map(is_made, old)) else changed | {"tags": []}

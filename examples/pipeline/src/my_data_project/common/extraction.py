@@ -161,6 +161,12 @@ def extract(
             found = _from_function(table, file, receipt, window, rows)
     if receipt is not None and table.mode != "full" and receipt.cursor == table.cursor:
         _warn_of_change(found, receipt)
+    if rows is None and watermark is not None and window is None and not found.rows_read:
+        reporting.logger(__name__).warning(
+            "%s: no row is at or above the watermark %s: the newest one is gone from the source. If"
+            " that was emptied or restored, its next rows may be below and are not read. %s",
+            *(table.target_name, watermark, _anew(table)),
+        )
     found = _clean(found, window)
     _check_shrink(found, receipt)
     if window is None:
@@ -183,9 +189,13 @@ def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
     if changed:
         reporting.logger(__name__).warning(
             "%s: the last load %s, and goes on where that ended: rows that are there stay as they"
-            " are. To load the table anew: %s",
-            *(table.target_name, changed, settings.command("reset", table.target_name, "--drop")),
+            " are. %s",
+            *(table.target_name, changed, _anew(table)),
         )
+
+
+def _anew(table: Table) -> str:
+    return f"To load the table anew: {settings.command('reset', table.target_name, '--drop')}"
 
 
 @functools.cache
@@ -460,7 +470,12 @@ def _bounds(
         return None, None
     type_ = schema.field(table.cursor).type
     if window is None:
-        since = None if watermark is None else _bound(watermark, type_)
+        try:
+            since = None if watermark is None else _bound(watermark, type_)
+        except errors.PermanentError as error:
+            message = f"Table {table.name!r}: its cursor {table.cursor!r} is {type_} now, but the"
+            message = f"{message} last load ended at {watermark!r}. {_anew(table)}."
+            raise errors.PermanentError(message) from error
         return since if table.lookback is None or since is None else _earlier(table, since), None
     since = _bound(window.since, type_)
     until = None if window.until is None else _bound(window.until, type_)

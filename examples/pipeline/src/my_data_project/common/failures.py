@@ -28,7 +28,8 @@ _TRANSIENT_WORDS = re.compile(
 )
 _PASSWORD = re.compile(
     r"(://[^:/@\s]*:)[^@\s]*@"
-    r"|((?:password|passwd|pwd) ?[=:] ?|(?:token|api_?key|sig|secret\w*)=)[^&;,\s]+",
+    r"|((?:password|passwd|pwd) ?[=:] ?(?!(?:YES|NO)\))|(?:token|api_?key|sig|secret\w*)=)"
+    r"[^&;,\s]+",
     re.IGNORECASE,
 )
 _ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import functools
 from collections import Counter
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRu
 from prefect.types import Name, PositiveInteger
 from prefect.utilities import schema_tools, templating
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.importtools import import_object
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from . import errors, runs, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -64,6 +66,7 @@ class _Shape(BaseModel):
     work_pool: _Pool
     schedules: list[dict[str, Any]] = []
     triggers: list[dict[str, Any]] = []
+    pull: list[dict[str, dict[str, Any]]] = []
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Entry:
     key: tuple[str, str]  # names of flow and deployment, which identify it on the server
     request: dict[str, Any]  # fields of the deployment, except the flow's id
     triggers: list[events.DeploymentTriggerTypes]
+    unused: str = ""  # a sentence about job variables that its work pool does not use
 
 
 def read(client: SyncPrefectClient, templates: Mapping[str, dict[str, Any]]) -> list[Entry]:
@@ -209,9 +213,15 @@ def _read_entry(
         mistakes += _misfits(parameters, strict)
         for one in timings:
             mistakes += _misfits(parameters | one["parameters"], strict, required=True)
+    for step, inputs in (one for steps in shape.pull for one in steps.items()):
+        with _noting(mistakes), _loading(f"the pull step {step}"):
+            if "requires" not in inputs:  # by which a worker installs what it lacks
+                import_object(step)
     name, variables = shape.work_pool.name, shape.work_pool.job_variables or {}
+    unused = ""
     try:
         mistakes += _misfits(variables, job_schema(name)) if name else ["no work pool"]
+        unused = _unused(variables, job_schema(name), name) if name else ""
     except exceptions.ObjectNotFound:
         mistakes.append(f"there is no work pool {name}")
     options: Any = {key: limit[key] for key in limit if key != "limit"} or None
@@ -239,7 +249,22 @@ def _read_entry(
     request = made.model_dump(mode="json", include=made.model_fields_set - {"flow_id"})
     # `schedules: null` keeps the schedules on the server.
     request["schedules"] = None if given.get("schedules", ()) is None else timings
-    return Entry((flow.name if flow else "", shape.name), request, triggers)
+    return Entry((flow.name if flow else "", shape.name), request, triggers, unused)
+
+
+def _unused(variables: Collection[str], schema: dict[str, Any], pool: str) -> str:
+    """Say which job variables a work pool does not have; empty if it has all, or none itself.
+
+    It is no mistake: the same file may serve pools of several types.
+    """
+    known = [*schema.get("properties", variables)]
+    texts: list[str] = []
+    for name in sorted({*variables} - {*known}):
+        close = difflib.get_close_matches(name, known, n=1)
+        texts.append(f"{name} (did you mean {close[0]}?)" if close else name)
+    if not texts:
+        return ""
+    return f"The work pool {pool} does not use these job variables: {', '.join(texts)}."
 
 
 def _schedule(given: dict[str, Any]) -> dict[str, Any]:
@@ -260,12 +285,19 @@ def _schedule(given: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _load_flow(entrypoint: str) -> tuple[Flow[..., Any], dict[str, Any]]:
     """Return a flow and the JSON schema of its parameters."""
-    try:
+    with _loading("the entry point"):
         flow: Any = flows.load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
         return flow, parameter_schema(flow).model_dump(exclude_unset=True)
+
+
+@contextlib.contextmanager
+def _loading(what: str) -> Generator[None]:
+    """Say in one line why some code does not load."""
+    try:
+        yield
     except Exception as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"the entry point does not load: {text}") from error
+        raise ValueError(f"{what} does not load: {text}") from error
 
 
 def _misfits(given: dict[str, Any], schema: dict[str, Any], *, required: bool = False) -> list[str]:

@@ -55,11 +55,17 @@ _SORTED = "dddd-dd-dd dd:dd:dd".replace("d", "[0-9]")
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view of a source, with its unique sets of columns."""
+    """A table or view of a source, with its sets of columns that are unique.
+
+    A foreign key of one column is that column, the other table and its column. A view that cannot
+    be read has no columns, but a reason.
+    """
 
     name: str
     columns: list[Column]
     unique: list[tuple[str, ...]]
+    foreign: list[tuple[str, ...]]
+    fault: str = ""
 
 
 def list_tables(url: str, schema: str | None = None) -> list[str]:
@@ -84,16 +90,27 @@ def describe(
         listed = source.list_all(schema) if views else []
         here = [(one, is_view) for _, one, is_view, is_here in listed if is_here]
         only_views = bool(here) and all(is_view for _, is_view in here)
-        names = [] if only_views else [name]
-        names += [one for one, is_view in here if is_view]
-        found = {key: value for one in names for key, value in source.find(schema, one).items()}
+        found: dict[str, list[Column]] = {} if only_views else source.find(schema, name)
+        broken: list[Relation] = []
+        for view in (one for one, is_view in here if is_view):
+            try:
+                with failures.explained(f"View {view!r} cannot be read"):
+                    found |= source.find(schema, view)
+            except errors.PermanentError as error:
+                broken.append(Relation(view, [], [], [], fault=str(error)))
+        foreign = source.list_foreign(schema)
         unique: dict[tuple[str, str], list[str | None]] = {}
         for table, index, column in source.list_unique(schema):
             unique.setdefault((table, index), []).append(column)
     # None is an expression.
     keys = [(table, names) for (table, _), names in unique.items() if None not in names]
-    return [
-        Relation(table, columns, [tuple(map(str, names)) for of, names in keys if of == table])
+    return broken + [
+        Relation(
+            table,
+            columns,
+            [tuple(map(str, names)) for of, names in keys if of == table],
+            [(column, *rest) for of, column, *rest in foreign if of == table],
+        )
         for table, columns in sorted(found.items())
     ]
 
@@ -192,6 +209,9 @@ class Reader(ABC):
     nulls, of all tables of a schema, or of one table or view."""
     unique: ClassVar[str] = ""
     """Query for the table, name and columns of the unique constraints of a schema."""
+    foreign: ClassVar[str] = ""
+    """Query for the table, column, other table and its column of a schema's foreign keys; of those
+    with one column, within the schema."""
     listing: ClassVar[str] = ""
     """Query for the schema and name of all tables and views, whether it is a view, and whether
     the schema is the one in question."""
@@ -227,6 +247,10 @@ class Reader(ABC):
     def list_unique(self, schema: str | None) -> Iterable[Any]:
         """Return the result of `unique`."""
         return self.query(self.unique.format(schema=self.literal(schema)))
+
+    def list_foreign(self, schema: str | None) -> list[Any]:
+        """Return what `foreign` asks for."""
+        return self.query(self.foreign.format(schema=self.literal(schema)))
 
     def list_all(self, schema: str | None) -> list[Any]:
         """Return the result of `listing`."""
@@ -413,6 +437,12 @@ SELECT t.name, i.name, c.name FROM pragma_table_list t,
   pragma_index_info(i.name, coalesce({schema}, 'main')) c
 WHERE t.schema = coalesce({schema}, 'main') AND i."unique" AND NOT i.partial
 ORDER BY t.name, i.seq DESC, c.seqno"""
+    foreign = """
+SELECT t.name, f."from", f."table", coalesce(f."to", (
+  SELECT name FROM pragma_table_info(f."table", coalesce({schema}, 'main')) WHERE pk = 1))
+FROM pragma_table_list t, pragma_foreign_key_list(t.name, coalesce({schema}, 'main')) f
+WHERE t.schema = coalesce({schema}, 'main')
+GROUP BY t.name, f.id HAVING count(*) = 1 ORDER BY t.name, f.id DESC"""
     listing = """
 SELECT schema, name, type = 'view', schema = coalesce({schema}, 'main') FROM pragma_table_list
 WHERE schema <> 'temp' AND type <> 'shadow' AND name NOT GLOB 'sqlite_*'"""
@@ -501,6 +531,10 @@ ORDER BY c.table_oid, column_index"""
 SELECT table_name, constraint_index, unnest(constraint_column_names)
 FROM duckdb_constraints() WHERE constraint_type = 'UNIQUE'
   AND database_name = current_database() AND schema_name = coalesce({schema}, current_schema())"""
+    foreign = """
+SELECT table_name, constraint_column_names[1], referenced_table, referenced_column_names[1]
+FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND len(constraint_column_names) = 1
+  AND database_name = current_database() AND schema_name = coalesce({schema}, current_schema())"""
     listing = """
 SELECT schema_name, name, is_view, schema_name = coalesce({schema}, current_schema())
 FROM (SELECT database_name, schema_name, table_name AS name, false AS is_view FROM duckdb_tables()
@@ -558,6 +592,14 @@ class _Other(RowReader):
                         if one.get("unique", True) and not partial:
                             yield from ((table, one["name"], name) for name in one["column_names"])
 
+    def list_foreign(self, schema: str | None) -> list[Any]:
+        return [
+            (table, *one["constrained_columns"], one["referred_table"], *one["referred_columns"])
+            for (_, table), found in sa.inspect(self.engine).get_multi_foreign_keys(schema).items()
+            for one in found
+            if len(one["constrained_columns"]) == 1 and one["referred_schema"] in {None, schema}
+        ]
+
     def list_all(self, schema: str | None) -> list[Any]:
         look = sa.inspect(self.engine)
         here = schema or look.default_schema_name
@@ -592,7 +634,11 @@ def connect(url: sa.URL, **options: Any) -> Any:
     """Connect with the driver of SQLAlchemy's dialect, without an engine."""
     dialect: Any = url.get_dialect()()
     arguments, given = dialect.create_connect_args(url)
-    return dialect.import_dbapi().connect(*arguments, **given, **options)
+    try:
+        return dialect.import_dbapi().connect(*arguments, **given | options)
+    except TypeError as error:
+        message = f"The driver does not take a parameter of the URL: {error}."
+        raise errors.PermanentError(message) from error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -84,9 +85,21 @@ def version() -> str:
     tag = settings.RELEASE_TAG
     options = ("--always", "--tags", "--long", "--dirty", "--abbrev=8")
     call = (git, "describe", *options, f"--match={tag}[0-9]*", f"--exclude={tag}*-v*")
-    told = subprocess.run(  # noqa: S603 - no user input
-        call, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
+    # Within a hook of another repository, they say that git is to look there.
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
+    try:
+        told = subprocess.run(  # noqa: S603 - fixed words
+            call,
+            cwd=Path(__file__).parent,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:
+        return found.version
     pattern = rf"(?:{re.escape(tag)}(.+)-(\d+)-g)?([0-9a-f]{{8}})[0-9a-f]*(-dirty)?\n"
     if not (described := re.fullmatch(pattern, told.stdout)):
         return found.version

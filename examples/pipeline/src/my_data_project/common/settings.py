@@ -20,10 +20,12 @@ class Settings(environment.EnvironmentSettings):
     """The settings that differ between environments."""
 
     environment: str = Field(
-        default="dev", description="Name of the environment; part of the deployments' names."
+        default="dev",
+        min_length=1,
+        description="Name of the environment; part of the deployments' names.",
     )
     work_pool: str = Field(
-        default=f"{POOL}-dev", description="Work pool that runs the deployments."
+        default=f"{POOL}-dev", min_length=1, description="Work pool that runs the deployments."
     )
     work_pool_type: str = Field(
         default="process", description="Type of the work pool, if `deploy` creates it."
@@ -40,8 +42,13 @@ class Settings(environment.EnvironmentSettings):
         default=SecretStr("duckdb:///data/warehouse.duckdb"),
         description="Warehouse to write to, as a URL.",
     )
-    raw_schema: str = Field(default="raw", description="Schema of ingested tables.")
-    marts_schema: str = Field(default="marts", description="Schema of derived tables.")
+    # Without a name, or with a quote in it, dlt would take another one.
+    raw_schema: str = Field(
+        default="raw", pattern="""^[^'"]+$""", description="Schema of ingested tables."
+    )
+    marts_schema: str = Field(
+        default="marts", pattern="""^[^'"]+$""", description="Schema of derived tables."
+    )
     sql_dialect: str = Field(
         default="duckdb", description="SQL dialect of the files in `sql/`, by sqlglot's name."
     )

@@ -37,11 +37,11 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
         Raises:
             PermanentError: A variable holds a value that does not fit.
         """
-        sources = (pydantic_settings.EnvSettingsSource, pydantic_settings.DotEnvSettingsSource)
-        for name in (name for source in sources for name in source(cls).env_vars):
-            if name.startswith(PREFIX.lower()):
-                _warn_if_misspelt(name.removeprefix(PREFIX.lower()).partition("__")[0])
         try:
+            sources = (pydantic_settings.EnvSettingsSource, pydantic_settings.DotEnvSettingsSource)
+            for name in (name for source in sources for name in source(cls).env_vars):
+                if name.startswith(PREFIX.lower()):
+                    _warn_if_misspelt(name.removeprefix(PREFIX.lower()).partition("__")[0])
             return cls()
         except ValidationError as error:
             problems = "; ".join(
@@ -55,3 +55,12 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             message = f".env cannot be read: {error}. It must be text in UTF-8."
             raise errors.PermanentError(message) from error
+
+
+@functools.cache  # once
+def _warn_if_misspelt(name: str) -> None:
+    """Warn of a variable that is nearly a setting; others may be another program's."""
+    known = {field for one in EnvironmentSettings.__subclasses__() for field in one.model_fields}
+    if name not in known and (close := difflib.get_close_matches(name, known, 1, cutoff=0.85)):
+        names = (f"{PREFIX}{one}".upper() for one in (name, *close))
+        logging.getLogger(__name__).warning("%s is no setting: did you mean %s?", *names)
