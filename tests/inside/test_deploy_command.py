@@ -447,9 +447,9 @@ def test_job_variables_that_a_work_pool_does_not_use_are_named(
 ) -> None:
     """It is no mistake: the same file may serve work pools of several types."""
     assert "does not use" not in deploy("--plan", code=2)["note"]
-    unused = {"comand": "hunter2", "image": "hunter2"}
+    unused = {"commands": "hunter2", "image": "hunter2"}
     edit(tmp_path, lambda entries: entries[3]["work_pool"]["job_variables"].update(unused))
-    words = "does not use these job variables: comand (did you mean command?), image.\n"
+    words = "does not use these job variables: commands (did you mean command?), image.\n"
     sentence = f"The work pool {runs.deployment_name()} {words}"
     assert deploy("--plan", code=2)["note"].startswith(sentence)
     deploy()
