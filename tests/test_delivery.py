@@ -483,9 +483,6 @@ def test_a_merge_goes_through_staging_to_production(process: Forge) -> None:
     assert "finished successfully" in process.printed
 
 
-INSTALLED = f"from importlib import metadata; print(metadata.version({NAME!r}))"
-
-
 def installed(forge: Forge) -> str:
     """Return the version installed for the worker."""
     program = forge.top / "worker/.venv/bin" / NAME
@@ -623,8 +620,7 @@ def test_the_version_is_that_of_the_commit(
         process.git("commit", "-q", "--allow-empty", "-m", "Go on")
         commit = process.git("rev-parse", "HEAD")[:8]
         assert version() == f"1.2.1.dev{number}+g{commit}"
-    assert projects.tool(process.project, NAME, "--version").strip() == version()
-    words = ("uv", "run", "-q", "--reinstall-package", NAME, "python", "-c", INSTALLED)
+    words = ("uv", "run", "-q", "--reinstall-package", NAME, NAME, "--version")
     printed = projects.run(*words, cwd=process.project)
     assert printed.partition("+")[0] == version().partition("+")[0]
     readme = process.project / "README.md"

@@ -147,12 +147,6 @@ def test_the_program_without_arguments_lists_its_commands(refused: Any) -> None:
     assert refused().startswith(f"{settings.PROJECT}: ")
 
 
-@pytest.mark.parametrize("words", [["setup"], ["setup", "--prune"]])
-def test_the_name_that_deploy_had_says_so(refused: Any, words: list[str]) -> None:
-    last = refused(*words)
-    assert last == f"{settings.PROJECT}: `setup` is `deploy` now: uv run {settings.PROJECT} deploy"
-
-
 @pytest.mark.parametrize("words", [["ingest"], ["backfill", "orders", "--since", "2026"]])
 def test_an_empty_list_says_how_to_fill_it(
     words: list[str], warehouse: Database, printed: Any, monkeypatch: pytest.MonkeyPatch

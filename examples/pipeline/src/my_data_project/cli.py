@@ -23,20 +23,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the help, then what is wrong, and exit with 2."""
         self.print_help(sys.stderr)
-        if "invalid choice: 'setup'" in message:  # its name before 0.8
-            message = f"`setup` is `deploy` now: uv run {self.prog} deploy"
         self.exit(2, f"\n{self.prog}: {message}\n")
-
-
-class Version(argparse.Action):
-    """Prints the version that `deploy` gives to deployments."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        """Import what tells it only now: it imports Prefect."""
-        from .common import runs
-
-        print(runs.version())
-        parser.exit()
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
@@ -47,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     parser = Parser(
         prog=program or distribution.name, description=f"{distribution.name}: {summary}"
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action="version", version=distribution.version)
     words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for found in pkgutil.iter_modules(commands.__path__):
         command = importlib.import_module(f"{commands.__name__}.{found.name}")
@@ -59,7 +46,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     chosen = parser.parse_args(arguments)
     project = Path(__file__).resolve().parents[2]
     if project in Path.cwd().parents and (project / "pyproject.toml").is_file():
-        os.chdir(project)  # a folder of it has no .env and no data/
+        os.chdir(project)  # its folders have no .env and no data/
     try:
         chosen.run(chosen)
     except (errors.PermanentError, errors.TransientError) as error:

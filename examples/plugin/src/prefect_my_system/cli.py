@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import NoReturn
 
 from . import commands
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         command.configure(word)
         word.set_defaults(run=command.run, error=word.error)
     chosen = parser.parse_args(arguments)
+    project = Path(__file__).resolve().parents[2]
+    if project in Path.cwd().parents and (project / "pyproject.toml").is_file():
+        os.chdir(project)  # its folders have no .env and no data/
     try:
         chosen.run(chosen)
     except (errors.PermanentError, errors.TransientError) as error:
