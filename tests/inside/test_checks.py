@@ -204,6 +204,9 @@ def test_a_table_that_was_never_loaded_is_one_sentence(bench: Bench) -> None:
         bench.check(Table(name="t", rules=(rules.RowCount(),)))
 
 
+FRESH = {"column": "a", "max_age": timedelta(1)}
+
+
 @pytest.mark.parametrize(
     ("rule", "given", "message"),
     [
@@ -222,6 +225,9 @@ def test_a_table_that_was_never_loaded_is_one_sentence(bench: Bench) -> None:
         (rules.RowCount, {"maximum": -1}, "are numbers of rows"),
         (rules.Dropped, {"maximum": None}, "maximum is a number of rows"),
         (rules.Dropped, {"maximum": -1}, "maximum is a number of rows"),
+        (rules.Freshness, {"column": "a", "max_age": 3600}, "max_age is a timedelta"),
+        (rules.Freshness, {**FRESH, "behind": "orders"}, "behind is a table and its column"),
+        (rules.Freshness, {**FRESH, "behind": ("orders",)}, "behind is a table and its column"),
     ],
 )
 def test_a_rule_that_could_not_work_is_refused(

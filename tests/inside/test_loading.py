@@ -988,7 +988,7 @@ def test_names_that_differ_in_a_letter_stay_two_tables(bench: Bench) -> None:
 
 
 @embedded
-@pytest.mark.parametrize("name", ["it's", 'a"b', "a\nb", " id"])
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a\nb", " id", "", "  "])
 def test_a_column_whose_name_would_change_is_refused(bench: Bench, name: str) -> None:
     quoted = name.replace('"', '""')
     bench.source(f'CREATE TABLE t (num INTEGER, "{quoted}" INTEGER)', "INSERT INTO t VALUES (1, 2)")
@@ -1497,6 +1497,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(bench: Bench) -> None:
     (bench.folder / "file").write_text("")
     bench.set("WAREHOUSE_URL", f"duckdb:///{bench.folder}/file/warehouse.duckdb")
     with pytest.raises(errors.PermanentError, match=r"Cannot write to duckdb.*file"):
+        receipts.read_receipts()
+    (bench.folder / "text").write_text("no database" * 999)
+    bench.set("WAREHOUSE_URL", f"duckdb:///{bench.folder}/text")
+    with pytest.raises(errors.PermanentError, match=r"^duckdb:///\S+: IO Error: The file .*/text"):
         receipts.read_receipts()
     bench.set("WAREHOUSE_URL", bench.url)
 
