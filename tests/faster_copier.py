@@ -1,8 +1,9 @@
 """Makes Copier's repeated work in one process cheap, without a change of what it does.
 
 An update renders three projects. For each, Copier clones the template six times over git's
-commands, compiles each part of each path anew, parses `copier.yml` with the slow one of PyYAML's
-parsers, and asks git about each file that it writes whether modes of files count. Hundreds of
+commands, compiles and renders each part of each path anew, for which it gathers all answers each
+time, parses `copier.yml` with the slow one of PyYAML's parsers, and asks git about each file that
+it writes whether modes of files count, and about each folder whether it is a bundle. Hundreds of
 updates in one process spend most of their time on that.
 """
 
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import copier._main
 import copier._template
+import copier._vcs
 import jinja2.sandbox
 import yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 OPTIONS = (
@@ -41,7 +45,9 @@ def speed_up_copier(patch: pytest.MonkeyPatch, clones: Path) -> None:
     compile_once(patch)
     patch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
     share_clones(patch, clones)
+    patch.setattr(copier._vcs, "is_git_bundle", is_git_bundle)
     ask_git_once(patch)
+    gather_once(patch)
 
 
 def compile_once(patch: pytest.MonkeyPatch) -> None:
@@ -107,6 +113,11 @@ def share_clones(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setattr(copier._template, "clone", clone_once)
 
 
+def is_git_bundle(path: Path, *, ask: Callable[[Path], bool] = copier._vcs.is_git_bundle) -> bool:
+    """Tell without git that a folder is no bundle: the template of most renders is one."""
+    return not path.is_dir() and ask(path)
+
+
 def ask_git_once(patch: pytest.MonkeyPatch) -> None:
     """Ask once for each project, not for each of its files, whether modes of files count.
 
@@ -132,3 +143,38 @@ def ask_git_once(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(copier._main.Worker, "_render_template", render_template)
     patch.setattr(copier._main.Worker, "_sync_git_index_executable_bit", sync_unless_they_count)
+
+
+def gather_once(patch: pytest.MonkeyPatch) -> None:
+    """Gather the answers once for each project, and render no part of a path that is plain.
+
+    Args:
+        patch: Takes the change back at the end.
+    """
+    worker = copier._main.Worker
+    render, string = worker._render_template, worker._render_string
+    context, answers_file = worker._render_context, worker.answers_relpath
+    # No answer changes while files are written.
+    gathered: dict[int, tuple[dict[str, Any], Path]] = {}
+
+    def render_template(self: copier._main.Worker) -> None:
+        gathered[id(self)] = dict(context(self)), answers_file.fget(self)
+        try:
+            render(self)
+        finally:
+            del gathered[id(self)]
+
+    def render_context(self: copier._main.Worker) -> dict[str, Any]:
+        return gathered[id(self)][0] if id(self) in gathered else context(self)
+
+    def answers_relpath(self: copier._main.Worker) -> Path:
+        return gathered[id(self)][1] if id(self) in gathered else answers_file.fget(self)
+
+    def render_string(self: copier._main.Worker, text: str, extra_context: Any = None) -> str:
+        plain = id(self) in gathered and "{" not in text
+        return text if plain else string(self, text, extra_context)
+
+    patch.setattr(worker, "_render_template", render_template)
+    patch.setattr(worker, "_render_context", render_context)
+    patch.setattr(worker, "answers_relpath", property(answers_relpath))
+    patch.setattr(worker, "_render_string", render_string)
