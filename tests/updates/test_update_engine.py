@@ -274,7 +274,8 @@ def test_a_part_comes_and_goes(
 ) -> None:
     """By one command each, and the plugin is as if it had been chosen, or never been."""
     project = template_repository.project(PLUGIN, tmp_path / "project")
-    for extras in ([part], PARTS, []):
+    # From one to all of them is the same for each.
+    for extras in ([part], *([PARTS] if part == PARTS[0] else []), []):
         report = update_in_process.update(project, {"extras": extras}, ":current:")
         assert report["is_good"], report
         fresh = template_repository.render({**PLUGIN, "extras": extras})
@@ -282,8 +283,19 @@ def test_a_part_comes_and_goes(
         updating.commit_all(project, "Changed")
 
 
-@pytest.mark.parametrize("ref", ENDS)
-@pytest.mark.parametrize("change", [{}, {"license": "Apache-2.0", "extras": ["postgres"]}])
+def at_ends(*changes: dict[str, object]) -> list[object]:
+    """Pair changes with the oldest and the newest release: in the gate each with one of them."""
+    large = pytest.mark.large("updates")
+    return [
+        pytest.param(ref, change, marks=[] if at == number % len(ENDS) else large)
+        for number, change in enumerate(changes)
+        for at, ref in enumerate(ENDS)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ref", "change"), at_ends({}, {"license": "Apache-2.0", "extras": ["postgres"]})
+)
 def test_an_old_pipeline_keeps_its_engine_and_what_was_made_of_it(
     ref: str, change: dict[str, object], template_repository: TemplateRepository, tmp_path: Path
 ) -> None:
@@ -305,8 +317,9 @@ def test_an_old_pipeline_keeps_its_engine_and_what_was_made_of_it(
     assert extras == {"dev", *change.get("extras", [])}
 
 
-@pytest.mark.parametrize("ref", ENDS)
-@pytest.mark.parametrize("data", [{}, {"license": "Apache-2.0"}, {"example": False}])
+@pytest.mark.parametrize(
+    ("ref", "data"), at_ends({}, {"license": "Apache-2.0"}, {"example": False})
+)
 def test_an_old_pipeline_is_refreshed_without_a_word_about_its_engine(
     ref: str, data: dict[str, object], template_repository: TemplateRepository, tmp_path: Path
 ) -> None:
