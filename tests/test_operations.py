@@ -243,7 +243,11 @@ def start_worker(operator: Operator) -> subprocess.Popen[Any]:
 @pytest.fixture(scope="module")
 def worker(operators: dict[str, Operator]) -> Iterator[None]:
     """A worker for prod; the other environments have none."""
-    process = start_worker(operators["prod"])
+    prod = operators["prod"]
+    # A run by a schedule would come between those of the tests: one would cancel the other.
+    for flow in ("ingest-all", "ingest-flights"):
+        prod.ask(f"deployments/{prod.get(flow)['id']}/pause_deployment", paused=True)
+    process = start_worker(prod)
     yield
     child_processes.stop(process, 60)
 
