@@ -104,8 +104,8 @@ def _check_names(opened: Warehouse, extraction: Extraction) -> None:
             problem = longer(allowed.max_column_identifier_length, opened.dialect)
         elif name.startswith("_dlt_"):
             problem = "has a name that dlt keeps for itself"
-        elif opened.jobs.schema.naming.normalize_identifier(name) != name:
-            problem = "has a quote, a line break or an outer blank in its name"
+        elif not name.strip() or opened.jobs.schema.naming.normalize_identifier(name) != name:
+            problem = "has a quote, a line break or an outer blank in its name, or no name"
         elif ";" in name or (name in merged and {*"{}"} & {*name}):  # dlt splits and formats SQL
             problem = "has a semicolon, or as a key or cursor a brace, in its name"
         elif opened.dialect == "postgres" and name in _SYSTEM_COLUMNS:

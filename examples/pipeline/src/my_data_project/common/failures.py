@@ -32,8 +32,8 @@ _PASSWORD = re.compile(
     r"[^&;,\s]+",
     re.IGNORECASE,
 )
-_ADBC = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] )")
-"""What ADBC puts before PostgreSQL's message."""
+_BEFORE = re.compile(r"^(.*?ERROR:  |[A-Z_]+: \[libpq\] |Connection with .*? reason given is: )")
+"""What ADBC and dlt put before a database's message."""
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def _sentence(chain: list[BaseException]) -> str:
         named = re.findall(r"^[\w.]+(?:Error|Exception): (.+)$", text, re.MULTILINE)
         text = named[-1] if named else text
     line = text.strip().partition("\n")[0].strip() or type(chain[-1]).__name__
-    line = _ADBC.sub("", line)
+    line = _BEFORE.sub("", line)
     if hint := re.search("^HINT:  (.+)$", text, re.MULTILINE):
         line = f"{line} ({hint[1].rstrip('.')})"
     shown = _PASSWORD.sub(lambda hit: f"{hit[1]}...@" if hit[1] else f"{hit[2]}...", line)[:500]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from datetime import date, datetime, timedelta
+    from datetime import date, datetime
 
     Value = bool | int | float | str | date | datetime | Decimal
 
@@ -121,6 +122,10 @@ def _fault(rule: Any) -> str:
             return "minimum and maximum are numbers of rows"
         case Dropped(maximum=high) if not _are_counts(high):
             return "maximum is a number of rows"
+        case Freshness(max_age=age) if not isinstance(age, timedelta):
+            return "max_age is a timedelta"
+        case Freshness(behind=other) if other and not (_is_filled(other) and len(other) == 2):
+            return "behind is a table and its column, such as ('orders', 'changed_at')"
     return ""
 
 
