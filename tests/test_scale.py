@@ -81,7 +81,11 @@ def test_fifty_tables_are_loaded_in_few_loads(
     assert loads <= 25
 
 
-@pytest.mark.parametrize("runner", ["threads", "processes", "dask"])
+# Threads are what all other tests have.
+@pytest.mark.parametrize(
+    "runner",
+    [pytest.param("threads", marks=pytest.mark.large("faults")), "processes", "dask"],
+)
 def test_runners_of_one_machine(
     runner: str, everything: Path, prefect_api: str, sources: dict[str, str], tmp_path: Path
 ) -> None:
