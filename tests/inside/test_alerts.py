@@ -139,6 +139,17 @@ def test_an_unreachable_webhook_does_not_show_its_url(
     assert SECRET not in repr(settings.load())
 
 
+@pytest.mark.parametrize("url", [SECRET, f"ftp://host/{SECRET}", f"http://host/\n{SECRET}"])
+def test_what_is_no_url_is_refused_at_once(
+    url: str, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{settings.ENV_PREFIX}SLACK_WEBHOOK_URL", url)
+    with pytest.raises(errors.PermanentError, match=r"slack_webhook_url is not a URL\.") as caught:
+        notifications.post_to_slack("late")
+    assert SECRET not in repr(caught.getrepr(chain=True))
+    assert pauses == []
+
+
 def test_no_log_has_the_url(slack: Slack, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         notifications.post_to_slack("late")
