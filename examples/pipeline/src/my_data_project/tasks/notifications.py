@@ -71,11 +71,11 @@ def post_to_slack(message: str, channel: str | None = None) -> bool:
     # The URL is secret: neither the message nor a chained exception may contain it.
     try:
         response = httpx.post(url, json=body, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise errors.PermanentError("slack_webhook_url is not a URL.") from None
     except httpx.TransportError as error:
         kind = type(error).__name__
         raise SlackBusyError(f"Slack's webhook cannot be reached: {kind}.") from None
-    except httpx.InvalidURL:
-        raise errors.PermanentError("slack_webhook_url is not a URL.") from None
     problem = f"Slack's webhook answers {response.status_code}."
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
         busy = SlackBusyError(problem)
