@@ -24,6 +24,7 @@ import container_engine as engines
 import projects
 import pytest
 import yaml
+from environments import require_python
 from hooks.conftest import command
 
 if TYPE_CHECKING:
@@ -260,8 +261,13 @@ class Forge:
             projects.run("git", "clone", "-q", self.top / "origin.git", work, cwd=self.top)
         for words in (("fetch", "-q", "--tags"), ("checkout", "-q", "--detach", ref)):
             projects.run("git", *words, cwd=work)
-        projects.run("git", "clean", "-ffdxq", cwd=work)
-        self.environments.sync(work)
+        # All but the environment, which gets this commit's project.
+        projects.run("git", "clean", "-ffdxq", "--exclude", "/.venv/", cwd=work)
+        if (work / ".venv").exists():
+            words = ("uv", "sync", "-q", "--reinstall-package", self.name)
+            projects.run(*words, cwd=work, UV_PYTHON=require_python("3.11"))
+        else:
+            self.environments.sync(work)
         return work
 
     def do_script(self, script: str, work: Path, env: dict[str, str], *options: str) -> bool:
