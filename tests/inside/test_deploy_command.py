@@ -803,14 +803,14 @@ def test_a_server_that_is_not_there_is_one_sentence(
 def test_killed_anywhere_the_next_run_ends_right(
     environment: str, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed a dozen times between two requests, and each time everything has changed again."""
+    """Killed several times between two requests; each time everything has changed again."""
     monkeypatch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
     done = subprocess.run(
         [sys.executable, "-c", KILLED], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("killed") >= 6, done.stdout
+    assert done.stdout.count("killed") >= KILLS / 2, done.stdout
     deploy()
     assert states(deploy("--plan")) == {}
     assert len(deployed()) == 4
@@ -820,6 +820,7 @@ def test_killed_anywhere_the_next_run_ends_right(
     assert {*triggers.values()} == {0}
 
 
+KILLS = int(os.environ.get("TEST_KILLS", "12"))
 KILLED = f"""
 import os, pathlib, random, signal, httpx, yaml
 from {cli.__name__} import main
@@ -838,8 +839,8 @@ def count(self, request, **options):
     return send(self, request, **options)
 
 httpx.Client.send = count
-path, chosen = pathlib.Path("prefect.yaml"), random.Random(os.environ["{PREFIX}ENVIRONMENT"])
-for attempt in range(12):
+path, chosen = pathlib.Path("prefect.yaml"), random.Random(2013)
+for attempt in range({KILLS}):
     content = yaml.safe_load(path.read_text())
     for entry in content["deployments"]:
         entry["description"] = str(attempt)
