@@ -109,7 +109,7 @@ def test_a_version_comes_from_the_project_s_own_tags(
 @pytest.mark.large("combinations")
 def test_one_lock_and_one_environment(repository: Path) -> None:
     projects.run("git", "tag", "sales-v1.2.3", cwd=repository)
-    for project, test in ((TOOLBOX, "test_imports.py"), (SALES, "test_tables.py")):
+    for project, test in ((TOOLBOX, "test_namespaces.py"), (SALES, "test_tables.py")):
         projects.run("uv", "lock", "--check", cwd=repository / project)
         projects.run("uv", "sync", "-q", cwd=repository / project)
         printed = projects.tool(repository / project, "pytest", "-q", "--no-cov", f"tests/{test}")
