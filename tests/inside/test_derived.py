@@ -262,6 +262,7 @@ def test_a_view_of_somebody_else_is_left_alone_whatever_its_case(build: Build, k
         ({"a": "DROP TABLE raw.orders"}, r"sql/a\.sql must hold one SELECT"),
         ({"a": "-- nothing yet"}, r"sql/a\.sql must hold one SELECT"),
         ({"a": "SELECT (1 AS x FROM orders"}, r"sql/a\.sql is not SQL of the dialect duckdb"),
+        ({"a": f"SELECT {'abs(' * 99}1{')' * 99} AS x"}, r"sql/a\.sql is not SQL.* recursion"),
         ({"a": "SELECT 1 AS x FROM {{ ref('orders') }}"}, r"Expected table name but got {\.$"),
         ({"a": "SELECT * FROM b", "b": "SELECT * FROM a"}, r"a\.sql reads sql/b\.sql reads sql/a"),
         ({"a": "SELECT * FROM a"}, r"sql/a\.sql reads sql/a\.sql"),
