@@ -104,6 +104,12 @@ def test_a_secret_may_be_a_block(prefect_server: str) -> None:
     assert secrets.reveal(SecretStr("block:warehouse-url")) == "hunter2"
 
 
+def test_the_line_break_behind_a_secret_is_none_of_it(prefect_server: str) -> None:
+    Secret(value="hunter2\n").save("with-break", overwrite=True)
+    for text in ("hunter2\n", "block:with-break\n"):
+        assert secrets.reveal(SecretStr(text)) == "hunter2"
+
+
 def test_a_missing_block_is_one_clear_error(prefect_server: str) -> None:
     with pytest.raises(errors.PermanentError, match="no Secret block called 'nothing'"):
         secrets.reveal(SecretStr("block:nothing"))
