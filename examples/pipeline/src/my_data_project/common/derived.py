@@ -74,7 +74,7 @@ class Query:
             return sqlglot.transpile(
                 text, self.dialect, dialect, identify=True, unsupported_level=ErrorLevel.RAISE
             )[0]
-        except SqlglotError as error:
+        except (SqlglotError, RecursionError) as error:
             what = str(error).splitlines()[0].rstrip(".")
             raise errors.PermanentError(
                 f"sql/{self.name}.sql cannot be translated for {dialect}: {what}. Rewrite it,"
@@ -117,7 +117,7 @@ def _read(
             dialect = marked[1]
         tokens = sqlglot.tokenize(text, dialect)
         trees = sqlglot.parse(text, dialect)
-    except (SqlglotError, ValueError) as error:
+    except (SqlglotError, ValueError, RecursionError) as error:  # dozens of calls in each other
         found: dict[str, Any] = next(iter(getattr(error, "errors", ())), {})
         where = f" line {found['line']}, column {found['col']}:" if found else ""
         what = found.get("description") or str(error).splitlines()[0]
