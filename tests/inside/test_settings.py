@@ -104,10 +104,17 @@ def test_a_secret_may_be_a_block(prefect_server: str) -> None:
     assert secrets.reveal(SecretStr("block:warehouse-url")) == "hunter2"
 
 
-def test_the_line_break_behind_a_secret_is_none_of_it(prefect_server: str) -> None:
-    Secret(value="hunter2\n").save("with-break", overwrite=True)
-    for text in ("hunter2\n", "block:with-break\n"):
-        assert secrets.reveal(SecretStr(text)) == "hunter2"
+def test_the_line_break_behind_a_url_is_not_a_part_of_it(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files and Kubernetes leave one: a DuckDB file got it in its name."""
+    url = "duckdb:///data/warehouse.duckdb"
+    Secret(value=f"{url}\n").save("with-break", overwrite=True)
+    for text in (f"{url}\n", "block:with-break"):
+        for name in ("SOURCE_URL", "SOURCE_URLS__CRM", "WAREHOUSE_URL"):
+            monkeypatch.setenv(f"{PREFIX}{name}", text)
+        found = (db_utils.source_url(None), db_utils.source_url("crm"), db_utils.warehouse_url())
+        assert found == (url, url, url)
 
 
 def test_a_missing_block_is_one_clear_error(prefect_server: str) -> None:

@@ -28,7 +28,7 @@ def reveal(secret: SecretStr) -> str:
         PermanentError: Prefect's server refuses to give it, or it holds no text.
         TransientError: Prefect's server does not answer.
     """
-    text = secret.get_secret_value().strip("\r\n")  # files end with a line break
+    text = secret.get_secret_value()
     if not text.startswith(BLOCK_PREFIX):
         return text
     # Imported late: code that reads settings does not always need Prefect.
@@ -52,4 +52,4 @@ def reveal(secret: SecretStr) -> str:
     if not isinstance(value, str | int):
         message = f"The Secret block {name!r} holds no text: save the secret alone in it."
         raise errors.PermanentError(message)
-    return str(value).strip("\r\n")
+    return str(value)

@@ -132,13 +132,13 @@ def source_url(name: str | None) -> str:
     """
     config = settings.load()
     if name is None:
-        return reveal(config.source_url)
+        return reveal(config.source_url).strip()
     if name not in config.source_urls:
         advice = f"set {settings.ENV_PREFIX}SOURCE_URLS__{name.upper()} to its URL"
         if name.lower() in config.source_urls:
             advice = f"write {name.lower()!r}, as names of sources are lower case"
         raise errors.PermanentError(f"There is no source {name!r}: {advice}.")
-    return reveal(config.source_urls[name])
+    return reveal(config.source_urls[name]).strip()
 
 
 def missing_driver(backend: str) -> errors.PermanentError:
@@ -155,4 +155,4 @@ def missing_driver(backend: str) -> errors.PermanentError:
 
 def warehouse_url() -> str:
     """Return the URL of the warehouse, with its secrets: keep it out of logs and results."""
-    return reveal(settings.load().warehouse_url)
+    return reveal(settings.load().warehouse_url).strip()
