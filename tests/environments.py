@@ -175,9 +175,9 @@ def requirements(project: Path) -> str:
 
 
 def _compile(environment: Path) -> None:
-    """Compile what is installed, but for the tests that packages bring: a quarter of it all."""
+    """Compile what is installed, except packages' own tests: a quarter of all files."""
     words = ("-m", "compileall", "-q", "-x", "/tests?/", *environment.glob("lib/*/site-packages"))
-    # Some packages bring files that are no Python, or that of another version.
+    # Some packages have files that are not Python, or for another version of it.
     projects.run(environment / "bin" / "python", *words, cwd=environment, check=False)
 
 

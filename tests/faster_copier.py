@@ -1,10 +1,10 @@
 """Makes Copier's repeated work in one process cheap, without a change of what it does.
 
-An update renders three projects. For each, Copier clones the template six times over git's
-commands, compiles and renders each part of each path anew, for which it gathers all answers each
-time, parses `copier.yml` with the slow one of PyYAML's parsers, and asks git about each file that
-it writes whether modes of files count, and about each folder whether it is a bundle. Hundreds of
-updates in one process spend most of their time on that.
+An update renders three projects. For each, Copier clones the template six times with git's
+commands, and parses `copier.yml` with PyYAML's slow parser. It compiles and renders each part of
+each path again, and gathers all answers each time. It asks git for each file that it writes
+whether file modes count, and for each folder whether it is a bundle. Hundreds of updates in one
+process spend most of their time on that.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def share_clones(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def is_git_bundle(path: Path, *, ask: Callable[[Path], bool] = copier._vcs.is_git_bundle) -> bool:
-    """Tell without git that a folder is no bundle: the template of most renders is one."""
+    """Return whether a path is a git bundle; ask git only about files."""
     return not path.is_dir() and ask(path)
 
 
@@ -146,7 +146,7 @@ def ask_git_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def gather_once(patch: pytest.MonkeyPatch) -> None:
-    """Gather the answers once for each project, and render no part of a path that is plain.
+    """Gather the answers once for each project, and render only parts of paths with Jinja.
 
     Args:
         patch: Takes the change back at the end.

@@ -153,7 +153,7 @@ def gates(
     projects.run("git", "init", "-q", cwd=project)
     projects.run("git", "add", "--all", cwd=project)
     projects.run("git", "commit", "-qm", "Start", cwd=project)
-    # Few projects run on the others: each compiles what it imports.
+    # Few projects run on other versions: these compile what they import.
     python = row[answer_sets.RUN_ON]
     environments.sync(project, python, keep=python == answer_sets.PYTHONS[0])
     projects.run("git", "add", "uv.lock", cwd=project)

@@ -613,7 +613,7 @@ def test_the_version_is_that_of_the_commit(
 
     base = process.git("rev-parse", "v1.2.0")
     assert version() == version_of("v1.2.0", process)
-    # Also within a hook of another repository, which git tells where that one is.
+    # Also in a hook of another repository, for which git sets these variables.
     projects.run("git", "init", "-q", str(tmp_path / "other"), cwd=tmp_path)
     words = ("commit", "-q", "--allow-empty", "-m", "Another")
     projects.run("git", *words, cwd=tmp_path / "other")

@@ -197,7 +197,7 @@ TOGETHER = (
     ("is_declared",),
     ("what_is_imported",),
 )
-"""What is wrong at the same time: other tests say so, each of which names one mistake."""
+"""Mistakes to make at the same time, each found by another test."""
 
 
 def test_the_guards_see_a_namespace_of_one_s_own(

@@ -244,7 +244,7 @@ def start_worker(operator: Operator) -> subprocess.Popen[Any]:
 def worker(operators: dict[str, Operator]) -> Iterator[None]:
     """A worker for prod; the other environments have none."""
     prod = operators["prod"]
-    # A run by a schedule would come between those of the tests: one would cancel the other.
+    # A scheduled run beside that of a test: one of them would be cancelled.
     for flow in ("ingest-all", "ingest-flights"):
         prod.ask(f"deployments/{prod.get(flow)['id']}/pause_deployment", paused=True)
     process = start_worker(prod)

@@ -252,7 +252,7 @@ def test_what_the_warehouse_has(project: Project) -> None:
     assert {schema for schema, _ in found} == {"raw", "raw_staging"}
     assert len(project.read("airlines", "_dlt_load_id, carrier, name")) == 2
     assert len(project.read("flights")) == 2
-    # All tables: also those that come, and those that become empty.
+    # All tables: also new ones, and those that became empty.
     project.fill("CREATE TABLE planes (tailnum TEXT); DELETE FROM airlines")
     project.ingest()
     assert project.read("planes") == project.read("airlines") == []

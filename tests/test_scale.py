@@ -81,7 +81,7 @@ def test_fifty_tables_are_loaded_in_few_loads(
     assert loads <= 25
 
 
-# Threads are what all other tests have.
+# All other tests use threads.
 @pytest.mark.parametrize(
     "runner",
     [pytest.param("threads", marks=pytest.mark.large("faults")), "processes", "dask"],

@@ -39,10 +39,10 @@ def query_sqlite(path: Path, *statements: str) -> list[tuple[Any, ...]]:
 def look_up(
     self: EnvironProvider, key: str, hint: Any, pipeline_name: str, *sections: str, of_dlt: Any
 ) -> tuple[Any, str]:
-    """Ask dlt for a setting only if there is a variable of its name.
+    """Look a setting of dlt up only if there is a variable of its name.
 
-    It looks for each setting by dozens of names, and for a secret in files too, which together
-    takes a fifth of the time of these tests; none are in files here.
+    dlt tries dozens of names for each setting, and files for secrets, which takes a fifth of the
+    time of these tests. They have no such files.
     """
     name = self.get_key_name(key, pipeline_name, *sections)
     if name not in os.environ:

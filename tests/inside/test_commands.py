@@ -278,7 +278,7 @@ def test_reset_asks_and_then_forgets_the_watermark(
 
 
 @pytest.mark.parametrize("given", [KeyboardInterrupt, EOFError])
-def test_who_leaves_a_question_changes_nothing(
+def test_leaving_a_question_changes_nothing(
     given: type[BaseException], loaded: Database, printed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)

@@ -354,7 +354,7 @@ def test_edits_by_hand_are_seen_and_undone(environment: str, deploy: Any) -> Non
 
 
 def test_a_copy_of_a_trigger_goes(environment: str, deploy: Any) -> None:
-    """It has the mark of `deploy`, and Prefect's server does not call it the deployment's own."""
+    """It has the mark of `deploy`, but Prefect's server does not delete it with the others."""
     deploy()
     name = f"transform/{runs.deployment_name()}"
     with get_client(sync_client=True) as client:
@@ -377,7 +377,7 @@ def test_a_copy_of_a_trigger_goes(environment: str, deploy: Any) -> None:
 def test_what_prefect_deploy_has_made_goes_with_its_entry(
     environment: str, deploy: Any, tmp_path: Path
 ) -> None:
-    """Nothing but Prefect's server knows that a trigger with a name of its own is no person's."""
+    """Only Prefect's server knows that `prefect deploy` made a trigger of this name."""
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=runs.deployment_name(), type="process"))
         edit(tmp_path, lambda entries: entries[2].update(triggers=entries[2]["triggers"][2:]))
@@ -398,7 +398,7 @@ def test_what_prefect_deploy_has_made_goes_with_its_entry(
 
 
 def changes(found: dict[str, Any]) -> dict[str, list[str]]:
-    """Return how things change, by name."""
+    """Return the changes of each item by its name."""
     return {row["name"]: row["changes"] for row in found["items"] if row["changes"]}
 
 
@@ -445,7 +445,7 @@ def test_a_plan_shows_old_and_new_values_but_no_secrets(
 def test_job_variables_that_a_work_pool_does_not_use_are_named(
     environment: str, deploy: Any, tmp_path: Path
 ) -> None:
-    """It is no mistake: the same file may serve work pools of several types."""
+    """They are not a mistake: the same file may serve work pools of several types."""
     assert "does not use" not in deploy("--plan", code=2)["note"]
     unused = {"commands": "hunter2", "image": "hunter2"}
     edit(tmp_path, lambda entries: entries[3]["work_pool"]["job_variables"].update(unused))
@@ -933,7 +933,7 @@ def test_alerts_of_before_are_taken_over_and_those_of_people_are_not(
         assert (found.id, found.tags) == (made.id, made.tags)
         assert states(deploy("--plan")) == {}
 
-        # Also when the webhook has gone by which it posts.
+        # Also if the webhook that it uses was removed.
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(f"{PREFIX}SLACK_WEBHOOK_URL", WEBHOOK)
             deploy()

@@ -71,13 +71,13 @@ def test_a_misspelt_variable_is_named_once(
 ) -> None:
     environment._warn_if_misspelt.cache_clear()
     (tmp_path / ".env").write_text(f"{PREFIX}MAX_WORKER=3\n{PREFIX}SOURCE_URLS__CRM=hunter2\n")
-    for name in ("SOURCES_URL", "IMAGE", "SCHEDULE"):  # not all are for settings
+    for name in ("SOURCES_URL", "IMAGE", "SCHEDULE"):  # the last two are not similar to a setting
         monkeypatch.setenv(f"{PREFIX}{name}", "hunter2")
     for _ in range(2):
         settings.load()
     assert {record.getMessage() for record in caplog.records} == {
-        f"{PREFIX}SOURCES_URL is no setting: did you mean {PREFIX}SOURCE_URL?",
-        f"{PREFIX}MAX_WORKER is no setting: did you mean {PREFIX}MAX_WORKERS?",
+        f"{PREFIX}SOURCES_URL is not a setting: did you mean {PREFIX}SOURCE_URL?",
+        f"{PREFIX}MAX_WORKER is not a setting: did you mean {PREFIX}MAX_WORKERS?",
     }
     assert len(caplog.records) == 2
 

@@ -274,7 +274,7 @@ def test_a_part_comes_and_goes(
 ) -> None:
     """By one command each, and the plugin is as if it had been chosen, or never been."""
     project = template_repository.project(PLUGIN, tmp_path / "project")
-    # From one to all of them is the same for each.
+    # The step from one part to all is the same for each part.
     for extras in ([part], *([PARTS] if part == PARTS[0] else []), []):
         report = update_in_process.update(project, {"extras": extras}, ":current:")
         assert report["is_good"], report
@@ -284,7 +284,7 @@ def test_a_part_comes_and_goes(
 
 
 def at_ends(*changes: dict[str, object]) -> list[object]:
-    """Pair changes with the oldest and the newest release: in the gate each with one of them."""
+    """Pair changes with the oldest and newest release; the gate runs each with one of them."""
     large = pytest.mark.large("updates")
     return [
         pytest.param(ref, change, marks=[] if at == number % len(ENDS) else large)

@@ -169,7 +169,7 @@ def test_what_is_dropped_and_why(path: Path, caplog: pytest.LogCaptureFixture) -
     assert "table: 3 of 6 rows kept" in caplog.text
     assert "table, column mass: not int64, 1 row, first in line 4" in caplog.text
     rules.drop_invalid_rows = False
-    with pytest.raises(errors.PermanentError, match=r"mass: not int64, .* line 4\. Mend the file"):
+    with pytest.raises(errors.PermanentError, match=r"mass: not int64, .* line 4\. Fix the file"):
         clean(path, rules)
 
 

@@ -106,7 +106,7 @@ def without_urls() -> list[str]:
 
 
 def unfinished() -> list[str]:
-    """Return where code that the command `add` wrote waits for yours."""
+    """Return the TODOs that the command `add` wrote and that are still in the code."""
     return [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[2:]}"
         for path in sorted((ROOT / "src").rglob("*.py"))

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     chosen = parser.parse_args(arguments)
     project = Path(__file__).resolve().parents[2]
     if project in Path.cwd().parents and (project / "pyproject.toml").is_file():
-        os.chdir(project)  # its folders have no .env and no data/
+        os.chdir(project)  # .env and data/ are there
     try:
         chosen.run(chosen)
     except (errors.PermanentError, errors.TransientError) as error:

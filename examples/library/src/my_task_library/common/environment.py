@@ -35,7 +35,7 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
         """Read the current settings.
 
         Raises:
-            PermanentError: A variable holds a value that does not fit.
+            PermanentError: A variable has an invalid value, or `.env` cannot be read.
         """
         try:
             sources = (pydantic_settings.EnvSettingsSource, pydantic_settings.DotEnvSettingsSource)
@@ -49,18 +49,18 @@ class EnvironmentSettings(pydantic_settings.BaseSettings):
                 for problem in error.errors()
             )
             raise errors.PermanentError(f"Wrong settings: {problems}") from None
-        except pydantic_settings.SettingsError as error:  # of a variable that holds several values
-            message = f"Wrong settings: {error}. Write JSON, or a variable for each value:"
+        except pydantic_settings.SettingsError as error:  # from a variable with several values
+            message = f"Wrong settings: {error}. Write JSON, or set one variable for each value:"
             raise errors.PermanentError(f"{message} {PREFIX}<FIELD>__<NAME>=...") from None
         except (OSError, UnicodeDecodeError) as error:
             message = f".env cannot be read: {error}. It must be text in UTF-8."
             raise errors.PermanentError(message) from error
 
 
-@functools.cache  # once
+@functools.cache  # warn once for each name
 def _warn_if_misspelt(name: str) -> None:
-    """Warn of a variable that is nearly a setting; others may be another program's."""
+    """Warn of a name similar to a setting's; other names may be another program's."""
     known = {field for one in EnvironmentSettings.__subclasses__() for field in one.model_fields}
     if name not in known and (close := difflib.get_close_matches(name, known, 1, cutoff=0.85)):
         names = (f"{PREFIX}{one}".upper() for one in (name, *close))
-        logging.getLogger(__name__).warning("%s is no setting: did you mean %s?", *names)
+        logging.getLogger(__name__).warning("%s is not a setting: did you mean %s?", *names)

@@ -113,7 +113,7 @@ def _show(items: Sequence[Item], note: str, arguments: argparse.Namespace) -> No
         for text in row["changes"]:
             print(f"{row['name']}: {text}")
     for name, count in old.items():
-        print(f"The version {version} replaces {name}; deployments: {count}.")
+        print(f"The version {version} replaces {name} (deployments: {count}).")
     prune = settings.command("deploy", "--prune")
     if any(row["state"] == "orphaned" for row in rows):
         print(f"What is orphaned is not in prefect.yaml any more: `{prune}` deletes it.")

@@ -63,7 +63,7 @@ def parse_url(url: str) -> sa.URL:
     except ValueError:  # the port is not a number
         raise errors.PermanentError(encode) from None
     name = parsed.get_backend_name()
-    # After two slashes, the first folder of a path would be a host that nobody looks at.
+    # After two slashes, the first folder of the path is parsed as a host, and ignored.
     if name in _FILES and (parsed.host or parsed.database in {None, "", ":memory:"}):
         message = f"A {name} database needs a file, because runs share it: {name}:///path."
         raise errors.PermanentError(message)

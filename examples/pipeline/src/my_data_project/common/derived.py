@@ -121,7 +121,7 @@ def _read(
         found: dict[str, Any] = next(iter(getattr(error, "errors", ())), {})
         where = f" line {found['line']}, column {found['col']}:" if found else ""
         what = found.get("description") or str(error).splitlines()[0]
-        what = re.sub(r"<Token .*?text: (.*?), line: .*>", r"\1", what)  # {{ ref("x") }}, say
+        what = re.sub(r"<Token .*?text: (.*?), line: .*>", r"\1", what)  # e.g. {{ ref("x") }}
         message = f"sql/{name}.sql is not SQL of the dialect {dialect}:{where} {what.rstrip('.')}."
         raise errors.PermanentError(message) from error
     tree, *more = trees or [None]

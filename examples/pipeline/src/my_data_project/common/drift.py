@@ -51,7 +51,7 @@ def fit(opened: Warehouse, extraction: Extraction, there: dict[str, Any] | None)
     }
     new = [name for name in wanted if name not in kept]
     gone = [name for name in kept if name not in wanted and name not in extraction.untyped]
-    reset = f"load the table anew: {settings.command('reset', target, '--drop')}."
+    reset = f"load the table again: {settings.command('reset', target, '--drop')}."
     if new and table.on_new_column == "fail":
         raise errors.PermanentError(
             f"{table.name!r} has new columns in the source: {', '.join(new)}. Leave them out"
@@ -105,7 +105,7 @@ def _check_names(opened: Warehouse, extraction: Extraction) -> None:
         elif name.startswith("_dlt_"):
             problem = "has a name that dlt keeps for itself"
         elif not name.strip() or opened.jobs.schema.naming.normalize_identifier(name) != name:
-            problem = "has a quote, a line break or an outer blank in its name, or no name"
+            problem = "has no name, or one with a quote, a line break or an outer space"
         elif ";" in name or (name in merged and {*"{}"} & {*name}):  # dlt splits and formats SQL
             problem = "has a semicolon, or as a key or cursor a brace, in its name"
         elif opened.dialect == "postgres" and name in _SYSTEM_COLUMNS:

@@ -85,11 +85,11 @@ def version() -> str:
     tag = settings.RELEASE_TAG
     options = ("--always", "--tags", "--long", "--dirty", "--abbrev=8")
     call = (git, "describe", *options, f"--match={tag}[0-9]*", f"--exclude={tag}*-v*")
-    # Within a hook of another repository, they say that git is to look there.
+    # In a git hook of another repository, these make git look there.
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT")
     env = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
     try:
-        told = subprocess.run(  # noqa: S603 - fixed words
+        told = subprocess.run(  # noqa: S603 - no user input
             call,
             cwd=Path(__file__).parent,
             env=env,

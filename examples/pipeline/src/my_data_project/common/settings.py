@@ -42,7 +42,7 @@ class Settings(environment.EnvironmentSettings):
         default=SecretStr("duckdb:///data/warehouse.duckdb"),
         description="Warehouse to write to, as a URL.",
     )
-    # Without a name, or with a quote in it, dlt would take another one.
+    # If the name is empty or has a quote, dlt uses another one.
     raw_schema: str = Field(
         default="raw", pattern="""^[^'"]+$""", description="Schema of ingested tables."
     )

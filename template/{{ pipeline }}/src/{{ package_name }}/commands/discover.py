@@ -85,18 +85,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def count(things: Collection[object], noun: str) -> str:
-    """Return how many there are, in words such as `2 tables`."""
+    """Return the number of things with its noun, such as `2 tables`."""
     return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
 
 
 def read_list(
     source: str | None, schema: str | None
 ) -> tuple[Callable[[str], bool], set[str], dict[str, str]]:
-    """Return what is listed, without what entries for all tables of a schema stand for.
+    """Return a function that tells whether a table is listed, and names in the warehouse.
 
     Returns:
-        A test for whether a table of the schema is listed, by any entry; all names in the
-        warehouse, in lower case; and those of the schema's tables.
+        The function; all names in the warehouse, in lower case; and those of the schema's tables,
+        by their names in the source. The names leave out tables of `AllTables` entries.
     """
     try:
         from ..flows import tables
@@ -121,7 +121,7 @@ def choose_target(name: str, taken: set[str], given: Mapping[str, Any]) -> str:
 
     Args:
         name: Its name in the source.
-        taken: Names in the warehouse in lower case, to which this one is added.
+        taken: Names in the warehouse in lower case; this one is added.
         given: Arguments of its entry.
     """
     target = given.get("target") or UNUSABLE.sub("_", name)
@@ -137,7 +137,7 @@ def propose(found: Relation, targets: Mapping[str, str], given: Mapping[str, Any
 
     Args:
         found: The table, as its source describes it.
-        targets: Names in the warehouse of this table and of those that it may refer to.
+        targets: Names in the warehouse by names in the source; foreign keys name only these.
         given: Arguments of the entry; they override what is found.
     """
     words: dict[str, Any] = {"name": found.name, "schema": None, "source": None, "target": None}
@@ -183,12 +183,12 @@ def propose(found: Relation, targets: Mapping[str, str], given: Mapping[str, Any
         names for names in found.unique if {*names} != {*keys} and not unread & {*names}
     )
     rules += [f"rules.Unique(columns={names!r})" for names in unique]
-    # The source sees to it; tables that are read at different times may differ, hence the warning.
+    # The source enforces foreign keys, but tables are read at different times: only warn.
     rules += [
         f"rules.ForeignKey(column={column!r}, references={targets[other]!r},"
         f" referenced_column={referenced!r}, severity='warn')"
         for column, other, referenced in found.foreign
-        if other in targets and column in not_null  # to the rule, a null is a violation
+        if other in targets and column in not_null  # the rule counts nulls as violations
     ]
     parts += [f"rules=({', '.join(rules)},)"] if rules else []
     return f"{hint}Table({', '.join(parts)})"

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from ..common import errors, settings
 
-    settings.load()  # without which nothing can be shown
+    settings.load()  # if they are wrong, nothing can be shown
     found: dict[str, Any] = {"errors": []}
     # A person waits for the answer: do not retry for minutes.
     at_once: dict[Any, Any] = {

@@ -40,7 +40,7 @@ def compare(
     webhook, note = _wanted_webhook(config)
     saved_id, saved = _read_webhook(client)
     wanted = _wanted(config, saved_id if webhook else None)
-    ours = _wanted(config, _NO_ID)  # as with a webhook, which may have gone
+    ours = _wanted(config, _NO_ID)  # also if the webhook was removed later
     for name, old in found.items():
         shapes = [*map(_shape, ours[name])]
         if not all(map(deployments.is_made, old)) and [*map(_shape, old)] != shapes:

@@ -37,11 +37,11 @@ class Item:
 
     what: str
     name: str
-    state: str = "unchanged"  # or create, change, orphaned; paused, if it has active runs
-    apply: Callable[[], object] | None = None  # makes it right; of an orphan, deletes it
-    fields: dict[str, list[str]] = field(default_factory=dict)  # what has to change, and how
-    version: str | None = None  # of a deployment, which the one of this package replaces
-    active_runs: int = 0  # of an orphan, which is paused until they end
+    state: str = "unchanged"  # or create, change, orphaned, paused (an orphan with active runs)
+    apply: Callable[[], object] | None = None  # creates or changes it; deletes an orphan
+    fields: dict[str, list[str]] = field(default_factory=dict)  # to change, with old and new values
+    version: str | None = None  # old version of a deployment, if it changes
+    active_runs: int = 0  # of an orphan, which stays paused until they end
 
 
 def compare_pool(
@@ -84,7 +84,7 @@ def compare_deployments(
         # If a deployment of this flow and name exists, Prefect's server updates it.
         id_ = client.create_deployment(flow_id=create_flow(entry.key[0]), **entry.request)
         new = _triggers(entry, id_)
-        # Without triggers in the file, others may be what `prefect deploy` has left.
+        # If the file has no triggers, `prefect deploy` may have created the others.
         if differences(new, old) or (others and not new):
             _delete_triggers(client, id_)
             for trigger in new:
@@ -176,11 +176,11 @@ def _compare(request: dict[str, Any], old: DeploymentResponse) -> dict[str, list
         both["tags"].sort()
         both["schedules"].sort(key=functools.partial(json.dumps, sort_keys=True))
     names = [name for name in sorted(request) if request[name] != has[name]]
-    return {name: [*_tell(name, has[name], request[name])] for name in names}
+    return {name: [*_changes(name, has[name], request[name])] for name in names}
 
 
-def _tell(name: str, old: Any, new: Any) -> Iterator[str]:
-    """Say how a field changes; of what may be a secret, only where."""
+def _changes(name: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield the old and new values in a field, or only its name if they may be secrets."""
     if name == "schedules":  # without their parameters
         old, new = (
             {one["slug"] or f"{n}": one | {"parameters": None} for n, one in enumerate(some)}
@@ -188,7 +188,7 @@ def _tell(name: str, old: Any, new: Any) -> Iterator[str]:
         )
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _tell(f"{name}.{key}", old.get(key), new.get(key))
+            yield from _changes(f"{name}.{key}", old.get(key), new.get(key))
     elif old != new and _SECRET.isdisjoint(name.split(".")):
         texts = (pydantic_core.to_json(one).decode() for one in (old, new))
         yield f"{name}: {' → '.join(t if len(t) < 80 else f'{t[:79]}…' for t in texts)}"
@@ -222,21 +222,21 @@ def _starts(automation: Automation, deployment: UUID) -> bool:
 
 
 def _delete_triggers(client: SyncPrefectClient, deployment: UUID) -> None:
-    """Delete the automations that are a deployment's own; those that people made stay."""
+    """Delete a deployment's own automations, but not those that people created."""
     resource = f"prefect.deployment.{deployment}"
-    # Prefect's server knows which they are, but does not tell.
+    # Only Prefect's server knows which these are.
     client.delete_resource_owned_automations(resource)
     for one in client.read_resource_related_automations(resource):
-        if is_made(one):  # a copy, with the mark
+        if is_made(one):  # a copy, which has the mark too
             client.delete_automation(one.id)
 
 
 def _choose_triggers(
     starting: Collection[Automation], entry: prefect_file.Entry
 ) -> list[Automation]:
-    """Return which of the automations that start a deployment come from its entry.
+    """Return the automations that were created from an entry.
 
-    Others are those that somebody has made in Prefect's UI.
+    Automations that somebody has created in Prefect's UI are left out.
     """
     names = {trigger.name for trigger in entry.triggers}
     # `prefect deploy` replaces marked automations by ones without marks.
@@ -253,7 +253,7 @@ def differences(
 ) -> dict[str, list[str]]:
     """Return how automations differ from what they should be."""
     if len(new) != len(old):
-        return {"number": [*_tell("number", len(old), len(new))]}
+        return {"number": [*_changes("number", len(old), len(new))]}
     ours, theirs = (
         [one.model_dump(include={*_AUTOMATION}) for one in sorted(some, key=lambda one: one.name)]
         for some in (new, old)
@@ -262,5 +262,5 @@ def differences(
     for name in _AUTOMATION:
         pairs = [(one[name], other[name]) for one, other in zip(theirs, ours, strict=True)]
         if any(one != other for one, other in pairs):
-            changed[name] = [text for pair in pairs for text in _tell(name, *pair)]
+            changed[name] = [text for pair in pairs for text in _changes(name, *pair)]
     return changed if all(map(is_made, old)) else changed | {"tags": []}

@@ -163,9 +163,9 @@ def extract(
         _warn_of_change(found, receipt)
     if rows is None and watermark is not None and window is None and not found.rows_read:
         reporting.logger(__name__).warning(
-            "%s: no row is at or above the watermark %s: the newest one is gone from the source. If"
-            " that was emptied or restored, its next rows may be below and are not read. %s",
-            *(table.target_name, watermark, _anew(table)),
+            "%s: no row is at or above the watermark %s, so the newest row is gone from the source."
+            " If the source was emptied or restored, new rows below the watermark are not read. %s",
+            *(table.target_name, watermark, _reset(table)),
         )
     found = _clean(found, window)
     _check_shrink(found, receipt)
@@ -188,14 +188,14 @@ def _warn_of_change(found: Extraction, receipt: Receipt) -> None:
         changed = "had another name, schema, where, columns or exclude than this one"
     if changed:
         reporting.logger(__name__).warning(
-            "%s: the last load %s, and goes on where that ended: rows that are there stay as they"
-            " are. %s",
-            *(table.target_name, changed, _anew(table)),
+            "%s: the last load %s. This load continues where the last one ended: loaded rows stay"
+            " as they are. %s",
+            *(table.target_name, changed, _reset(table)),
         )
 
 
-def _anew(table: Table) -> str:
-    return f"To load the table anew: {settings.command('reset', table.target_name, '--drop')}"
+def _reset(table: Table) -> str:
+    return f"To load the table again: {settings.command('reset', table.target_name, '--drop')}"
 
 
 @functools.cache
@@ -474,7 +474,7 @@ def _bounds(
             since = None if watermark is None else _bound(watermark, type_)
         except errors.PermanentError as error:
             message = f"Table {table.name!r}: its cursor {table.cursor!r} is {type_} now, but the"
-            message = f"{message} last load ended at {watermark!r}. {_anew(table)}."
+            message = f"{message} last load ended at {watermark!r}. {_reset(table)}."
             raise errors.PermanentError(message) from error
         return since if table.lookback is None or since is None else _earlier(table, since), None
     since = _bound(window.since, type_)

@@ -215,7 +215,7 @@ def _read_entry(
             mistakes += _misfits(parameters | one["parameters"], strict, required=True)
     for step, inputs in (one for steps in shape.pull for one in steps.items()):
         with _noting(mistakes), _loading(f"the pull step {step}"):
-            if "requires" not in inputs:  # by which a worker installs what it lacks
+            if "requires" not in inputs:  # a worker installs these
                 import_object(step)
     name, variables = shape.work_pool.name, shape.work_pool.job_variables or {}
     unused = ""
@@ -253,9 +253,9 @@ def _read_entry(
 
 
 def _unused(variables: Collection[str], schema: dict[str, Any], pool: str) -> str:
-    """Say which job variables a work pool does not have; empty if it has all, or none itself.
+    """Return a sentence about job variables that a work pool does not have, or "".
 
-    It is no mistake: the same file may serve pools of several types.
+    They are not a mistake: the same file may serve work pools of several types.
     """
     known = [*schema.get("properties", variables)]
     texts: list[str] = []
@@ -292,7 +292,7 @@ def _load_flow(entrypoint: str) -> tuple[Flow[..., Any], dict[str, Any]]:
 
 @contextlib.contextmanager
 def _loading(what: str) -> Generator[None]:
-    """Say in one line why some code does not load."""
+    """Raise errors of loading code as a `ValueError` of one line."""
     try:
         yield
     except Exception as error:

@@ -55,10 +55,10 @@ _SORTED = "dddd-dd-dd dd:dd:dd".replace("d", "[0-9]")
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view of a source, with its sets of columns that are unique.
+    """A table or view of a source, with its unique sets of columns.
 
-    A foreign key of one column is that column, the other table and its column. A view that cannot
-    be read has no columns, but a reason.
+    Foreign keys are a column, the referenced table and its column. A view that cannot be read has
+    no columns; `fault` says why.
     """
 
     name: str
@@ -210,8 +210,8 @@ class Reader(ABC):
     unique: ClassVar[str] = ""
     """Query for the table, name and columns of the unique constraints of a schema."""
     foreign: ClassVar[str] = ""
-    """Query for the table, column, other table and its column of a schema's foreign keys; of those
-    with one column, within the schema."""
+    """Query for the table, column, referenced table and its column of the foreign keys within a
+    schema that have one column."""
     listing: ClassVar[str] = ""
     """Query for the schema and name of all tables and views, whether it is a view, and whether
     the schema is the one in question."""
@@ -249,7 +249,7 @@ class Reader(ABC):
         return self.query(self.unique.format(schema=self.literal(schema)))
 
     def list_foreign(self, schema: str | None) -> list[Any]:
-        """Return what `foreign` asks for."""
+        """Return the result of `foreign`."""
         return self.query(self.foreign.format(schema=self.literal(schema)))
 
     def list_all(self, schema: str | None) -> list[Any]:
@@ -637,7 +637,7 @@ def connect(url: sa.URL, **options: Any) -> Any:
     try:
         return dialect.import_dbapi().connect(*arguments, **given | options)
     except TypeError as error:
-        message = f"The driver does not take a parameter of the URL: {error}."
+        message = f"The driver does not know a parameter of the URL: {error}."
         raise errors.PermanentError(message) from error
 
 

@@ -156,7 +156,7 @@ class Cleaning:
     def refusal(self, problems: Iterable[str]) -> errors.PermanentError:
         """Return the error that names all problems."""
         found = [str(finding) for finding in self.findings()]
-        advice = " Mend the file, or drop such rows by drop_invalid_rows=True." if found else ""
+        advice = " Fix the file, or drop such rows by drop_invalid_rows=True." if found else ""
         text = "; ".join([*problems, *found])
         return errors.PermanentError(f"{self.source.name}: {text}.{advice}")
 

@@ -137,7 +137,7 @@ class Source:
         try:
             names = next(filter(None, csv.reader(text, delimiter=self.delimiter.decode())), None)
         except csv.Error as error:
-            message = f"{self.name}, header: {error}. Give it short names, or mend the delimiter."
+            message = f"{self.name}, header: {error}. Give it short names, or fix the delimiter."
             raise errors.PermanentError(message) from None
         if names is None:
             raise errors.PermanentError(f"{self.name} is empty.")
@@ -193,7 +193,7 @@ class Source:
         for row in np.flatnonzero(fields != columns)[:1]:
             count = int(fields[row])
             found = f"{count} field{'s' * (count != 1)}, where the header has {columns}"
-            message = f"{self.name}, line {lines[row]}: {found}. Mend the line or the delimiter."
+            message = f"{self.name}, line {lines[row]}: {found}. Fix the line or the delimiter."
             raise errors.PermanentError(message)
 
 

@@ -64,7 +64,7 @@ class Warehouse(warehouse.Warehouse):
         if statements:
             raise errors.PermanentError(
                 f"{self.described} holds files, whose columns SQL cannot change: load the table"
-                f" anew with `uv run {settings.PROJECT} reset NAME --drop`."
+                f" again after `uv run {settings.PROJECT} reset NAME --drop`."
             )
 
     def name(self, schema: str, table: str) -> str:

@@ -72,7 +72,7 @@ WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 
     def __init__(self, url: sa.URL) -> None:
         options: dict[str, Any] = {"conv": converters.encoders, "cursorclass": cursors.SSCursor}
         if url.password:
-            options["password"] = url.password.encode()  # a text would be sent as Latin-1
+            options["password"] = url.password.encode()  # PyMySQL sends str as Latin-1
         url = url.set(drivername="mysql+pymysql")
         super().__init__(readers.connect(url, charset="utf8mb4", **options))
         self.query("SET SESSION time_zone = '+00:00'")

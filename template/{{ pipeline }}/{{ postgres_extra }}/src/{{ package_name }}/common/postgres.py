@@ -94,7 +94,7 @@ def _without_psycopg3(url: sa.URL) -> dict[str, Any]:
 
 
 def _uri(credentials: Any) -> str:
-    """Return dlt's URL as libpq reads it, to which + is no blank, and a blank is an error."""
+    """Return dlt's URL with spaces as %20: libpq does not decode +, and refuses spaces."""
     login, mark, query = credentials.to_native_representation().partition("?")
     return f"{login.replace(' ', '%20')}{mark}{query.replace('+', '%20')}"
 
