@@ -214,7 +214,14 @@ def test_the_skill_of_a_library_and_of_a_plugin(own: Path, render: Render) -> No
     commands, update = blocks(page).split("uv run poe update", 1)
     file = own / "pyproject.toml"
     file.write_text(file.read_text().replace("# Repository = ", "Repository = "))
-    printed = run(own, commands)
+    added, released = commands.split("uv run scripts/release.py", 1)
+    run(own, added)
+    # A release waits until the code of `add` has become the user's own.
+    refused = projects.run("uv", "run", "scripts/release.py", "--check", cwd=own, check=False)
+    assert ": TODO: put " in refused
+    for path in own.glob("src/**/*.py"):
+        path.write_text(path.read_text().replace("# TODO: put ", "# Here: "))
+    printed = run(own, f"uv run scripts/release.py{released}")
     assert "Next: v0.1.0." in printed or "Nothing has been released" in printed
     assert update in blocks(next(render().glob(".agents/skills/update/SKILL.md")))
     added = projects.run("git", "status", "--porcelain", cwd=own)
