@@ -5,7 +5,6 @@ A test module gets the fixture with `bench = use_bench`.
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,6 @@ from typing import Any
 
 import postgres_server
 import pytest
-from dlt.common.configuration.providers.environ import EnvironProvider
 from my_data_project.common import loading, receipts, settings, warehouse
 from my_data_project.common.extraction import Window
 from my_data_project.common.table import Table
@@ -34,20 +32,6 @@ def query_sqlite(path: Path, *statements: str) -> list[tuple[Any, ...]]:
         return found
     finally:
         connection.close()
-
-
-def look_up(
-    self: EnvironProvider, key: str, hint: Any, pipeline_name: str, *sections: str, of_dlt: Any
-) -> tuple[Any, str]:
-    """Look a setting of dlt up only if there is a variable of its name.
-
-    dlt tries dozens of names for each setting, and files for secrets, which takes a fifth of the
-    time of these tests. They have no such files.
-    """
-    name = self.get_key_name(key, pipeline_name, *sections)
-    if name not in os.environ:
-        return None, name
-    return of_dlt(self, key, hint, pipeline_name, *sections)
 
 
 class Bench:
@@ -143,8 +127,6 @@ def use_bench(
 ) -> Iterator[Bench]:
     """A source and a warehouse; tasks run as plain functions."""
     monkeypatch.chdir(tmp_path)
-    quick = functools.partialmethod(look_up, of_dlt=EnvironProvider.get_value)
-    monkeypatch.setattr(EnvironProvider, "get_value", quick)
     for name in ("extract_table", "load_table"):
         monkeypatch.setattr(ingestion, name, getattr(ingestion, name).fn)
     made = Bench(request.param, tmp_path, monkeypatch)
