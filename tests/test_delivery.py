@@ -611,15 +611,15 @@ def test_the_version_is_that_of_the_commit(
     def version() -> str:
         return projects.tool(process.project, "python", "-c", code).strip()
 
-    base = process.git("rev-parse", "v1.2.0")
-    assert version() == version_of("v1.2.0", process)
+    base, wanted = process.git("rev-parse", "v1.2.0"), version_of("v1.2.0", process)
+    assert version() == wanted
     # Also in a hook of another repository, for which git sets these variables.
     projects.run("git", "init", "-q", str(tmp_path / "other"), cwd=tmp_path)
     words = ("commit", "-q", "--allow-empty", "-m", "Another")
     projects.run("git", *words, cwd=tmp_path / "other")
     for name, place in (("GIT_DIR", "other/.git"), ("GIT_WORK_TREE", "other")):
         monkeypatch.setenv(name, str(tmp_path / place))
-    assert version() == version_of("v1.2.0", process)
+    assert version() == wanted
     for name in ("GIT_DIR", "GIT_WORK_TREE"):
         monkeypatch.delenv(name)
     for number in (1, 2):
