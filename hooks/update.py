@@ -838,15 +838,16 @@ def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[s
         keep_used(project, plan, edited)
         edited = [path for path in edited if is_in_the_way(plan, path)]
     elif kind == "pipeline":
+        take += [one for one in edited if (known := plan.sides.get(one)) and lists_only(known)]
         edited = [path for path in edited if prevents_dlt(project, plan, path)]
     if edited := [path for path in edited if path not in take]:
-        remedy = "" if kind == "plugin" else "take the template's by --take FILE, "
+        remedy = "" if kind == "plugin" else "take the template's by --take FILE (git has yours), "
         if kind == "pipeline" and [path for path in edited if not mine(project, path)]:
             remedy += "leave the example's with -d example=false too, "
         raise StopError(
-            f"{name}={MOVES[name]} replaces src/ and tests/ whole, and these of their files are "
-            f"yours, edited or deleted: {', '.join(edited)}. Keep them as they are, {remedy}or "
-            "make a new project beside this one and move them there."
+            f"{name}={MOVES[name]} replaces the template's files in src/ and tests/, and these "
+            f"of them are yours, edited or deleted: {', '.join(edited)}. Keep them as they are, "
+            f"{remedy}or make a new project beside this one and move them there."
         )
 
 
@@ -867,7 +868,7 @@ def prevents_dlt(project: Project, plan: Plan, path: str) -> bool:
     if not path.endswith(".py"):
         return False
     if path in plan.sides and not path.endswith("/flows/tables.py"):
-        return True
+        return not lists_only(plan.sides[path])
     user = mine(project, path)
     try:
         used = uses(ast.parse(user.data if user else b""), path)
@@ -886,6 +887,13 @@ def prevents_dlt(project: Project, plan: Plan, path: str) -> bool:
         if not new or (member and not re.search(rb"\b%s\b" % member.encode(), new.data)):
             return True
     return False
+
+
+def lists_only(sides: Sides) -> bool:
+    """Return whether a module only differs in its list of derived tables, which `sql/` replaces."""
+    listed = rb"(?ms)^DERIVED_TABLES\b.*?\)\n"
+    texts = [re.sub(listed, b"", file.data, count=1) for file in (sides.old, sides.mine) if file]
+    return len(texts) == 2 and texts[0] == texts[1] and sides.new is not None
 
 
 def dotted(path: str) -> str:

@@ -148,7 +148,7 @@ def test_a_pipeline_gets_the_new_engine_whole(
     for part in ("Loaded again: every table", "Kept: the old warehouse", "Names in .env:"):
         assert part in said
     commands = [line[2:] for line in said.splitlines() if line.startswith("  ")]
-    assert [line.split()[0] for line in commands] == ["test", "uv", "uv"]
+    assert [line.split()[0] for line in commands] == ["test", "uv", "uv", "uv"]
     environments.sync(project)  # in the place of uv sync
     commands.remove("uv sync")
     large = "updates" in request.config.getoption("--large")
@@ -356,7 +356,7 @@ def test_a_library_with_edits_keeps_its_parts(
     before = updating.snapshot(project)
     report = update_in_process.update(project, {"parts": "chosen"})
     assert (report["is_good"], report["status"]) == (False, "refused")
-    assert f"of their files are yours, edited or deleted: {exports}, {deleted}." in report["word"]
+    assert f"of them are yours, edited or deleted: {exports}, {deleted}." in report["word"]
     assert updating.snapshot(project) == before
     takes = [f"--take={name}" for name in (exports, deleted)]
     report = update_in_process.update(project, {"parts": "chosen"}, CURRENT, *takes)
@@ -439,16 +439,17 @@ def test_a_pipeline_with_a_team_s_work_gets_the_new_engine(
     tables = project / PACKAGE / "flows" / "tables.py"
     text = tables.read_text(encoding="utf-8")
     tables.write_text(text.replace("RowCount(minimum=1)", "RowCount(minimum=2)"), "utf-8")
-    taken = f"{PACKAGE}/flows/transform_flow.py"
-    flow = project / taken
+    flow = project / PACKAGE / "flows" / "transform_flow.py"
     text = flow.read_text(encoding="utf-8")
     listed = '"delays_by_origin_hour"'
     flow.write_text(text.replace(listed, f'{listed}, "planes_by_maker"'), encoding="utf-8")
+    taken = f"{PACKAGE}/tasks/quality.py"
+    append(project, taken, "# ours\n")
     updating.commit_all(project, "Ours")
     edited = updating.snapshot(project)
 
     report = update_in_process.update(project, {"engine": "dlt"})
-    assert f"are yours, edited or deleted: {taken}. Keep" in report["word"]
+    assert f"of them are yours, edited or deleted: {taken}. Keep" in report["word"]
     assert updating.snapshot(project) == edited
 
     report = update_in_process.update(project, {"engine": "dlt"}, CURRENT, "--take", taken)
@@ -493,7 +494,7 @@ def test_a_pipeline_with_edits_keeps_its_engine(
     before = updating.snapshot(project)
     report = update_in_process.update(project, {"engine": "dlt"}, CURRENT, "--refresh")
     assert (report["is_good"], report["status"]) == (False, "refused")
-    assert f"of their files are yours, edited or deleted: {name}." in report["word"]
+    assert f"of them are yours, edited or deleted: {name}." in report["word"]
     assert "You get: sources of any database" in capsys.readouterr().err
     assert updating.snapshot(project) == before
 

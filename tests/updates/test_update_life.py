@@ -179,7 +179,9 @@ ERRORS = "src/{package}/common/errors.py"
 RETRIES = "src/{package}/common/retries.py"
 MY_JOB = "  nightly:\n    runs-on: ubuntu-latest\n    steps:\n      - run: make nightly"
 FLOW = '"""Mine."""\n\nfrom prefect import flow\n\n\n@flow\ndef mine() -> None:\n    """Run."""\n'
-DOCSTRING = '"""The two kinds of error that a task may raise on purpose."""'
+DOCSTRING = (
+    '"""The two kinds of errors that tasks raise: those that a retry may cure, and all others."""'
+)
 NEW_DOCSTRING = '"""The kinds of error that a task may raise on purpose."""'
 MY_DOCSTRING = '"""Our errors."""'
 ATTEMPTS = "ATTEMPTS = 4"

@@ -162,7 +162,10 @@ def main() -> None:
     if not (tagged or given.change):
         problems += without_urls()
         if git("branch", "--show-current") != given.branch:
-            problems.append(f"a release is made from {given.branch}: git switch {given.branch}")
+            problems.append(
+                f"a release is made from {given.branch}: git switch {given.branch}, or rename this"
+                f" branch: git branch -m {given.branch}"
+            )
     if not check:
         if tagged:
             problems.append(f"{tag_of(version)} is this commit already")

@@ -18,9 +18,9 @@ class MySystemCredentials(CredentialsBlock):
         Load it and send a request:
 
         ```python
-        from prefect_my_system import blocks
+        from prefect_my_system import MySystemCredentials
 
-        credentials = blocks.MySystemCredentials.load("BLOCK_NAME")
+        credentials = MySystemCredentials.load("BLOCK_NAME")
         with credentials.get_client() as client:
             print(client.get("version").json())
         ```

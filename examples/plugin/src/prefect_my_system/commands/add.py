@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HELP = "add a block or a task to this project"
 NAMES = {"block": "[A-Z][A-Za-z0-9]{0,39}", "task": "[a-z][a-z0-9_]{0,39}"}
 LIKE = {
-    "block": "letters and digits, such as Repository",
+    "block": "a capital, then letters and digits, such as Repository",
     "task": "a-z, 0-9 and _, such as close_issues",
 }
 

@@ -123,7 +123,7 @@ def refuse(target: str, findings: list[Finding], what: str = "it violates its ru
         if finding.status == "fail"
     )
     if broken:
-        raise QualityError(f"Table {target!r}: {what}: {broken}.")
+        raise QualityError(f"Table {target!r}: {what}: {broken}. The numbers are violations.")
 
 
 def _evaluate(
