@@ -1374,7 +1374,7 @@ def test_a_selection_that_has_changed_is_told_once(
     assert "than this one" not in caplog.text
     for _ in range(2):
         bench.ingest(changed)
-    told = "t: the last load had another name, schema, where, columns or exclude than this one, and"
+    told = "t: the last load had another name, schema, where, columns or exclude than this one."
     assert caplog.text.count(told) == 1
     bench.ingest(Table(name="t"))  # full, which reads all again
     assert caplog.text.count(told) == 1

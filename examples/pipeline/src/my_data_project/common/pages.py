@@ -106,9 +106,9 @@ class Pages:
             usual = self._naming.normalize_identifier
             is_text = isinstance(name, str) and name.strip() and usual(name) == name
             if not is_text or name in arrays:
-                message = f"Column {name!r} of {self._table.name!r} is there twice, or its name is"
-                message = f"{message} no text or has a quote, a line break or an outer blank:"
-                raise errors.PermanentError(f"{message} rename it.")
+                message = f"Column {name!r} of {self._table.name!r} occurs twice, has no name, or one"
+                message = f"{message} with a quote, a line break or an outer space: rename it."
+                raise errors.PermanentError(message)
             if name in (self._table.columns or {name}) and name not in self._table.exclude:
                 arrays[name] = self._array(name, values)
         if not arrays and not rows:
