@@ -106,8 +106,8 @@ class Pages:
             usual = self._naming.normalize_identifier
             is_text = isinstance(name, str) and name.strip() and usual(name) == name
             if not is_text or name in arrays:
-                message = f"Column {name!r} of {self._table.name!r} occurs twice, has no name, or one"
-                message = f"{message} with a quote, a line break or an outer space: rename it."
+                message = f"Column {name!r} of {self._table.name!r} occurs twice, has no name, or"
+                message = f"{message} one with a quote, a line break or an outer space: rename it."
                 raise errors.PermanentError(message)
             if name in (self._table.columns or {name}) and name not in self._table.exclude:
                 arrays[name] = self._array(name, values)
