@@ -838,7 +838,9 @@ def moves_whole(project: Project, plan: Plan, name: str, kind: str, take: list[s
         keep_used(project, plan, edited)
         edited = [path for path in edited if is_in_the_way(plan, path)]
     elif kind == "pipeline":
-        take += [one for one in edited if (known := plan.sides.get(one)) and lists_only(known)]
+        for path in edited:
+            if (known := plan.sides.get(path)) and lists_only(known):  # as good as unedited
+                plan.sides[path] = Sides(known.mine, known.mine, known.new, known.crlf)
         edited = [path for path in edited if prevents_dlt(project, plan, path)]
     if edited := [path for path in edited if path not in take]:
         remedy = "" if kind == "plugin" else "take the template's by --take FILE (git has yours), "
